@@ -1,0 +1,47 @@
+// Names of the resources that Sampan's own code reads and writes.
+
+/** A resource in the version our code speaks. */
+export interface Resource {
+  readonly group: string
+  readonly version: string
+  readonly plural: string
+  readonly kind: string
+  readonly namespaced: boolean
+}
+
+const r = (group: string, version: string, plural: string, kind: string, namespaced = true): Resource => ({
+  group,
+  version,
+  plural,
+  kind,
+  namespaced,
+})
+
+export const resources = {
+  pods: r('', 'v1', 'pods', 'Pod'),
+  services: r('', 'v1', 'services', 'Service'),
+  endpoints: r('', 'v1', 'endpoints', 'Endpoints'),
+  events: r('', 'v1', 'events', 'Event'),
+  configMaps: r('', 'v1', 'configmaps', 'ConfigMap'),
+  secrets: r('', 'v1', 'secrets', 'Secret'),
+  serviceAccounts: r('', 'v1', 'serviceaccounts', 'ServiceAccount'),
+  namespaces: r('', 'v1', 'namespaces', 'Namespace', false),
+  nodes: r('', 'v1', 'nodes', 'Node', false),
+  deployments: r('apps', 'v1', 'deployments', 'Deployment'),
+  replicaSets: r('apps', 'v1', 'replicasets', 'ReplicaSet'),
+  endpointSlices: r('discovery.k8s.io', 'v1', 'endpointslices', 'EndpointSlice'),
+  leases: r('coordination.k8s.io', 'v1', 'leases', 'Lease'),
+  clusterRoles: r('rbac.authorization.k8s.io', 'v1', 'clusterroles', 'ClusterRole', false),
+  clusterRoleBindings: r('rbac.authorization.k8s.io', 'v1', 'clusterrolebindings', 'ClusterRoleBinding', false),
+  roles: r('rbac.authorization.k8s.io', 'v1', 'roles', 'Role'),
+  roleBindings: r('rbac.authorization.k8s.io', 'v1', 'rolebindings', 'RoleBinding'),
+  customResourceDefinitions: r(
+    'apiextensions.k8s.io',
+    'v1',
+    'customresourcedefinitions',
+    'CustomResourceDefinition',
+    false,
+  ),
+  virtualServices: r('networking.istio.io', 'v1', 'virtualservices', 'VirtualService'),
+  destinationRules: r('networking.istio.io', 'v1', 'destinationrules', 'DestinationRule'),
+} as const

@@ -1,0 +1,117 @@
+// The schemas of the built-in kinds, and the check of an object's shape against them.
+
+import { readFileSync } from 'node:fs'
+import { generatedFile } from './kinds.ts'
+import type { Json } from './types.ts'
+
+/** A field's type in JSON-schema words; `ref` names another definition. */
+export interface Property {
+  readonly type?: string
+  readonly format?: string
+  readonly ref?: string
+  readonly items?: Property
+  readonly additional?: Property
+}
+
+export interface Definition {
+  readonly required: readonly string[]
+  readonly properties: Readonly<Record<string, Property>>
+}
+
+let loaded: Record<string, Definition> | undefined
+
+/** All definitions by name. Read once, on first use. */
+export function schemas(): Record<string, Definition> {
+  loaded ??= JSON.parse(readFileSync(generatedFile('schemas.json'), 'utf8')) as Record<string, Definition>
+  return loaded
+}
+
+/** What is wrong with an object's shape. */
+export interface ShapeProblems {
+  /** Fields the schema does not know, as paths. */
+  unknown: string[]
+  /** Wrong types, in the words of Go's JSON decoder. */
+  types: string[]
+}
+
+/** Checks an object against a definition. Unknown fields and wrong types are collected, not thrown. */
+export function checkShape(object: Json, model: string): ShapeProblems {
+  const problems: ShapeProblems = { unknown: [], types: [] }
+  checkDefinition(object, model, '', problems)
+  return problems
+}
+
+function checkDefinition(value: unknown, model: string, path: string, problems: ShapeProblems): void {
+  const definition = schemas()[model]
+  if (!definition) return
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    problems.types.push(mismatch(value, model.split('.').slice(-2).join('.'), path))
+    return
+  }
+  for (const key in value) {
+    const child = (value as Json)[key]
+    const property = definition.properties[key]
+    const childPath = path ? `${path}.${key}` : key
+    if (!property) {
+      if (!isOpen(model)) problems.unknown.push(childPath)
+    } else if (child !== null) checkProperty(child, property, childPath, problems)
+  }
+}
+
+/** Definitions whose fields the generator does not list: JSON schemas, raw extensions, managed fields. */
+function isOpen(model: string): boolean {
+  return /\.(JSONSchemaProps|ManagedFieldsEntry|RawExtension|FieldsV1)$/.test(model)
+}
+
+function checkProperty(value: unknown, property: Property, path: string, problems: ShapeProblems): void {
+  if (property.ref) return checkDefinition(value, property.ref, path, problems)
+  switch (property.type) {
+    case 'array':
+      if (!Array.isArray(value)) problems.types.push(mismatch(value, '[]', path))
+      else if (property.items)
+        for (let i = 0; i < value.length; i++) checkProperty(value[i], property.items, `${path}[${i}]`, problems)
+      return
+    case 'object':
+      if (typeof value !== 'object' || Array.isArray(value)) problems.types.push(mismatch(value, 'map', path))
+      else if (property.additional)
+        for (const key in value as Json) {
+          const child = (value as Json)[key]
+          if (child !== null) checkProperty(child, property.additional, `${path}.${key}`, problems)
+        }
+      return
+    case 'string':
+      if (typeof value === 'string') return
+      if (typeof value === 'number' && (property.format === 'int-or-string' || isQuantityPath(path))) return
+      problems.types.push(mismatch(value, property.format === 'date-time' ? 'time.Time' : 'string', path))
+      return
+    case 'integer':
+      if (typeof value === 'number' && Number.isInteger(value)) return
+      problems.types.push(mismatch(value, property.format ?? 'int64', path))
+      return
+    case 'number':
+      if (typeof value !== 'number') problems.types.push(mismatch(value, 'float64', path))
+      return
+    case 'boolean':
+      if (typeof value !== 'boolean') problems.types.push(mismatch(value, 'bool', path))
+      return
+  }
+}
+
+/** Fields that hold a resource.Quantity, which may be written as a number. */
+const QUANTITY =
+  /(^|\.)(limits|requests|capacity|allocatable|allocatedResources|hard|used|max|min|default|defaultRequest|maxLimitRequestRatio|podFixed)\.[^.]+$|(^|\.)(sizeLimit|divisor|averageValue|maximumVolumeSize|targetAverageValue)$/
+
+function isQuantityPath(path: string): boolean {
+  return QUANTITY.test(path)
+}
+
+function mismatch(value: unknown, goType: string, path: string): string {
+  const kind = Array.isArray(value)
+    ? 'array'
+    : typeof value === 'boolean'
+      ? 'bool'
+      : typeof value === 'number'
+        ? `number${Number.isInteger(value) ? '' : ` ${value}`}`
+        : typeof value
+  return `cannot unmarshal ${kind} into Go struct field ${path} of type ${goType}`
+}

@@ -1,0 +1,145 @@
+// Objects in the store: key layout, encoding, and one watch cache a resource.
+
+import { clone, errors, groupResource, isConflict, type Json, type KubeObject, type ResourceKind } from '#api'
+import { isStoreError, type Store, StoreErrors } from '#store'
+import { WatchCache } from './watch-cache.ts'
+
+const encoder = new TextEncoder()
+
+/** Where an object lives: "/registry/<group>/<plural>/<namespace>/<name>"; cluster scope has no namespace. */
+export function storeKey(kind: { group: string; plural: string }, namespace: string, name: string): string {
+  return `${storePrefix(kind)}${namespace ? `${namespace}/` : ''}${name}`
+}
+
+export function storePrefix(kind: { group: string; plural: string }): string {
+  return `/registry/${kind.group || 'core'}/${kind.plural}/`
+}
+
+/** Reads and writes whole objects. Knows nothing of what a kind means. */
+export class ObjectStore {
+  readonly #store: Store
+  readonly #caches = new Map<string, Promise<WatchCache>>()
+
+  constructor(store: Store) {
+    this.#store = store
+  }
+
+  get revision(): number {
+    return this.#store.revision
+  }
+
+  /** The watch cache of a resource, filled on first use. */
+  cache(kind: { group: string; plural: string }): Promise<WatchCache> {
+    const name = groupResource(kind)
+    let cache = this.#caches.get(name)
+    if (!cache) {
+      cache = WatchCache.open(this.#store, storePrefix(kind))
+      this.#caches.set(name, cache)
+    }
+    return cache
+  }
+
+  async create(kind: ResourceKind, object: KubeObject): Promise<KubeObject> {
+    const { namespace = '', name } = object.metadata
+    const cache = await this.cache(kind)
+    try {
+      const kv = await this.#store.create(storeKey(kind, namespace, name), encode(object))
+      return cache.entry(keyIn(namespace, name))?.object ?? withRevision(object, kv.modRevision)
+    } catch (error) {
+      if (isStoreError(error, StoreErrors.keyExists)) throw errors.alreadyExists(kind, name)
+      throw error
+    }
+  }
+
+  /** The newest object. Fails with NotFound. */
+  async get(kind: ResourceKind, namespace: string, name: string): Promise<KubeObject> {
+    const entry = (await this.cache(kind)).entry(keyIn(namespace, name))
+    if (!entry) throw errors.notFound(kind, name)
+    return entry.object
+  }
+
+  /** Replaces `current` by `next` if `current` is still the newest. Fails with Conflict or NotFound. */
+  async replace(kind: ResourceKind, current: KubeObject, next: KubeObject): Promise<KubeObject> {
+    const { namespace = '', name } = current.metadata
+    try {
+      const kv = await this.#store.update(
+        storeKey(kind, namespace, name),
+        encode(next),
+        Number(current.metadata.resourceVersion),
+      )
+      return withRevision(next, kv.modRevision)
+    } catch (error) {
+      throw this.#translate(error, kind, name)
+    }
+  }
+
+  /** Removes `current` if it is still the newest. Fails with Conflict or NotFound. */
+  async remove(kind: ResourceKind, current: KubeObject): Promise<KubeObject> {
+    const { namespace = '', name } = current.metadata
+    try {
+      const { revision } = await this.#store.delete(
+        storeKey(kind, namespace, name),
+        Number(current.metadata.resourceVersion),
+      )
+      return withRevision(current, revision)
+    } catch (error) {
+      throw this.#translate(error, kind, name)
+    }
+  }
+
+  /**
+   * Reads, lets `change` compute the next state, writes; again when somebody else was faster.
+   * `change` returns the same object to write nothing, undefined to remove it.
+   */
+  async modify(
+    kind: ResourceKind,
+    namespace: string,
+    name: string,
+    change: (current: KubeObject) => KubeObject | undefined | Promise<KubeObject | undefined>,
+  ): Promise<{ object: KubeObject; removed: boolean }> {
+    for (let attempt = 0; ; attempt++) {
+      const current = await this.get(kind, namespace, name)
+      const next = await change(current)
+      if (next === current) return { object: current, removed: false }
+      try {
+        if (!next) return { object: await this.remove(kind, current), removed: true }
+        return { object: await this.replace(kind, current, next), removed: false }
+      } catch (error) {
+        if (!isConflict(error) || attempt >= 20) throw error
+      }
+    }
+  }
+
+  #translate(error: unknown, kind: ResourceKind, name: string): unknown {
+    if (isStoreError(error, StoreErrors.keyMissing)) return errors.notFound(kind, name)
+    if (isStoreError(error, StoreErrors.conflict))
+      return errors.conflict(
+        kind,
+        name,
+        'the object has been modified; please apply your changes to the latest version and try again',
+      )
+    return error
+  }
+}
+
+const keyIn = (namespace: string, name: string) => (namespace ? `${namespace}/${name}` : name)
+
+function encode(object: KubeObject): Uint8Array {
+  const { resourceVersion: _, ...metadata } = object.metadata
+  return encoder.encode(JSON.stringify({ ...object, metadata }))
+}
+
+function withRevision(object: KubeObject, revision: number): KubeObject {
+  return { ...object, metadata: { ...object.metadata, resourceVersion: String(revision) } }
+}
+
+/** A copy that may be changed. */
+export function editable(object: KubeObject): KubeObject {
+  return clone(object)
+}
+
+/** The object as a version of its resource: custom resources differ in apiVersion only. */
+export function asVersion(kind: ResourceKind, object: Json): Json {
+  const apiVersion = kind.group ? `${kind.group}/${kind.version}` : kind.version
+  return object.apiVersion === apiVersion ? object : { ...object, apiVersion }
+}

@@ -1,0 +1,218 @@
+// The verbs on resources: what every client, in-process or over HTTPS, ends up calling.
+
+import {
+  applyDefaults,
+  checkShape,
+  errors,
+  type FieldError,
+  groupResource,
+  type Json,
+  type KindRegistry,
+  type KubeInput,
+  type KubeObject,
+  keyOf,
+  type ResourceKind,
+  validate,
+} from '#api'
+import { type Clock, rfc3339 } from '#base'
+import { pruneCustom, validateCustom } from './custom-resources.ts'
+import { type DeleteOptions, deletionComplete, planDeletion } from './deletion.ts'
+import type { Admission, AdmissionRequest, RequestContext } from './identity.ts'
+import { editable, type ObjectStore } from './object-store.ts'
+import { checkIdentity, prepareCreate, prepareUpdate, unchanged, validateMetadata } from './strategy.ts'
+
+export interface ResourcesOptions {
+  store: ObjectStore
+  registry: KindRegistry
+  clock: Clock
+  admission?: readonly Admission[]
+}
+
+/** Create, update and delete with everything Kubernetes does around them; reads go to the caches. */
+export class Resources {
+  readonly store: ObjectStore
+  readonly registry: KindRegistry
+  readonly clock: Clock
+  readonly #admission: Admission[]
+
+  constructor(options: ResourcesOptions) {
+    this.store = options.store
+    this.registry = options.registry
+    this.clock = options.clock
+    this.#admission = [...(options.admission ?? [])]
+  }
+
+  /** Adds a step of admission behind those that are there. */
+  addAdmission(step: Admission): void {
+    this.#admission.push(step)
+  }
+
+  async create(kind: ResourceKind, namespace: string, input: KubeInput, context: RequestContext): Promise<KubeObject> {
+    checkIdentity(kind, input, namespace, '')
+    this.#checkFields(kind, input, context)
+    if (input.metadata.resourceVersion)
+      throw errors.badRequest('resourceVersion should not be set on objects to be created')
+    for (let attempt = 0; ; attempt++) {
+      const object = prepareCreate(kind, input, namespace, rfc3339(this.clock.now()))
+      const request: AdmissionRequest = {
+        kind,
+        operation: 'CREATE',
+        subresource: '',
+        namespace,
+        context,
+        object: editable(object),
+      }
+      await this.#admit(request)
+      if (context.dryRun) {
+        if ((await this.store.cache(kind)).entry(keyOf(request.object)))
+          throw errors.alreadyExists(kind, request.object.metadata.name)
+        return request.object
+      }
+      try {
+        return await this.store.create(kind, request.object)
+      } catch (error) {
+        // A generated name that is taken is generated again.
+        if (input.metadata.name || attempt >= 7) throw error
+      }
+    }
+  }
+
+  get(kind: ResourceKind, namespace: string, name: string): Promise<KubeObject> {
+    return this.store.get(kind, namespace, name)
+  }
+
+  /** Replaces an object (or its status). Without a resourceVersion the newest state is replaced. */
+  async update(
+    kind: ResourceKind,
+    namespace: string,
+    name: string,
+    input: KubeInput,
+    context: RequestContext,
+    subresource = '',
+  ): Promise<KubeObject> {
+    checkIdentity(kind, input, namespace, name)
+    this.#checkFields(kind, input, context)
+    return this.modify(kind, namespace, name, context, () => input, subresource)
+  }
+
+  /**
+   * Read, change, write. `change` gets the stored object and returns what a client would PUT; it is
+   * called again when somebody else was faster, unless it asked for a resourceVersion.
+   */
+  async modify(
+    kind: ResourceKind,
+    namespace: string,
+    name: string,
+    context: RequestContext,
+    change: (current: KubeObject) => KubeInput | Promise<KubeInput>,
+    subresource = '',
+  ): Promise<KubeObject> {
+    const resource = groupResource(kind)
+    let preview: KubeObject | undefined
+    const { object } = await this.store.modify(kind, namespace, name, async (current) => {
+      const input = await change(current)
+      if (input === current) return current
+      const wanted = input.metadata.resourceVersion
+      if (wanted && wanted !== current.metadata.resourceVersion)
+        throw errors.conflict(
+          kind,
+          name,
+          'the object has been modified; please apply your changes to the latest version and try again',
+        )
+      if (input.metadata.uid && input.metadata.uid !== current.metadata.uid)
+        throw errors.conflict(
+          kind,
+          name,
+          `Precondition failed: UID in precondition: ${input.metadata.uid}, UID in object meta: ${current.metadata.uid}`,
+        )
+      const next = editable(prepareUpdate(kind, current, input, subresource))
+      const request: AdmissionRequest = {
+        kind,
+        operation: 'UPDATE',
+        subresource,
+        namespace,
+        context,
+        object: next,
+        old: current,
+      }
+      await this.#admit(request)
+      preview = next
+      if (context.dryRun || unchanged(current, next)) return current
+      return deletionComplete(resource, next) ? undefined : next
+    })
+    return context.dryRun && preview ? preview : object
+  }
+
+  /** Deletes; `removed` tells whether the object is gone already. */
+  async delete(
+    kind: ResourceKind,
+    namespace: string,
+    name: string,
+    options: DeleteOptions,
+    context: RequestContext,
+  ): Promise<{ object: KubeObject; removed: boolean }> {
+    const resource = groupResource(kind)
+    if (resource === 'namespaces' && PROTECTED.has(name))
+      throw errors.forbidden(kind, name, 'this namespace may not be deleted')
+    return this.store.modify(kind, namespace, name, async (current) => {
+      const { uid, resourceVersion } = options.preconditions ?? {}
+      if (uid && uid !== current.metadata.uid)
+        throw errors.conflict(
+          kind,
+          name,
+          `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${current.metadata.uid}`,
+        )
+      if (resourceVersion && resourceVersion !== current.metadata.resourceVersion)
+        throw errors.conflict(
+          kind,
+          name,
+          `Precondition failed: ResourceVersion in precondition: ${resourceVersion}, ResourceVersion in object meta: ${current.metadata.resourceVersion}`,
+        )
+      const next = planDeletion(resource, current, options, this.clock.now())
+      return context.dryRun ? current : next
+    })
+  }
+
+  /** Removes the server's own hold on a namespace; it goes away when nothing else holds it. */
+  async finalizeNamespace(name: string): Promise<void> {
+    const kind = this.registry.resource('', 'v1', 'namespaces')!
+    await this.store.modify(kind, '', name, (current) => {
+      const next = { ...current, spec: { ...current.spec, finalizers: [] } }
+      return deletionComplete('namespaces', next) ? undefined : next
+    })
+  }
+
+  /** Runs admission, defaults and validation on a write; fails with Invalid or what a step throws. */
+  async #admit(request: AdmissionRequest): Promise<void> {
+    const { kind, object, old } = request
+    const resource = groupResource(kind)
+    const main = request.subresource === ''
+    if (main && kind.custom) pruneCustom(kind, object)
+    if (main) applyDefaults(resource, object)
+    for (const step of this.#admission) await step.mutate?.(request)
+    if (main) applyDefaults(resource, object)
+    const problems: FieldError[] = validateMetadata(kind, object)
+    if (main) problems.push(...(kind.custom ? validateCustom(kind, object) : validate(resource, object, old)))
+    for (const step of this.#admission) problems.push(...((await step.validate?.(request)) ?? []))
+    if (problems.length > 0) throw errors.invalid(kind.kind, kind.group, object.metadata.name, problems)
+  }
+
+  /** Checks the shape of what a client sent, as strictly as it asked for. */
+  #checkFields(kind: ResourceKind, input: Json, context: RequestContext): void {
+    if (!kind.model) return
+    const { unknown, types } = checkShape(input, kind.model)
+    if (types.length > 0)
+      throw errors.badRequest(
+        `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: json: ${types[0]!.replace('field ', `field ${kind.kind}.`)}`,
+      )
+    if (unknown.length === 0 || context.fieldValidation === 'Ignore') return
+    const texts = unknown.map((path) => `unknown field "${path}"`)
+    if (context.fieldValidation === 'Strict')
+      throw errors.badRequest(
+        `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: strict decoding error: ${texts.join(', ')}`,
+      )
+    context.warnings.push(...texts)
+  }
+}
+
+const PROTECTED = new Set(['default', 'kube-system', 'kube-public'])

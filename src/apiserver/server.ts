@@ -1,0 +1,301 @@
+// The HTTPS server: authenticates, authorizes and dispatches requests to the verbs.
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer, type Server } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { errors, type Json, type KindRegistry, resources as R, StatusError } from '#api'
+import type { Log } from '#base'
+import { authenticate, type Tokens } from './authentication.ts'
+import type { Attributes, Authorizer } from './authorization.ts'
+import { discovery } from './discovery.ts'
+import { Health } from './health.ts'
+import { parseBody, readBody, sendBytes, sendError, sendJson } from './http-io.ts'
+import type { RequestContext, User } from './identity.ts'
+import { negotiate } from './negotiate.ts'
+import type { NodeAccess } from './node-access.ts'
+import { openApiV2, openApiV3, openApiV3Index } from './openapi.ts'
+import { encodeOpenApiV2 } from './openapi-protobuf.ts'
+import { getVerb, listVerb } from './read-verbs.ts'
+import { type ParsedUrl, parseUrl, type ResourceRequest } from './request-info.ts'
+import type { Resources } from './resources.ts'
+import { answerReview, isReview } from './reviews.ts'
+import { handleUpgrade } from './streaming.ts'
+import { subresourceVerb } from './subresources.ts'
+import { watchVerb } from './watch-verb.ts'
+import { createVerb, deleteCollectionVerb, deleteVerb, patchVerb, updateVerb, type WriteCall } from './write-verbs.ts'
+
+export interface ApiServerOptions {
+  resources: Resources
+  tokens: Tokens
+  authorizer: Authorizer
+  node: NodeAccess
+  log: Log
+  tls: { cert: string; key: string; clientCa: string }
+  /** The answer to /version. */
+  version: Json
+}
+
+/** Paths anybody may read. */
+const PUBLIC = /^\/(healthz|livez|readyz|version)(\/|$)/
+
+/** Serves the Kubernetes API over HTTPS. */
+export class ApiServer {
+  readonly health = new Health()
+  readonly #options: ApiServerOptions
+  readonly #servers: Server[] = []
+  readonly #stopping = new AbortController()
+  readonly #documents = new Map<string, { generation: number; body: Buffer }>()
+
+  constructor(options: ApiServerOptions) {
+    this.#options = options
+    this.health.add('shutdown', () => (this.#stopping.signal.aborted ? 'process is shutting down' : undefined))
+  }
+
+  /** Listens on an address; returns the port. */
+  async listen(host: string, port: number): Promise<number> {
+    const { tls } = this.#options
+    const server = createServer({
+      cert: tls.cert,
+      key: tls.key,
+      ca: tls.clientCa,
+      requestCert: true,
+      rejectUnauthorized: false,
+      minVersion: 'TLSv1.2',
+      maxHeaderSize: 64 * 1024,
+      keepAliveTimeout: 120_000,
+      headersTimeout: 30_000,
+      requestTimeout: 0,
+    })
+    server.maxConnections = 10_000
+    server.on('request', (request: IncomingMessage, response: ServerResponse) => void this.#serve(request, response))
+    server.on(
+      'upgrade',
+      (request: IncomingMessage, socket: Duplex, head: Buffer) => void this.#upgrade(request, socket, head),
+    )
+    server.on('tlsClientError', (_error, socket) => socket.destroy())
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(port, host, () => {
+        server.off('error', reject)
+        resolve()
+      })
+    })
+    this.#servers.push(server)
+    return (server.address() as AddressInfo).port
+  }
+
+  /** Stops: readiness turns red, watches end politely, then connections close. */
+  async close(): Promise<void> {
+    this.#stopping.abort()
+    await Promise.all(
+      this.#servers.map(
+        (server) =>
+          new Promise<void>((resolve) => {
+            server.close(() => resolve())
+            server.closeIdleConnections()
+            setTimeout(() => server.closeAllConnections(), 500).unref()
+          }),
+      ),
+    )
+  }
+
+  get #registry(): KindRegistry {
+    return this.#options.resources.registry
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.on('error', () => {})
+    try {
+      const parsed = parseUrl(request.method ?? 'GET', request.url ?? '/', this.#registry)
+      if (PUBLIC.test(parsed.path)) return this.#public(parsed, response)
+      const user = await authenticate(request, this.#options.tokens)
+      this.#authorize(user, parsed, request.method ?? 'GET')
+      if (parsed.request) await this.#resource(parsed.request, user, request, response)
+      else await this.#other(parsed, request, response)
+    } catch (error) {
+      if (!(error instanceof StatusError))
+        this.#options.log.error('request failed', {
+          method: request.method,
+          url: request.url?.split('?')[0],
+          error: error instanceof Error ? (error.stack ?? error.message) : error,
+        })
+      sendError(response, error)
+    }
+  }
+
+  #authorize(user: User, parsed: ParsedUrl, method: string): void {
+    const { request } = parsed
+    const what: Attributes = request
+      ? {
+          verb: request.verb,
+          group: request.kind.group,
+          resource: request.kind.plural,
+          subresource: request.subresource,
+          namespace: request.namespace,
+          name: request.name,
+        }
+      : { verb: method === 'HEAD' ? 'get' : method.toLowerCase(), path: parsed.path }
+    if (user.groups.includes('system:unauthenticated')) {
+      if (!request || !this.#options.authorizer.allowed(user, what)) throw errors.unauthorized()
+      return
+    }
+    if (this.#options.authorizer.allowed(user, what)) return
+    if (!request) throw errors.forbiddenPath(`forbidden: User "${user.name}" cannot ${what.verb} path "${parsed.path}"`)
+    const resource = request.subresource ? `${request.kind.plural}/${request.subresource}` : request.kind.plural
+    const scope = request.namespace
+      ? ` in the namespace "${request.namespace}"`
+      : request.kind.namespaced
+        ? ' at the cluster scope'
+        : ' at the cluster scope'
+    throw errors.forbidden(
+      request.kind,
+      request.name,
+      `User "${user.name}" cannot ${request.verb} resource "${resource}" in API group "${request.kind.group}"${scope}`,
+    )
+  }
+
+  async #resource(
+    request: ResourceRequest,
+    user: User,
+    http: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { resources } = this.#options
+    const { query, verb, subresource } = request
+    const context = contextOf(user, query)
+    if (request.kind.namespaced && !request.namespace && verb !== 'list' && verb !== 'watch')
+      throw errors.methodNotAllowed('')
+    if (isReview(request.kind)) {
+      const body = parseBody(await readBody(http), http.headers['content-type'])
+      return sendJson(
+        response,
+        201,
+        await answerReview(request, body, user, this.#options.authorizer, this.#options.tokens),
+      )
+    }
+    const wanted = negotiate(subresource === 'log' ? '*/*' : http.headers.accept, query)
+    const call: WriteCall = { resources, request, context, wanted, http, response }
+    if (
+      subresource &&
+      (await subresourceVerb(call, { tokens: this.#options.tokens, node: this.#options.node }, this.#stopping.signal))
+    )
+      return
+    if (!subresource && !request.kind.verbs.includes(verb)) throw errors.methodNotAllowed('')
+    switch (verb) {
+      case 'get':
+        return getVerb(resources, request, wanted, response)
+      case 'list':
+        return listVerb(resources, request, wanted, response)
+      case 'watch':
+        return watchVerb(resources, request, wanted, response, this.#stopping.signal)
+      case 'create':
+        return createVerb(call)
+      case 'update':
+        return updateVerb(call)
+      case 'patch':
+        return patchVerb(call)
+      case 'delete':
+        return deleteVerb(call)
+      case 'deletecollection':
+        return deleteCollectionVerb(call)
+      default:
+        throw errors.methodNotAllowed('')
+    }
+  }
+
+  #public(parsed: ParsedUrl, response: ServerResponse): void {
+    if (parsed.path.startsWith('/version')) return sendJson(response, 200, this.#options.version)
+    const { code, text } = this.health.report(parsed.path, parsed.query.has('verbose'))
+    sendBytes(response, code, 'text/plain; charset=utf-8', Buffer.from(text))
+  }
+
+  async #other(parsed: ParsedUrl, http: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { path } = parsed
+    const accept = http.headers.accept ?? ''
+    if (path === '/openapi/v2' || path === '/swagger-2.0.0.pb-v1') {
+      const protobuf = path.endsWith('pb-v1') || (accept.includes('protobuf') && !accept.startsWith('application/json'))
+      const type = protobuf ? 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf' : 'application/json'
+      const body = this.#document(`v2${protobuf}`, () => {
+        const document = openApiV2(this.#registry, this.#options.version.gitVersion)
+        return protobuf ? encodeOpenApiV2(document) : Buffer.from(JSON.stringify(document))
+      })
+      return sendBytes(response, 200, type, body)
+    }
+    if (path === '/openapi/v3') return sendJson(response, 200, openApiV3Index(this.#registry))
+    const v3 = /^\/openapi\/v3\/(?:api\/(v1)|apis\/([^/]+)\/([^/]+))$/.exec(path)
+    if (v3 && this.#registry.hasVersion(v3[2] ?? '', v3[1] ?? v3[3]!)) {
+      const body = this.#document(path, () =>
+        Buffer.from(
+          JSON.stringify(openApiV3(this.#registry, v3[2] ?? '', v3[1] ?? v3[3]!, this.#options.version.gitVersion)),
+        ),
+      )
+      return sendBytes(response, 200, 'application/json', body)
+    }
+    const wanted = negotiate(accept.includes('json') ? accept : '*/*', parsed.query)
+    const document = discovery(path, this.#registry, wanted.discovery, String(http.headers.host ?? ''))
+    if (!document) throw errors.unknownPath()
+    if (wanted.discovery)
+      return sendBytes(
+        response,
+        200,
+        `application/json;g=apidiscovery.k8s.io;v=${wanted.discovery};as=APIGroupDiscoveryList`,
+        Buffer.from(JSON.stringify(document)),
+      )
+    sendJson(response, 200, document)
+  }
+
+  /** A document made once for each state of the registry; only the newest few are kept. */
+  #document(name: string, make: () => Buffer): Buffer {
+    const { generation } = this.#registry
+    const known = this.#documents.get(name)
+    if (known?.generation === generation) return known.body
+    const body = make()
+    this.#documents.set(name, { generation, body })
+    setTimeout(() => this.#documents.delete(name), 60_000).unref()
+    return body
+  }
+
+  async #upgrade(http: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    socket.on('error', () => {})
+    try {
+      const parsed = parseUrl('GET', http.url ?? '/', this.#registry)
+      const user = await authenticate(http, this.#options.tokens)
+      const { request } = parsed
+      if (!request || !['exec', 'attach', 'portforward'].includes(request.subresource)) throw errors.unknownPath()
+      // Streams are commands, not reads: they need "create" whatever the method.
+      this.#authorize(user, { ...parsed, request: { ...request, verb: 'create' } }, 'POST')
+      const pod = await this.#options.resources.get(
+        this.#registry.kind('v1', R.pods.kind)!,
+        request.namespace,
+        request.name,
+      )
+      await handleUpgrade({ request, pod, http, socket, head, node: this.#options.node })
+    } catch (error) {
+      const status = error instanceof StatusError ? error : errors.internal(error)
+      if (!(error instanceof StatusError)) this.#options.log.error('upgrade failed', { error })
+      const body = JSON.stringify(status.status)
+      socket.end(
+        `HTTP/1.1 ${status.httpCode} ${status.code}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+      )
+    }
+  }
+}
+
+function contextOf(user: User, query: URLSearchParams): RequestContext {
+  const dryRun = query.getAll('dryRun')
+  if (dryRun.some((d) => d !== 'All'))
+    throw errors.badRequest(`Invalid value: ${JSON.stringify(dryRun)}: dryRun must be "All"`)
+  const validation = query.get('fieldValidation') ?? 'Warn'
+  if (!['Strict', 'Warn', 'Ignore'].includes(validation))
+    throw errors.badRequest(
+      `fieldValidation: Unsupported value: "${validation}": supported values: "Ignore", "Strict", "Warn"`,
+    )
+  return {
+    user,
+    dryRun: dryRun.length > 0,
+    fieldManager: query.get('fieldManager') ?? '',
+    fieldValidation: validation as RequestContext['fieldValidation'],
+    warnings: [],
+  }
+}

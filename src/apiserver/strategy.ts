@@ -1,0 +1,181 @@
+// What the server itself decides about an object being written: metadata, generation, who owns status.
+
+import { randomUUID } from 'node:crypto'
+import {
+  checkAnnotations,
+  checkLabels,
+  checkName,
+  checkSubdomain,
+  errors,
+  type FieldError,
+  field,
+  groupResource,
+  groupVersion,
+  type KubeInput,
+  type KubeObject,
+  type ResourceKind,
+  sameJson,
+} from '#api'
+import { randomSuffix } from '#base'
+
+/** The server's own metadata for a new object. `now` is RFC 3339. */
+export function prepareCreate(kind: ResourceKind, input: KubeInput, namespace: string, now: string): KubeObject {
+  const given = input.metadata
+  const metadata: KubeObject['metadata'] = {
+    ...given,
+    name: given.name || (given.generateName ? `${given.generateName.slice(0, 58)}${randomSuffix(5)}` : ''),
+    uid: randomUUID(),
+    creationTimestamp: now,
+    resourceVersion: '',
+  }
+  if (kind.namespaced) metadata.namespace = namespace
+  else delete metadata.namespace
+  delete metadata.deletionTimestamp
+  delete metadata.deletionGracePeriodSeconds
+  delete (metadata as { selfLink?: string }).selfLink
+  const object: KubeObject = { ...input, apiVersion: storedVersion(kind), kind: kind.kind, metadata }
+  if (tracksGeneration(object)) metadata.generation = 1
+  if (hasStatus(kind)) {
+    delete object.status
+    if (groupResource(kind) === 'pods') object.status = { phase: 'Pending', qosClass: qosClass(object.spec ?? {}) }
+  }
+  return object
+}
+
+/** The apiVersion objects of a resource are stored with. */
+export function storedVersion(kind: ResourceKind): string {
+  return groupVersion({ group: kind.group, version: kind.storageVersion })
+}
+
+/** True when the main resource ignores changes of status. */
+export function hasStatus(kind: ResourceKind): boolean {
+  return kind.subresources.some((s) => s.name === 'status')
+}
+
+function tracksGeneration(object: KubeObject): boolean {
+  return object.spec !== undefined && object.kind !== 'Namespace' && object.kind !== 'Node' && object.kind !== 'Service'
+}
+
+/**
+ * Combines what a client sent with what is stored: fields the client may not change come from
+ * `current`. With subresource "status" only status (and nothing else) comes from the client.
+ */
+export function prepareUpdate(
+  kind: ResourceKind,
+  current: KubeObject,
+  input: KubeInput,
+  subresource: string,
+): KubeObject {
+  const metadata: KubeObject['metadata'] = {
+    ...(subresource === '' ? input.metadata : { ...current.metadata, ...statusMetadata(input) }),
+    name: current.metadata.name,
+    uid: current.metadata.uid,
+    creationTimestamp: current.metadata.creationTimestamp,
+    resourceVersion: current.metadata.resourceVersion,
+  }
+  keep(metadata, current.metadata, [
+    'namespace',
+    'generateName',
+    'deletionTimestamp',
+    'deletionGracePeriodSeconds',
+    'generation',
+  ])
+  delete (metadata as { selfLink?: string }).selfLink
+  let object: KubeObject
+  if (subresource === 'status') {
+    object = { ...current, metadata }
+    if (input.status === undefined) delete object.status
+    else object.status = input.status
+  } else {
+    object = { ...input, apiVersion: current.apiVersion, kind: current.kind, metadata }
+    if (hasStatus(kind)) {
+      if (current.status === undefined) delete object.status
+      else object.status = current.status
+    }
+    if (tracksGeneration(object) && !sameJson(object.spec, current.spec))
+      metadata.generation = (current.metadata.generation ?? 0) + 1
+  }
+  return object
+}
+
+/** Clients of status may set labels, annotations and finalizers too (the node agent does). */
+function statusMetadata(input: KubeInput): Partial<KubeObject['metadata']> {
+  const { labels, annotations } = input.metadata
+  return { ...(labels ? { labels } : {}), ...(annotations ? { annotations } : {}) }
+}
+
+function keep<T extends object>(target: T, source: T, keys: readonly (keyof T)[]): void {
+  for (const key of keys) {
+    if (source[key] === undefined) delete target[key]
+    else target[key] = source[key]
+  }
+}
+
+/** True when an update changes nothing. */
+export function unchanged(current: KubeObject, next: KubeObject): boolean {
+  return sameJson(current, next)
+}
+
+/** Checks the metadata every object has. */
+export function validateMetadata(kind: ResourceKind, object: KubeObject): FieldError[] {
+  const { name, generateName, labels, annotations, finalizers, ownerReferences } = object.metadata
+  const problems: FieldError[] = []
+  if (!name)
+    problems.push(
+      field.required(generateName ? 'metadata.generateName' : 'metadata.name', 'name or generateName is required'),
+    )
+  else for (const p of checkName(groupResource(kind), name)) problems.push(field.invalid('metadata.name', name, p))
+  problems.push(...checkLabels(labels, 'metadata.labels'), ...checkAnnotations(annotations, 'metadata.annotations'))
+  for (const [i, f] of (finalizers ?? []).entries())
+    if (!f.includes('/') && !['orphan', 'foregroundDeletion', 'kubernetes'].includes(f))
+      problems.push(
+        field.invalid(
+          `metadata.finalizers[${i}]`,
+          f,
+          'name is neither a standard finalizer name nor is it fully qualified',
+        ),
+      )
+  for (const [i, owner] of (ownerReferences ?? []).entries())
+    for (const key of ['apiVersion', 'kind', 'name', 'uid'] as const)
+      if (!owner[key])
+        problems.push(
+          field.invalid(`metadata.ownerReferences[${i}].${key}`, owner[key] ?? '', `${key} must not be empty`),
+        )
+  return problems
+}
+
+/** Refuses a body whose identity is not that of the request. */
+export function checkIdentity(kind: ResourceKind, input: KubeInput, namespace: string, name: string): void {
+  if (input.kind && input.kind !== kind.kind)
+    throw errors.badRequest(
+      `${input.kind} in version "${(input.apiVersion ?? '').split('/').pop()}" cannot be handled as a ${kind.kind}: no kind "${input.kind}" is registered for version "${groupVersion(kind)}"`,
+    )
+  if (input.apiVersion && input.apiVersion !== groupVersion(kind))
+    throw errors.badRequest(
+      `the API version in the data (${input.apiVersion}) does not match the expected API version (${groupVersion(kind)})`,
+    )
+  if (typeof input.metadata !== 'object' || input.metadata === null) throw errors.badRequest('metadata is required')
+  const given = input.metadata
+  if (kind.namespaced && given.namespace && given.namespace !== namespace)
+    throw errors.badRequest(`the namespace of the provided object does not match the namespace sent on the request`)
+  if (name && given.name && given.name !== name)
+    throw errors.badRequest(`the name of the object (${given.name}) does not match the name on the URL (${name})`)
+  if (given.namespace && checkSubdomain(given.namespace).length > 0 && kind.namespaced)
+    throw errors.badRequest(`Invalid namespace "${given.namespace}"`)
+}
+
+/** The quality-of-service class of a pod, by its requests and limits of cpu and memory. */
+// biome-ignore lint/suspicious/noExplicitAny: a pod spec
+export function qosClass(spec: Record<string, any>): 'Guaranteed' | 'Burstable' | 'BestEffort' {
+  let any = false
+  let guaranteed = true
+  for (const c of [...(spec.initContainers ?? []), ...(spec.containers ?? [])]) {
+    const { requests = {}, limits = {} } = c.resources ?? {}
+    for (const name of ['cpu', 'memory']) {
+      if (requests[name] !== undefined || limits[name] !== undefined) any = true
+      if (limits[name] === undefined || (requests[name] !== undefined && requests[name] !== limits[name]))
+        guaranteed = false
+    }
+  }
+  return !any ? 'BestEffort' : guaranteed ? 'Guaranteed' : 'Burstable'
+}

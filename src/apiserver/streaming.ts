@@ -1,0 +1,232 @@
+// exec, attach and port-forward: SPDY/3.1 or WebSocket towards the client, NodeAccess sessions behind.
+
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { createWebSocketStream, type WebSocket, WebSocketServer } from 'ws'
+import { errors, type KubeObject, StatusError } from '#api'
+import { SpdyConnection, type SpdyStream } from '#wire'
+import type { ExecOptions, ExecSession, ForwardSession, NodeAccess } from './node-access.ts'
+import type { ResourceRequest } from './request-info.ts'
+import { containerOf } from './subresources.ts'
+
+const EXEC_PROTOCOLS = [
+  'v5.channel.k8s.io',
+  'v4.channel.k8s.io',
+  'v3.channel.k8s.io',
+  'v2.channel.k8s.io',
+  'channel.k8s.io',
+]
+const FORWARD_SPDY = 'portforward.k8s.io'
+const FORWARD_TUNNEL = 'SPDY/3.1+portforward.k8s.io'
+const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const
+/** How long a client may take to open the streams it announced. */
+const STREAMS_MS = 30_000
+
+const sockets = new WebSocketServer({
+  noServer: true,
+  maxPayload: 8 * 1024 * 1024,
+  handleProtocols: (offered) => choose(offered),
+})
+
+function choose(offered: Set<string>): string | false {
+  if (offered.has(FORWARD_TUNNEL)) return FORWARD_TUNNEL
+  return EXEC_PROTOCOLS.find((p) => offered.has(p)) ?? false
+}
+
+/** One upgrade request on a pod's exec, attach or portforward. */
+export interface UpgradeCall {
+  request: ResourceRequest
+  pod: KubeObject
+  http: IncomingMessage
+  socket: Duplex
+  head: Buffer
+  node: NodeAccess
+}
+
+/** Runs the session until it ends. Fails with a StatusError before the connection is upgraded. */
+export async function handleUpgrade(call: UpgradeCall): Promise<void> {
+  const { request, http, pod } = call
+  if (!pod.spec?.nodeName) throw errors.badRequest(`pod ${pod.metadata.name} does not have a host assigned`)
+  const upgrade = String(http.headers.upgrade ?? '').toLowerCase()
+  if (request.subresource === 'portforward') {
+    if (upgrade === 'websocket') return forwardOverWebSocket(call)
+    return forwardOverSpdy(call)
+  }
+  const options = execOptions(call)
+  if (upgrade === 'websocket') return execOverWebSocket(call, options)
+  return execOverSpdy(call, options)
+}
+
+function execOptions({ request, pod }: UpgradeCall): ExecOptions {
+  const { query } = request
+  const flag = (name: string) => query.get(name) === 'true' || query.get(name) === '1'
+  const command = query.getAll('command')
+  if (request.subresource === 'exec' && command.length === 0)
+    throw errors.badRequest('you must specify at least 1 command for the container')
+  const tty = flag('tty')
+  return {
+    container: containerOf(pod, query.get('container')),
+    command,
+    stdin: flag('stdin'),
+    stdout: flag('stdout'),
+    stderr: flag('stderr') && !tty,
+    tty,
+  }
+}
+
+function open(call: UpgradeCall, options: ExecOptions): Promise<ExecSession> {
+  return call.request.subresource === 'exec' ? call.node.exec(call.pod, options) : call.node.attach(call.pod, options)
+}
+
+/** Answers 101 and hands the socket to SPDY. Fails with BadRequest when no protocol is shared. */
+function acceptSpdy(
+  call: UpgradeCall,
+  supported: readonly string[],
+  onStream: (s: SpdyStream) => void,
+  onClose: () => void,
+): SpdyConnection {
+  const { http, socket, head } = call
+  if (!/^spdy\/3\.1$/i.test(String(http.headers.upgrade)))
+    throw errors.badRequest('unable to upgrade: missing upgrade headers in request')
+  const offered = String(http.headers['x-stream-protocol-version'] ?? '')
+    .split(',')
+    .map((p) => p.trim())
+    .filter(Boolean)
+  const protocol = offered.length === 0 ? (supported[0] ?? '') : offered.find((p) => supported.includes(p))
+  if (protocol === undefined)
+    throw new StatusError(403, 'Forbidden', `unable to upgrade: unsupported protocol: ${offered.join(', ')}`)
+  socket.write(
+    `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${protocol}\r\n\r\n`,
+  )
+  return new SpdyConnection(socket, { server: true, onStream, onClose }, head)
+}
+
+const V4_TO_V1 = ['v5.channel.k8s.io', 'v4.channel.k8s.io', 'v3.channel.k8s.io', 'v2.channel.k8s.io', 'channel.k8s.io']
+
+async function execOverSpdy(call: UpgradeCall, options: ExecOptions): Promise<void> {
+  const session = await open(call, options)
+  const streams = new Map<string, SpdyStream>()
+  const wanted = 1 + Number(options.stdin) + Number(options.stdout) + Number(options.stderr)
+  let ready: () => void = () => {}
+  const opened = new Promise<void>((resolve) => {
+    ready = resolve
+  })
+  let connection: SpdyConnection
+  const finished = new Promise<void>((resolve) => {
+    connection = acceptSpdy(
+      call,
+      V4_TO_V1,
+      (stream) => {
+        const type = stream.headers.streamtype ?? ''
+        streams.set(type, stream)
+        if (type === 'stdin') {
+          stream.onData = (data) => session.stdin(data)
+          stream.onEnd = () => session.endStdin()
+        } else if (type === 'resize') stream.onData = (data) => session.resize(data)
+        if ([...streams.keys()].filter((k) => k !== 'resize').length >= wanted) ready()
+      },
+      resolve,
+    )
+  })
+  await Promise.race([opened, finished, new Promise((resolve) => setTimeout(resolve, STREAMS_MS).unref())])
+  session.onStdout = (data) => streams.get('stdout')?.write(data)
+  session.onStderr = (data) => (streams.get('stderr') ?? streams.get('stdout'))?.write(data)
+  session.onExit = (status) => {
+    streams.get('error')?.write(status)
+    for (const stream of streams.values()) stream.end()
+    void connection.finish()
+  }
+  await finished
+  session.close()
+}
+
+function upgradeWebSocket(call: UpgradeCall): Promise<WebSocket> {
+  return new Promise((resolve) => sockets.handleUpgrade(call.http, call.socket, call.head, resolve))
+}
+
+async function execOverWebSocket(call: UpgradeCall, options: ExecOptions): Promise<void> {
+  const session = await open(call, options)
+  const socket = await upgradeWebSocket(call)
+  const v5 = socket.protocol === 'v5.channel.k8s.io'
+  const send = (channel: number, data: Buffer) => socket.send(Buffer.concat([Buffer.from([channel]), data]))
+  socket.on('message', (message: Buffer) => {
+    const channel = message[0]
+    const data = message.subarray(1)
+    if (channel === CHANNEL.stdin) session.stdin(data)
+    else if (channel === CHANNEL.resize) session.resize(data)
+    else if (channel === CHANNEL.close && v5 && data[0] === CHANNEL.stdin) session.endStdin()
+  })
+  const closed = new Promise<void>((resolve) => socket.on('close', () => resolve()))
+  socket.on('error', () => socket.terminate())
+  session.onStdout = (data) => send(CHANNEL.stdout, data)
+  session.onStderr = (data) => send(options.stderr ? CHANNEL.stderr : CHANNEL.stdout, data)
+  session.onExit = (status) => {
+    send(CHANNEL.error, status)
+    socket.close(1000)
+  }
+  await closed
+  session.close()
+}
+
+async function forwardOverWebSocket(call: UpgradeCall): Promise<void> {
+  const offered = String(call.http.headers['sec-websocket-protocol'] ?? '')
+  if (!offered.includes(FORWARD_TUNNEL)) throw errors.badRequest(`unable to upgrade: unsupported protocol: ${offered}`)
+  const socket = await upgradeWebSocket(call)
+  const io = createWebSocketStream(socket, { readableObjectMode: false })
+  io.on('error', () => {})
+  await new Promise<void>((resolve) =>
+    serveForward(call, (onStream) => new SpdyConnection(io, { server: true, onStream, onClose: resolve })),
+  )
+}
+
+async function forwardOverSpdy(call: UpgradeCall): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    try {
+      serveForward(call, (onStream) => acceptSpdy(call, [FORWARD_SPDY], onStream, resolve))
+    } catch (error) {
+      reject(error)
+    }
+  })
+}
+
+/** Pairs data and error streams by request id and connects each pair to the pod's port. */
+function serveForward(call: UpgradeCall, accept: (onStream: (s: SpdyStream) => void) => SpdyConnection): void {
+  const waiting = new Map<string, { data?: SpdyStream; error?: SpdyStream }>()
+  accept((stream) => {
+    const id = stream.headers.requestid ?? ''
+    const pair = waiting.get(id) ?? {}
+    waiting.set(id, pair)
+    if (stream.headers.streamtype === 'error') pair.error = stream
+    else pair.data = stream
+    if (!pair.data || !pair.error) return
+    waiting.delete(id)
+    void forward(call, pair.data, pair.error, Number(pair.data.headers.port))
+  })
+}
+
+async function forward(call: UpgradeCall, data: SpdyStream, error: SpdyStream, port: number): Promise<void> {
+  let session: ForwardSession
+  try {
+    session = await call.node.portForward(call.pod, port)
+  } catch (cause) {
+    error.write(
+      Buffer.from(`error forwarding port ${port} to pod ${call.pod.metadata.name}: ${(cause as Error).message}`),
+    )
+    error.end()
+    data.end()
+    return
+  }
+  session.onData = (bytes) => data.write(bytes)
+  session.onEnd = () => {
+    data.end()
+    error.end()
+  }
+  session.onError = (text) => {
+    error.write(Buffer.from(text))
+    error.end()
+    data.end()
+  }
+  data.onData = (bytes) => session.write(bytes)
+  data.onEnd = () => session.end()
+  data.onClose = () => session.close()
+}

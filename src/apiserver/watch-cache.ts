@@ -1,0 +1,160 @@
+// The watch cache: a resource's newest objects and recent events, shared by every reader and watcher.
+
+import { deepFreeze, errors, type KubeObject } from '#api'
+import { Emitter, type SampanError } from '#base'
+import type { KeyValue, Store, StoreEvent } from '#store'
+
+const WINDOW = 2000
+const decoder = new TextDecoder()
+const encoder = new TextEncoder()
+
+/** One version of an object. The object is frozen; `json` is made on first use and shared. */
+export class CacheEntry {
+  readonly object: KubeObject
+  readonly revision: number
+  #json: Uint8Array | undefined
+  #otherVersions: Map<string, Uint8Array> | undefined
+
+  constructor(object: KubeObject, revision: number) {
+    this.object = object
+    this.revision = revision
+  }
+
+  /** The object as JSON bytes in the version it is stored in, or in `apiVersion`. */
+  json(apiVersion?: string): Uint8Array {
+    if (apiVersion !== undefined && apiVersion !== this.object.apiVersion) {
+      this.#otherVersions ??= new Map()
+      let bytes = this.#otherVersions.get(apiVersion)
+      if (!bytes) {
+        bytes = encoder.encode(JSON.stringify({ ...this.object, apiVersion }))
+        this.#otherVersions.set(apiVersion, bytes)
+      }
+      return bytes
+    }
+    this.#json ??= encoder.encode(JSON.stringify(this.object))
+    return this.#json
+  }
+}
+
+/** A change of one object. On DELETED `entry` is the last state at the revision of the deletion. */
+export interface CacheEvent {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
+  readonly key: string
+  readonly revision: number
+  readonly entry: CacheEntry
+  readonly previous?: CacheEntry
+}
+
+/** All objects of one resource, in order of key, with the events of the recent past. */
+export class WatchCache {
+  readonly #entries = new Map<string, CacheEntry>()
+  readonly #events = new Emitter<CacheEvent>()
+  readonly #prefix: string
+  readonly #store: Store
+  #sorted: string[] | undefined
+  #window: CacheEvent[] = []
+  /** Events at or before this revision are no longer in the window. */
+  #windowStart = 0
+
+  private constructor(store: Store, prefix: string) {
+    this.#store = store
+    this.#prefix = prefix
+  }
+
+  static async open(store: Store, prefix: string): Promise<WatchCache> {
+    const cache = new WatchCache(store, prefix)
+    const { items, revision } = await store.list(prefix)
+    for (const kv of items) cache.#entries.set(kv.key.slice(prefix.length), decode(kv))
+    cache.#windowStart = revision
+    store.watch(
+      prefix,
+      {
+        onEvents: (events) => {
+          for (const event of events) cache.#apply(event)
+        },
+        onError: (error: SampanError) => {
+          throw error
+        },
+      },
+      { fromRevision: revision + 1 },
+    )
+    return cache
+  }
+
+  /** The newest revision of the whole store: what a list now shows. */
+  get revision(): number {
+    return this.#store.revision
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  entry(key: string): CacheEntry | undefined {
+    return this.#entries.get(key)
+  }
+
+  /** Keys in byte order. */
+  keys(): readonly string[] {
+    this.#sorted ??= [...this.#entries.keys()].sort()
+    return this.#sorted
+  }
+
+  /** Entries in order of key, optionally of one namespace. */
+  entries(namespace = ''): CacheEntry[] {
+    const result: CacheEntry[] = []
+    const prefix = namespace ? `${namespace}/` : ''
+    for (const key of this.keys()) if (key.startsWith(prefix)) result.push(this.#entries.get(key)!)
+    return result
+  }
+
+  /**
+   * Calls `listener` for every event after `revision`, first those of the window.
+   * Fails with Expired when they are gone. The result ends the subscription.
+   */
+  watch(revision: number, listener: (event: CacheEvent) => void): () => void {
+    if (revision < this.#windowStart)
+      throw errors.expired(`too old resource version: ${revision} (${this.#windowStart})`)
+    for (const event of this.#window) if (event.revision > revision) listener(event)
+    return this.#events.on(listener)
+  }
+
+  /** Calls `listener` for events from now on. */
+  subscribe(listener: (event: CacheEvent) => void): () => void {
+    return this.#events.on(listener)
+  }
+
+  #apply(event: StoreEvent): void {
+    const key = event.kv.key.slice(this.#prefix.length)
+    const previous = this.#entries.get(key)
+    let change: CacheEvent
+    if (event.type === 'delete') {
+      if (!previous) return
+      this.#entries.delete(key)
+      this.#sorted = undefined
+      const metadata = { ...previous.object.metadata, resourceVersion: String(event.revision) }
+      const entry = new CacheEntry(deepFreeze({ ...previous.object, metadata }), event.revision)
+      change = { type: 'DELETED', key, revision: event.revision, entry, previous }
+    } else {
+      const entry = decode(event.kv)
+      this.#entries.set(key, entry)
+      if (!previous) this.#sorted = undefined
+      change = previous
+        ? { type: 'MODIFIED', key, revision: event.revision, entry, previous }
+        : { type: 'ADDED', key, revision: event.revision, entry }
+    }
+    this.#window.push(change)
+    if (this.#window.length > WINDOW) {
+      const cut = WINDOW / 2
+      this.#windowStart = this.#window[cut - 1]!.revision
+      this.#window = this.#window.slice(cut)
+    }
+    this.#events.emit(change)
+  }
+}
+
+function decode(kv: KeyValue): CacheEntry {
+  const object = JSON.parse(decoder.decode(kv.value)) as KubeObject
+  object.metadata.resourceVersion = String(kv.modRevision)
+  return new CacheEntry(deepFreeze(object), kv.modRevision)
+}

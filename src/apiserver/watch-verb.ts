@@ -1,0 +1,147 @@
+// WATCH: a stream of events from the watch cache; one encoding of an object serves all watchers.
+
+import type { ServerResponse } from 'node:http'
+import { errors, groupVersion, type Json, partialMetadata, StatusError, table } from '#api'
+import type { Wanted } from './negotiate.ts'
+import { asVersion } from './object-store.ts'
+import { type Selection, selectionOf, selects } from './read-verbs.ts'
+import type { ResourceRequest } from './request-info.ts'
+import type { Resources } from './resources.ts'
+import type { CacheEntry, CacheEvent } from './watch-cache.ts'
+
+/** A watcher that has this much unread data is cut off, never waited for. */
+const BACKLOG_LIMIT = 16 * 1024 * 1024
+const BOOKMARK_MS = 60_000
+const DEFAULT_TIMEOUT_S = 1800
+const END = Buffer.from('}\n')
+
+/** Streams events until the client goes, the timeout passes or `signal` aborts. */
+export async function watchVerb(
+  resources: Resources,
+  request: ResourceRequest,
+  wanted: Wanted,
+  response: ServerResponse,
+  signal: AbortSignal,
+): Promise<void> {
+  const { kind, query } = request
+  const cache = await resources.store.cache(kind)
+  const selection = selectionOf(request)
+  const bookmarks = query.get('allowWatchBookmarks') === 'true'
+  const initial = query.get('sendInitialEvents')
+  const version = query.get('resourceVersion') ?? ''
+  if (version && !/^\d+$/.test(version))
+    throw errors.badRequest(
+      `resourceVersion: Invalid value: "${version}": strconv.ParseUint: parsing "${version}": invalid syntax`,
+    )
+  if (initial !== null && query.get('resourceVersionMatch') !== 'NotOlderThan')
+    throw errors.invalid('ListOptions', 'meta.k8s.io', '', [
+      {
+        path: 'resourceVersionMatch',
+        reason: 'FieldValueForbidden',
+        message: 'Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan',
+      },
+    ])
+  const apiVersion = groupVersion(kind)
+  let headers = true
+  const encode = (type: string, entry: CacheEntry): Uint8Array => {
+    if (wanted.representation === 'object')
+      return Buffer.concat([Buffer.from(`{"type":"${type}","object":`), entry.json(apiVersion), END])
+    const object = asVersion(kind, entry.object)
+    const body: Json =
+      wanted.representation === 'partial'
+        ? partialMetadata(object)
+        : table(
+            kind,
+            [object],
+            { resourceVersion: object.metadata.resourceVersion },
+            { now: resources.clock.now(), includeObject: wanted.includeObject, noHeaders: !headers },
+          )
+    headers = false
+    return Buffer.from(`${JSON.stringify({ type, object: body })}\n`)
+  }
+  const send = (bytes: Uint8Array) => {
+    response.write(bytes)
+    if (response.writableLength > BACKLOG_LIMIT) response.destroy()
+  }
+  const bookmark = (revision: number, end: boolean) => {
+    const metadata: Json = { resourceVersion: String(revision), creationTimestamp: null }
+    if (end) metadata.annotations = { 'k8s.io/initial-events-end': 'true' }
+    const object =
+      wanted.representation === 'table'
+        ? {
+            kind: 'Table',
+            apiVersion: 'meta.k8s.io/v1',
+            metadata: { resourceVersion: String(revision) },
+            columnDefinitions: [],
+            rows: [{ cells: [], object: { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata } }],
+          }
+        : {
+            kind: wanted.representation === 'partial' ? 'PartialObjectMetadata' : kind.kind,
+            apiVersion: wanted.representation === 'partial' ? 'meta.k8s.io/v1' : apiVersion,
+            metadata,
+          }
+    send(Buffer.from(`${JSON.stringify({ type: 'BOOKMARK', object })}\n`))
+  }
+  const start = () =>
+    response.writeHead(200, {
+      'Content-Type': 'application/json',
+      'Transfer-Encoding': 'chunked',
+      'Cache-Control': 'no-cache, private',
+    })
+
+  let stop: () => void = () => {}
+  const deliver = (event: CacheEvent) => {
+    const type = eventFor(selection, event)
+    if (type) send(encode(type, event.entry))
+  }
+  const fromNow = initial === 'true' || (initial === null && (version === '' || version === '0'))
+  if (fromNow) {
+    if (Number(version) > cache.revision)
+      throw errors.timeout(`Too large resource version: ${version}, current: ${cache.revision}`)
+    start()
+    for (const entry of cache.entries(selection.namespace)) if (selects(selection, entry)) send(encode('ADDED', entry))
+    if (initial === 'true' && bookmarks) bookmark(cache.revision, true)
+    stop = cache.subscribe(deliver)
+  } else {
+    const pending: CacheEvent[] = []
+    try {
+      stop = cache.watch(Number(version), (event) => (response.headersSent ? deliver(event) : pending.push(event)))
+    } catch (error) {
+      if (!(error instanceof StatusError)) throw error
+      // A watch that cannot start says so as its first event, as clients expect.
+      start()
+      response.end(`${JSON.stringify({ type: 'ERROR', object: error.status })}\n`)
+      return
+    }
+    start()
+    response.flushHeaders()
+    for (const event of pending) deliver(event)
+  }
+  response.flushHeaders()
+  await new Promise<void>((resolve) => {
+    const seconds = Number(query.get('timeoutSeconds') ?? 0) || DEFAULT_TIMEOUT_S
+    const timer = resources.clock.after(seconds * 1000, () => response.end())
+    const beat = () => {
+      if (bookmarks) bookmark(cache.revision, false)
+      beatTimer = resources.clock.after(BOOKMARK_MS, beat)
+    }
+    let beatTimer = resources.clock.after(BOOKMARK_MS, beat)
+    const onAbort = () => response.end()
+    signal.addEventListener('abort', onAbort, { once: true })
+    response.on('close', () => {
+      stop()
+      timer.cancel()
+      beatTimer.cancel()
+      signal.removeEventListener('abort', onAbort)
+      resolve()
+    })
+  })
+}
+
+/** What a change means to a watcher that sees only a selection. */
+export function eventFor(selection: Selection, event: CacheEvent): 'ADDED' | 'MODIFIED' | 'DELETED' | undefined {
+  const before = event.previous !== undefined && selects(selection, event.previous)
+  const after = event.type !== 'DELETED' && selects(selection, event.entry)
+  if (after) return before ? 'MODIFIED' : 'ADDED'
+  return before ? 'DELETED' : undefined
+}

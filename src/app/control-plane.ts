@@ -1,0 +1,129 @@
+// The control plane: store, API server, controllers and scheduler, wired together.
+
+import { KindRegistry, resources as R, type Resource } from '#api'
+import {
+  type Admission,
+  ApiServer,
+  Authorizer,
+  type NodeAccess,
+  namespaceLifecycle,
+  ObjectStore,
+  podAdmission,
+  Resources,
+  registerCustomResources,
+  serviceAdmission,
+  Tokens,
+} from '#apiserver'
+import { type Clock, type Log, messageOf } from '#base'
+import { type Client, type Controller, Informers } from '#client'
+import {
+  deploymentController,
+  endpointsController,
+  garbageCollector,
+  namespaceController,
+  namespaceDefaultsController,
+  replicaSetController,
+} from '#controllers'
+import { scheduler } from '#scheduler'
+import type { Store } from '#store'
+import { localClient } from './local-client.ts'
+import { VERSION_INFO } from './version.ts'
+
+export interface ControlPlaneOptions {
+  store: Store
+  clock: Clock
+  /** A logger for each part. */
+  log: (component: string) => Log
+  serviceCidr: string
+  tokenKey: string
+  tls: { cert: string; key: string; clientCa: string }
+  node: NodeAccess
+  admission?: (context: { client: Client; informers: Informers }) => readonly Admission[]
+}
+
+export interface ControlPlane {
+  readonly resources: Resources
+  readonly client: Client
+  readonly informers: Informers
+  readonly tokens: Tokens
+  readonly api: ApiServer
+  /** Everything served that can be listed and deleted. */
+  served(): Resource[]
+  /** Starts the controllers; they run until the signal given to `createControlPlane` aborts. */
+  startControllers(): void
+}
+
+/** Builds the control plane; nothing listens or runs yet but the caches. */
+export async function createControlPlane(options: ControlPlaneOptions, signal: AbortSignal): Promise<ControlPlane> {
+  const { clock } = options
+  const store = new ObjectStore(options.store)
+  const registry = new KindRegistry()
+  const [namespaces, accounts, services, pods] = await Promise.all([
+    store.cache(R.namespaces),
+    store.cache(R.serviceAccounts),
+    store.cache(R.services),
+    store.cache(R.pods),
+  ])
+  const resources = new Resources({
+    store,
+    registry,
+    clock,
+    admission: [
+      namespaceLifecycle(namespaces),
+      podAdmission(accounts),
+      serviceAdmission(services, { cidr: options.serviceCidr, nodePorts: [30000, 32767] }),
+    ],
+  })
+  await registerCustomResources(resources, options.log('kube-apiserver'))
+  const tokens = new Tokens({
+    signingKey: options.tokenKey,
+    issuer: 'https://kubernetes.default.svc.cluster.local',
+    clock,
+    bound: {
+      serviceAccount: (namespace, name) => accounts.entry(`${namespace}/${name}`)?.object,
+      pod: (namespace, name) => pods.entry(`${namespace}/${name}`)?.object,
+    },
+  })
+  const client = localClient(resources, tokens)
+  const informers = new Informers(client, clock, options.log('kube-controller-manager'), signal)
+  for (const step of options.admission?.({ client, informers }) ?? []) resources.addAdmission(step)
+  const api = new ApiServer({
+    resources,
+    tokens,
+    authorizer: await Authorizer.open(store),
+    node: options.node,
+    log: options.log('kube-apiserver'),
+    tls: options.tls,
+    version: VERSION_INFO,
+  })
+
+  const served = (): Resource[] =>
+    registry
+      .all()
+      .filter((k) => k.version === k.storageVersion && k.verbs.includes('list') && k.verbs.includes('delete'))
+      // Events of events.k8s.io are the core ones in another shape.
+      .filter((k) => k.group !== 'events.k8s.io')
+      .map(({ group, version, plural, kind, namespaced }) => ({ group, version, plural, kind, namespaced }))
+
+  const startControllers = () => {
+    const log = options.log('kube-controller-manager')
+    const gc = garbageCollector({ informers, log, served })
+    informers.for(R.customResourceDefinitions).on(() => queueMicrotask(() => gc.refresh()))
+    const controllers: Controller[] = [
+      deploymentController(informers, log),
+      replicaSetController(informers, log),
+      endpointsController(informers, log),
+      gc,
+      namespaceController(informers, log, served),
+      namespaceDefaultsController(informers, log, options.tls.clientCa),
+      scheduler(informers, options.log('kube-scheduler')),
+    ]
+    void informers.synced().then(() => {
+      for (const controller of controllers)
+        controller
+          .run(signal)
+          .catch((error) => log.error('controller ended', { controller: controller.name, error: messageOf(error) }))
+    })
+  }
+  return { resources, client, informers, tokens, api, served, startControllers }
+}

@@ -1,0 +1,47 @@
+// Time as a constructor argument: the real clock, and the interface virtual clocks implement.
+
+/** A cancellable timer. */
+export interface Timer {
+  cancel(): void
+}
+
+/** Source of time. Instants are milliseconds since the Unix epoch; delays are milliseconds. */
+export interface Clock {
+  now(): number
+  /** Calls `fn` once after `ms`. The timer does not keep the process alive. */
+  after(ms: number, fn: () => void): Timer
+}
+
+/** The machine's own clock. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after(ms, fn) {
+    const timer = setTimeout(fn, Math.min(ms, 0x7fffffff))
+    timer.unref()
+    return { cancel: () => clearTimeout(timer) }
+  },
+}
+
+/** Resolves after `ms`, or at once when `signal` aborts; never rejects. */
+export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve()
+    const done = () => {
+      timer.cancel()
+      signal?.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = clock.after(ms, done)
+    signal?.addEventListener('abort', done, { once: true })
+  })
+}
+
+/** RFC 3339 with seconds, the form of metav1.Time. */
+export function rfc3339(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`
+}
+
+/** RFC 3339 with microseconds, the form of metav1.MicroTime. */
+export function rfc3339Micro(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 23)}000Z`
+}

@@ -1,0 +1,111 @@
+// Records Events: what happened to an object, counted when it happens again.
+
+import { isNotFound, type KubeObject, resources } from '#api'
+import { type Clock, fnv1a, type Log, messageOf, rfc3339, safeEncode } from '#base'
+import type { Client } from './contract.ts'
+
+/** An object an event can be about. */
+export interface EventTarget {
+  apiVersion: string
+  kind: string
+  metadata: { name: string; namespace?: string; uid: string; resourceVersion?: string }
+}
+
+interface Known {
+  name: string
+  count: number
+  first: string
+}
+
+/** Writes events in the background; an event that cannot be written is dropped. */
+export class EventRecorder {
+  readonly #client: Client
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #component: string
+  readonly #host: string
+  /** Events written lately, to count repetitions. */
+  readonly #known = new Map<string, Known>()
+  #queue: Promise<void> = Promise.resolve()
+  #length = 0
+
+  constructor(client: Client, clock: Clock, log: Log, component: string, host = '') {
+    this.#client = client
+    this.#clock = clock
+    this.#log = log
+    this.#component = component
+    this.#host = host
+  }
+
+  normal(target: EventTarget, reason: string, message: string, fieldPath = ''): void {
+    this.#record(target, 'Normal', reason, message, fieldPath)
+  }
+
+  warning(target: EventTarget, reason: string, message: string, fieldPath = ''): void {
+    this.#record(target, 'Warning', reason, message, fieldPath)
+  }
+
+  #record(target: EventTarget, type: string, reason: string, message: string, fieldPath: string): void {
+    if (this.#length > 1000) return
+    this.#length++
+    this.#queue = this.#queue
+      .then(() => this.#write(target, type, reason, message.slice(0, 1024), fieldPath))
+      .catch((error) => this.#log.debug('event dropped', { reason, error: messageOf(error) }))
+      .finally(() => {
+        this.#length--
+      })
+  }
+
+  async #write(target: EventTarget, type: string, reason: string, message: string, fieldPath: string): Promise<void> {
+    const now = rfc3339(this.#clock.now())
+    const { name, namespace = 'default', uid } = target.metadata
+    const key = [target.kind, namespace, name, uid, type, reason, message, fieldPath].join('\0')
+    const known = this.#known.get(key)
+    if (known) {
+      known.count++
+      try {
+        await this.#client.patch(
+          resources.events,
+          namespace,
+          known.name,
+          { count: known.count, lastTimestamp: now },
+          'merge',
+        )
+        return
+      } catch (error) {
+        if (!isNotFound(error)) throw error
+      }
+    }
+    const eventName = `${name}.${safeEncode(fnv1a(key), 6)}${safeEncode(Math.floor(this.#clock.now()) % 1e9, 8)}`
+    const entry: Known = { name: eventName, count: 1, first: now }
+    if (this.#known.size > 2000) this.#known.clear()
+    this.#known.set(key, entry)
+    await this.#client.create(resources.events, {
+      metadata: { name: eventName, namespace },
+      involvedObject: {
+        kind: target.kind,
+        apiVersion: target.apiVersion,
+        namespace: target.metadata.namespace ?? '',
+        name,
+        uid,
+        ...(target.metadata.resourceVersion ? { resourceVersion: target.metadata.resourceVersion } : {}),
+        ...(fieldPath ? { fieldPath } : {}),
+      },
+      type,
+      reason,
+      message,
+      source: { component: this.#component, ...(this.#host ? { host: this.#host } : {}) },
+      reportingComponent: this.#component,
+      reportingInstance: this.#host,
+      firstTimestamp: now,
+      lastTimestamp: now,
+      count: 1,
+      eventTime: null,
+    })
+  }
+}
+
+/** The object an event is about. */
+export function targetOf(object: KubeObject): EventTarget {
+  return object
+}

@@ -1,0 +1,6 @@
+export { deploymentController } from './deployment.ts'
+export { endpointsController } from './endpoints.ts'
+export { garbageCollector } from './garbage-collector.ts'
+export { namespaceController } from './namespace.ts'
+export { namespaceDefaultsController } from './namespace-defaults.ts'
+export { replicaSetController } from './replica-set.ts'

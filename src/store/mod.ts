@@ -1,0 +1,3 @@
+export * from './contract.ts'
+export { openEmbeddedStore } from './log-journal.ts'
+export { MvccStore } from './mvcc-store.ts'

@@ -1,0 +1,4 @@
+export * from './grpc.ts'
+export * from './pki.ts'
+export * from './protobuf.ts'
+export * from './spdy.ts'

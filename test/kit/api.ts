@@ -1,0 +1,104 @@
+// An API server with all controllers on the memory store, optionally under virtual time.
+
+import { errors, type KubeObject } from '#api'
+import type { NodeAccess } from '#apiserver'
+import { type Clock, createLog, type Log, silentLog, VirtualClock } from '#base'
+import { MvccStore } from '#store'
+import { createAuthority, issue, type KeyPair } from '#wire'
+import { type ControlPlane, createControlPlane } from '../../src/app/control-plane.ts'
+
+const unavailable = () => Promise.reject(errors.unavailable('this cluster has no node'))
+
+export const noNode: NodeAccess = {
+  logs: unavailable,
+  exec: unavailable,
+  attach: unavailable,
+  portForward: unavailable,
+}
+
+export interface TestApi extends ControlPlane, AsyncDisposable {
+  readonly clock: VirtualClock
+  readonly ca: KeyPair
+  readonly admin: KeyPair
+  readonly port: number
+}
+
+let keys: Promise<{ ca: KeyPair; server: KeyPair; admin: KeyPair }> | undefined
+
+async function makeKeys() {
+  const ca = await createAuthority('test')
+  const server = await issue(ca, {
+    commonName: 'kube-apiserver',
+    usage: 'server',
+    ips: ['127.0.0.1'],
+    dnsNames: ['localhost'],
+  })
+  const admin = await issue(ca, { commonName: 'admin', organizations: ['system:masters'], usage: 'client' })
+  return { ca, server, admin }
+}
+
+/** Starts an API server on a free port of the loopback interface. */
+export async function startApi(
+  options: { clock?: Clock; controllers?: boolean; node?: NodeAccess; log?: Log } = {},
+): Promise<TestApi> {
+  keys ??= makeKeys()
+  const { ca, server, admin } = await keys
+  const stop = new AbortController()
+  const clock = new VirtualClock()
+  const plane = await createControlPlane(
+    {
+      store: new MvccStore(),
+      clock: options.clock ?? clock,
+      log: () => options.log ?? silentLog,
+      serviceCidr: '10.96.0.0/22',
+      tokenKey: ca.key,
+      tls: { ...server, clientCa: ca.cert },
+      node: options.node ?? noNode,
+    },
+    stop.signal,
+  )
+  for (const name of ['default', 'kube-system'])
+    await plane.client.create(
+      { group: '', version: 'v1', plural: 'namespaces', kind: 'Namespace', namespaced: false },
+      { metadata: { name } },
+    )
+  await plane.client.create(
+    { group: '', version: 'v1', plural: 'serviceaccounts', kind: 'ServiceAccount', namespaced: true },
+    { metadata: { name: 'default', namespace: 'default' } },
+  )
+  if (options.controllers) plane.startControllers()
+  const port = await plane.api.listen('127.0.0.1', 0)
+  return {
+    ...plane,
+    clock,
+    ca,
+    admin,
+    port,
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await plane.api.close()
+    },
+  }
+}
+
+export const stderrLog: Log = createLog('test', { sink: (_c, line) => process.stderr.write(`${line}\n`) })
+
+/** Marks a pod as running and ready on a node, as a node agent would. */
+export function readyPod(pod: KubeObject, ip: string, now: string): KubeObject {
+  return {
+    ...pod,
+    status: {
+      phase: 'Running',
+      podIP: ip,
+      podIPs: [{ ip }],
+      conditions: [{ type: 'Ready', status: 'True', lastTransitionTime: now }],
+      containerStatuses: pod.spec.containers.map((c: { name: string; image: string }) => ({
+        name: c.name,
+        image: c.image,
+        ready: true,
+        restartCount: 0,
+        state: { running: { startedAt: now } },
+      })),
+    },
+  }
+}
