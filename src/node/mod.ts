@@ -1,0 +1,3 @@
+export { containerdPid, isAlive, socketOf, startContainerd } from './containerd.ts'
+export { hostResolver, NodeAgent, removeCgroups } from './node-agent.ts'
+export { Runtime } from './runtime.ts'
