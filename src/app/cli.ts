@@ -1,0 +1,212 @@
+// The commands: what people type, and what they get back.
+
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { messageOf, SampanError } from '#base'
+import { Command, Option } from 'commander'
+import { type Cluster, DEFAULT_NAME, defaultDataDir, findCluster } from './cluster.ts'
+import { loadCredentials } from './credentials.ts'
+import { diagnose } from './doctor.ts'
+import { formatKubeconfig, kubeconfigOf } from './kubeconfig.ts'
+import { clusterOf, down, serverState, up } from './lifecycle.ts'
+import { contextName } from './kubeconfig.ts'
+import { say, table } from './terminal.ts'
+import { KUBERNETES_VERSION, VERSION } from './version.ts'
+
+/** Exit codes: 1 it failed, 2 the command line is wrong, 3 there is no such cluster or it is not running. */
+export const EXIT = { failed: 1, usage: 2, notRunning: 3 } as const
+
+interface Common {
+  name: string
+  dataDir?: string
+  kubeconfig?: string
+  output?: string
+}
+
+const dataDirOf = (o: Common) => o.dataDir ?? defaultDataDir(o.name)
+const kubeconfigPath = (o: Common) => o.kubeconfig ?? process.env.KUBECONFIG?.split(':')[0] ?? join(homedir(), '.kube', 'config')
+const print = (text: string) => process.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
+const printJson = (value: unknown) => print(JSON.stringify(value, null, 2))
+
+function withCluster(command: Command): Command {
+  return command
+    .option('--name <name>', 'name of the cluster', DEFAULT_NAME)
+    .option('--data-dir <folder>', `where the cluster is kept (default: /var/lib/sampan/NAME)`)
+    .option('--kubeconfig <file>', 'kubeconfig to write (default: $KUBECONFIG or ~/.kube/config)')
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['json']))
+}
+
+const examples = (...lines: string[]) => `\nExamples:\n${lines.map((l) => `  $ ${l}`).join('\n')}\n`
+
+/** Builds the command line. */
+function program(): Command {
+  const root = new Command('sampan')
+    .description('Kubernetes and Istio in one small boat')
+    .version(VERSION, '-V, --version')
+    .showHelpAfterError('(use --help for the options and examples)')
+    .exitOverride()
+    .configureOutput({ writeErr: (text) => process.stderr.write(text) })
+    .addHelpText('after', examples('sampan up', 'kubectl get nodes', 'sampan down --purge'))
+
+  withCluster(root.command('up'))
+    .description('start the cluster and wait until it is Ready')
+    .option('--foreground', 'stay and show the log instead of leaving a background server')
+    .addHelpText('after', examples('sampan up', 'sampan up --name test --data-dir /tmp/test --kubeconfig /tmp/test.kubeconfig'))
+    .action(async (o: Common & { foreground?: boolean }) => {
+      const begin = Date.now()
+      if (o.foreground) {
+        const { createCluster } = await import('./cluster.ts')
+        const { addToKubeconfig } = await import('./kubeconfig.ts')
+        const { runServer } = await import('./server.ts')
+        const cluster = findCluster(o.name, dataDirOf(o)) ?? (await createCluster(o.name, dataDirOf(o)))
+        addToKubeconfig(kubeconfigPath(o), cluster, await loadCredentials(cluster))
+        return runServer(cluster, { foreground: true })
+      }
+      const { cluster, started } = await up({ name: o.name, dataDir: dataDirOf(o), kubeconfig: kubeconfigPath(o), progress: (t) => say(t) })
+      if (o.output) return printJson({ ...summary(cluster), started })
+      say(started ? `cluster "${cluster.name}" is Ready after ${((Date.now() - begin) / 1000).toFixed(1)} s` : `cluster "${cluster.name}" is running`)
+      say(`kubectl uses it now (context "${contextName(cluster.name)}" in ${kubeconfigPath(o)})`)
+    })
+
+  withCluster(root.command('down'))
+    .description('stop the cluster and all its pods')
+    .option('--purge', 'also remove its data, interfaces, rules and kubeconfig entry')
+    .addHelpText('after', examples('sampan down', 'sampan down --purge --name test'))
+    .action(async (o: Common & { purge?: boolean }) => {
+      const found = await down({ name: o.name, dataDir: dataDirOf(o), kubeconfig: kubeconfigPath(o), purge: o.purge ?? false })
+      if (o.output) return printJson({ name: o.name, found })
+      say(found ? `cluster "${o.name}" is ${o.purge ? 'gone' : 'stopped'}` : `there is no cluster "${o.name}" in ${dataDirOf(o)}`)
+    })
+
+  withCluster(root.command('status'))
+    .description('tell whether the cluster runs and is healthy')
+    .addHelpText('after', examples('sampan status', 'sampan status -o json'))
+    .action((o: Common) => {
+      const cluster = clusterOf(o.name, dataDirOf(o))
+      const state = serverState(cluster)
+      const status = { ...summary(cluster), running: state !== undefined, ready: state?.ready ?? false, pid: state?.pid ?? null, memoryBytes: state ? residentBytes(state.pid) : 0 }
+      if (o.output) printJson(status)
+      else print(table([['NAME', 'STATUS', 'API SERVER', 'MEMORY'], [cluster.name, status.ready ? 'Ready' : status.running ? 'Starting' : 'Stopped', status.server, state ? `${Math.round(status.memoryBytes / 1e6)} MB` : '-']]))
+      if (!state) process.exitCode = EXIT.notRunning
+    })
+
+  withCluster(root.command('kubeconfig'))
+    .description('print a kubeconfig for the cluster')
+    .addHelpText('after', examples('sampan kubeconfig > ~/.kube/sampan'))
+    .action(async (o: Common) => {
+      const cluster = clusterOf(o.name, dataDirOf(o))
+      const config = kubeconfigOf(cluster, await loadCredentials(cluster))
+      if (o.output) printJson(config)
+      else print(formatKubeconfig(config))
+    })
+
+  withCluster(root.command('logs'))
+    .argument('[component]', 'part of the cluster whose log to print')
+    .description('print the log of a part of the cluster; without a name, list the parts')
+    .option('--tail <lines>', 'only the last lines', (v) => Number.parseInt(v, 10))
+    .addHelpText('after', examples('sampan logs', 'sampan logs kube-apiserver --tail 20'))
+    .action((component: string | undefined, o: Common & { tail?: number }) => {
+      const directory = join(clusterOf(o.name, dataDirOf(o)).dataDir, 'logs')
+      const parts = readdirSync(directory).flatMap((f) => /^(.+)\.log$/.exec(f)?.[1] ?? [])
+      if (!component) return print(o.output ? JSON.stringify(parts) : parts.join('\n'))
+      if (!parts.includes(component)) throw new SampanError('NoComponent', `Cannot show the log of "${component}": there is no such part; the parts are: ${parts.join(', ')}`)
+      const lines = readFileSync(join(directory, `${component}.log`), 'utf8').trimEnd().split('\n')
+      print(lines.slice(o.tail === undefined ? 0 : -o.tail).join('\n'))
+    })
+
+  const image = root.command('image').description('images on the cluster\'s node')
+  withCluster(image.command('load'))
+    .argument('<file>', 'archive written by "docker save"')
+    .description('load images from an archive')
+    .addHelpText('after', examples('docker save my/app:v1 > app.tar && sampan image load app.tar'))
+    .action(async (file: string, o: Common) => {
+      const cluster = runningCluster(o)
+      if (!existsSync(file)) throw new SampanError('NoFile', `Cannot load ${file}: there is no such file`)
+      const { importArchive } = await import('./server.ts')
+      await importArchive(cluster, file)
+      say(`loaded ${file}`)
+    })
+  withCluster(image.command('ls'))
+    .description('list images')
+    .addHelpText('after', examples('sampan image ls', 'sampan image ls -o json'))
+    .action(async (o: Common) => {
+      const cluster = runningCluster(o)
+      const { Runtime, socketOf } = await import('#node')
+      const runtime = new Runtime(socketOf(cluster.runDir))
+      const images = await runtime.images().finally(() => runtime.close())
+      if (o.output) return printJson(images)
+      print(table([['IMAGE', 'SIZE', 'ID'], ...images.flatMap((i) => i.tags.map((t) => [t.replace(/^docker\.io\//, ''), `${(i.size / 1e6).toFixed(1)} MB`, i.id.slice(7, 19)]))]))
+    })
+
+  const mesh = root.command('mesh').description('the service mesh')
+  withCluster(mesh.command('analyze'))
+    .description('find configuration that cannot take effect')
+    .addHelpText('after', examples('sampan mesh analyze'))
+    .action(async (o: Common) => {
+      const { analyzeCluster } = await import('./mesh-analyze.ts')
+      const findings = await analyzeCluster(kubeconfigPath(o))
+      if (o.output) printJson(findings)
+      else for (const f of findings) print(`${f.level} [${f.code}] (${f.object}) ${f.message}`)
+      if (findings.length === 0 && !o.output) say('No validation issues found.')
+      if (findings.some((f) => f.level === 'Error')) process.exitCode = EXIT.failed
+    })
+
+  root
+    .command('doctor')
+    .description('tell what this machine lacks and how to mend it')
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['json']))
+    .addHelpText('after', examples('sampan doctor'))
+    .action((o: { output?: string }) => {
+      const findings = diagnose()
+      if (o.output) printJson(findings)
+      else print(table([['CHECK', 'RESULT', 'DETAIL', 'FIX'], ...findings.map((f) => [f.name, f.ok ? 'ok' : 'missing', f.detail, f.fix ?? ''])]))
+      if (findings.some((f) => !f.ok)) process.exitCode = EXIT.failed
+    })
+
+  root
+    .command('version')
+    .description('print versions')
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['json']))
+    .action((o: { output?: string }) => {
+      const versions = { sampan: VERSION, kubernetes: KUBERNETES_VERSION, node: process.versions.node }
+      if (o.output) printJson(versions)
+      else print(`sampan ${versions.sampan} (Kubernetes API ${versions.kubernetes}, Node ${versions.node})`)
+    })
+
+  root.command('server', { hidden: true }).requiredOption('--name <name>').requiredOption('--data-dir <folder>').action(async (o: { name: string; dataDir: string }) => {
+    const { runServer } = await import('./server.ts')
+    await runServer(clusterOf(o.name, o.dataDir), { foreground: false })
+  })
+  return root
+}
+
+function summary(cluster: Cluster): { name: string; server: string; context: string; dataDir: string } {
+  return { name: cluster.name, server: `https://127.0.0.1:${cluster.apiPort}`, context: contextName(cluster.name), dataDir: cluster.dataDir }
+}
+
+function runningCluster(o: Common): Cluster {
+  const cluster = clusterOf(o.name, dataDirOf(o))
+  if (!serverState(cluster)) throw new SampanError('NotRunning', `Cannot reach the cluster "${o.name}": it is not running; start it with "sampan up"`)
+  return cluster
+}
+
+function residentBytes(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
+}
+
+/** Runs the command line; sets the exit code. */
+export async function run(argv: readonly string[]): Promise<void> {
+  try {
+    await program().parseAsync(argv)
+  } catch (error) {
+    const code = (error as { code?: string }).code ?? ''
+    if (code.startsWith('commander.')) {
+      process.exitCode = (error as { exitCode?: number }).exitCode === 0 ? 0 : EXIT.usage
+      return
+    }
+    process.stderr.write(`sampan: ${messageOf(error)}\n`)
+    if (process.env.SAMPAN_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+    process.exitCode = code === 'NoCluster' || code === 'NotRunning' ? EXIT.notRunning : EXIT.failed
+  }
+}

@@ -1,0 +1,163 @@
+// Bringing a cluster up and taking it down, from the command line's side.
+
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { exec, SampanError, sleep, systemClock } from '#base'
+import { containerdPid, isAlive, removeCgroups, Runtime, socketOf } from '#node'
+import { type Cluster, createCluster, findCluster } from './cluster.ts'
+import { loadCredentials } from './credentials.ts'
+import { missingPrograms } from './doctor.ts'
+import { addToKubeconfig, removeFromKubeconfig } from './kubeconfig.ts'
+import { logDir, type ServerState, stateFile } from './server.ts'
+
+const MAIN = fileURLToPath(new URL('main.ts', import.meta.url))
+const READY_MS = 60_000
+
+/** The running server of a cluster, if any. */
+export function serverState(cluster: Cluster): ServerState | undefined {
+  const file = stateFile(cluster)
+  if (!existsSync(file)) return undefined
+  try {
+    const state = JSON.parse(readFileSync(file, 'utf8')) as ServerState
+    if (!isAlive(state.pid)) return undefined
+    // A process id may have been given to somebody else since.
+    return readFileSync(`/proc/${state.pid}/cmdline`, 'utf8').includes(cluster.dataDir) ? state : undefined
+  } catch {
+    return undefined
+  }
+}
+
+export interface UpOptions {
+  name: string
+  dataDir: string
+  kubeconfig: string
+  progress: (text: string) => void
+}
+
+/** Makes sure the cluster runs and is Ready. Returns whether it had to be started. */
+export async function up(options: UpOptions): Promise<{ cluster: Cluster; started: boolean }> {
+  const missing = missingPrograms()
+  if (missing.length > 0)
+    throw new SampanError('MissingPrograms', `Cannot start a cluster: ${missing.map((m) => m.program).join(', ')} not found; run: apt-get install -y ${[...new Set(missing.map((m) => m.debian))].join(' ')}`)
+  if (process.getuid?.() !== 0) throw new SampanError('NotRoot', 'Cannot start a cluster: containers and nftables need root; run it with sudo')
+  const cluster = findCluster(options.name, options.dataDir) ?? (await createCluster(options.name, options.dataDir))
+  let started = false
+  if (!serverState(cluster)) {
+    options.progress('starting the server')
+    startServer(cluster)
+    started = true
+  }
+  await waitReady(cluster)
+  addToKubeconfig(options.kubeconfig, cluster, await loadCredentials(cluster))
+  return { cluster, started }
+}
+
+function startServer(cluster: Cluster): void {
+  mkdirSync(logDir(cluster), { recursive: true })
+  rmSync(stateFile(cluster), { force: true })
+  const out = openSync(join(logDir(cluster), 'server.out'), 'a')
+  const child = spawn(process.execPath, [...SERVER_FLAGS, MAIN, 'server', '--name', cluster.name, '--data-dir', cluster.dataDir], {
+    detached: true,
+    stdio: ['ignore', out, out],
+    cwd: '/',
+  })
+  child.unref()
+}
+
+/** Flags that keep the server small: a young generation of 8 MB instead of 48. */
+export const SERVER_FLAGS = ['--max-semi-space-size=8', '--disable-warning=ExperimentalWarning']
+
+async function waitReady(cluster: Cluster): Promise<void> {
+  const begin = Date.now()
+  for (;;) {
+    const state = serverState(cluster)
+    if (state?.ready) return
+    if (Date.now() - begin > READY_MS || (!state && Date.now() - begin > 10_000)) {
+      const log = join(logDir(cluster), 'sampan.log')
+      const tail = existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').slice(-3).join('\n  ') : readFileSync(join(logDir(cluster), 'server.out'), 'utf8').trim().split('\n').slice(-5).join('\n  ')
+      throw new SampanError('NotReady', `Cannot bring up the cluster "${cluster.name}": it is not ready after ${Math.round((Date.now() - begin) / 1000)} s; the log ends with\n  ${tail}\nsee ${logDir(cluster)}`)
+    }
+    await sleep(systemClock, 10)
+  }
+}
+
+export interface DownOptions {
+  name: string
+  dataDir: string
+  kubeconfig: string
+  purge: boolean
+}
+
+/** Stops everything the cluster started; with `purge`, removes everything it left. Returns false when there was none. */
+export async function down(options: DownOptions): Promise<boolean> {
+  const cluster = findCluster(options.name, options.dataDir)
+  if (!cluster) return false
+  const state = serverState(cluster)
+  if (state) await endProcess(state.pid, 10_000)
+  await stopPods(cluster)
+  const pid = containerdPid(cluster.runDir)
+  if (pid) await endProcess(pid, 10_000)
+  await unmountBelow(join(cluster.runDir, 'containerd'))
+  await unmountBelow(cluster.dataDir)
+  await exec('nft', ['delete', 'table', 'ip', cluster.nftTable])
+  await exec('ip', ['link', 'delete', cluster.bridge])
+  rmSync(cluster.runDir, { recursive: true, force: true })
+  removeCgroups(`sampan-${cluster.name}`)
+  if (options.purge) {
+    rmSync(cluster.dataDir, { recursive: true, force: true })
+    removeFromKubeconfig(options.kubeconfig, cluster.name)
+  }
+  return true
+}
+
+/** Removes every sandbox, so that no container and no shim is left. */
+async function stopPods(cluster: Cluster): Promise<void> {
+  if (!containerdPid(cluster.runDir)) return
+  const runtime = new Runtime(socketOf(cluster.runDir))
+  try {
+    const sandboxes = await runtime.sandboxes()
+    await Promise.all(
+      sandboxes.map(async (s) => {
+        const containers = await runtime.containers(s.podUid)
+        await Promise.all(containers.filter((c) => c.state === 'running').map((c) => runtime.stopContainer(c.id, 2)))
+        await runtime.stopSandbox(s.id)
+        await runtime.removeSandbox(s.id)
+      }),
+    )
+  } finally {
+    runtime.close()
+  }
+}
+
+async function endProcess(pid: number, patienceMs: number): Promise<void> {
+  process.kill(pid, 'SIGTERM')
+  for (let waited = 0; waited < patienceMs; waited += 20) {
+    if (!isAlive(pid) || isZombie(pid)) return
+    await sleep(systemClock, 20)
+  }
+  process.kill(pid, 'SIGKILL')
+}
+
+function isZombie(pid: number): boolean {
+  try {
+    return / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return true
+  }
+}
+
+async function unmountBelow(directory: string): Promise<void> {
+  const points = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .flatMap((line) => line.split(' ')[4] ?? [])
+    .filter((p) => p.startsWith(`${directory}/`))
+  for (const point of points.reverse()) await exec('umount', ['-l', point])
+}
+
+export function clusterOf(name: string, dataDir: string): Cluster {
+  const cluster = findCluster(name, dataDir)
+  if (!cluster) throw new SampanError('NoCluster', `Cannot find the cluster "${name}" in ${dataDir}; start it with "sampan up"`)
+  return cluster
+}

@@ -1,0 +1,7 @@
+// The command line.
+
+import { enableCompileCache } from 'node:module'
+
+enableCompileCache()
+const { run } = await import('./cli.ts')
+await run(process.argv)

@@ -1,0 +1,170 @@
+// The DNS server: the cluster's names from the cluster, every other name from the host's resolvers.
+
+import { createSocket, type Socket } from 'node:dgram'
+import { connect, createServer, type Server, type Socket as TcpSocket } from 'node:net'
+import { resources } from '#api'
+import type { Log } from '#base'
+import type { Informers } from '#client'
+import packet, { type DecodedPacket, type Question } from 'dns-packet'
+import { type DnsSource, resolveName, reverse, ZONE } from './resolve.ts'
+
+export interface DnsServerOptions {
+  host: string
+  port: number
+  informers: Informers
+  /** Resolvers for other names; none is no error. */
+  upstream: readonly string[]
+  log: Log
+}
+
+const FORWARD_MS = 2000
+const RCODE = { noError: 0, servFail: 2, nxDomain: 3, refused: 5 } as const
+const AUTHORITATIVE = 1 << 10
+const RECURSION = 1 << 7
+
+export class DnsServer {
+  readonly #options: DnsServerOptions
+  readonly #source: DnsSource
+  #udp: Socket | undefined
+  #tcp: Server | undefined
+
+  constructor(options: DnsServerOptions) {
+    this.#options = options
+    const { informers } = options
+    const services = informers.for(resources.services)
+    const slices = informers.for(resources.endpointSlices)
+    const namespaces = informers.for(resources.namespaces)
+    services.addIndex('ip', (o) => (o.spec?.clusterIP ? [o.spec.clusterIP] : []))
+    slices.addIndex('service', (o) => [`${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`])
+    this.#source = {
+      service: (namespace, name) => services.get(`${namespace}/${name}`),
+      slices: (namespace, name) => slices.byIndex('service', `${namespace}/${name}`),
+      serviceByIp: (ip) => services.byIndex('ip', ip)[0],
+      hasNamespace: (name) => namespaces.get(name) !== undefined,
+    }
+  }
+
+  async start(): Promise<void> {
+    const { host, port } = this.#options
+    const udp = createSocket('udp4')
+    udp.on('message', (message, from) => {
+      void this.#answer(message).then((reply) => reply && udp.send(reply.length > 1232 ? truncated(reply) : reply, from.port, from.address))
+    })
+    udp.on('error', (error) => this.#options.log.error('dns socket failed', { error: error.message }))
+    await new Promise<void>((resolve) => udp.bind(port, host, resolve))
+    this.#udp = udp
+    const tcp = createServer((socket) => this.#stream(socket))
+    await new Promise<void>((resolve) => tcp.listen(port, host, resolve))
+    this.#tcp = tcp
+  }
+
+  close(): void {
+    this.#udp?.close()
+    this.#tcp?.close()
+  }
+
+  #stream(socket: TcpSocket): void {
+    let buffer = Buffer.alloc(0)
+    socket.setTimeout(10_000, () => socket.destroy())
+    socket.on('error', () => {})
+    socket.on('data', (data) => {
+      buffer = Buffer.concat([buffer, data])
+      while (buffer.length >= 2 && buffer.length >= 2 + buffer.readUInt16BE(0)) {
+        const length = buffer.readUInt16BE(0)
+        const message = buffer.subarray(2, 2 + length)
+        buffer = buffer.subarray(2 + length)
+        void this.#answer(message).then((reply) => {
+          if (!reply) return
+          const head = Buffer.alloc(2)
+          head.writeUInt16BE(reply.length)
+          socket.write(Buffer.concat([head, reply]))
+        })
+      }
+    })
+  }
+
+  async #answer(message: Buffer): Promise<Buffer | undefined> {
+    let query: DecodedPacket
+    try {
+      query = packet.decode(message)
+    } catch {
+      return undefined
+    }
+    const question = query.questions?.[0]
+    if (query.type !== 'query' || !question) return undefined
+    const own = this.#own(question)
+    if (own) return own.answers ? encode(query, question, RCODE.noError, own.answers) : encode(query, question, RCODE.nxDomain, [])
+    return (await this.#forward(message)) ?? encode(query, question, RCODE.servFail, [])
+  }
+
+  /** The cluster's answer, or undefined when the name is not the cluster's business. */
+  #own(question: Question): { answers: object[] | undefined } | undefined {
+    const name = question.name.toLowerCase()
+    if (name === ZONE || name.endsWith(`.${ZONE}`)) return { answers: resolveName(question.name, question.type, this.#source) }
+    if (question.type === 'PTR') {
+      const answers = reverse(question.name, this.#source)
+      if (answers) return { answers }
+    }
+    return undefined
+  }
+
+  async #forward(message: Buffer): Promise<Buffer | undefined> {
+    for (const server of this.#options.upstream) {
+      const reply = await forwardOnce(message, server)
+      if (reply) return reply
+    }
+    return undefined
+  }
+}
+
+function encode(query: DecodedPacket, question: Question, code: number, answers: object[]): Buffer {
+  return packet.encode({
+    type: 'response',
+    id: query.id ?? 0,
+    flags: AUTHORITATIVE | RECURSION | ((query.flags ?? 0) & 0x100) | code,
+    questions: [question],
+    answers: answers as never,
+  })
+}
+
+/** Says "ask again over TCP" for an answer too large for a datagram. */
+function truncated(reply: Buffer): Buffer {
+  const decoded = packet.decode(reply)
+  return packet.encode({ ...decoded, type: 'response', flags: (decoded.flags ?? 0) | 0x200, answers: [], authorities: [], additionals: [] } as never)
+}
+
+function forwardOnce(message: Buffer, server: string): Promise<Buffer | undefined> {
+  return new Promise((resolve) => {
+    const socket = createSocket(server.includes(':') ? 'udp6' : 'udp4')
+    const timer = setTimeout(() => finish(undefined), FORWARD_MS)
+    const finish = (reply: Buffer | undefined) => {
+      clearTimeout(timer)
+      socket.close()
+      // A truncated answer is asked for again over TCP.
+      if (reply && reply.readUInt16BE(2) & 0x200) void forwardTcp(message, server).then((whole) => resolve(whole ?? reply))
+      else resolve(reply)
+    }
+    socket.on('message', (reply) => reply.readUInt16BE(0) === message.readUInt16BE(0) && finish(reply))
+    socket.on('error', () => finish(undefined))
+    socket.send(message, 53, server)
+  })
+}
+
+function forwardTcp(message: Buffer, server: string): Promise<Buffer | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect(53, server)
+    const head = Buffer.alloc(2)
+    head.writeUInt16BE(message.length)
+    socket.setTimeout(FORWARD_MS, () => socket.destroy())
+    let data = Buffer.alloc(0)
+    socket.on('data', (part) => {
+      data = Buffer.concat([data, part])
+      if (data.length < 2 || data.length < 2 + data.readUInt16BE(0)) return
+      resolve(data.subarray(2, 2 + data.readUInt16BE(0)))
+      socket.destroy()
+    })
+    socket.on('error', () => resolve(undefined))
+    socket.on('close', () => resolve(undefined))
+    socket.write(Buffer.concat([head, message]))
+  })
+}

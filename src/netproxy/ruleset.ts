@@ -1,0 +1,153 @@
+// The service proxy's nftables rules, computed from Services and their endpoints. Pure.
+//
+// A packet to a Service is looked up in one verdict map (address . protocol . port) and jumps to the
+// Service's chain, which picks an endpoint at random from a map. Node ports have a map of their own.
+
+import type { Json, KubeObject } from '#api'
+import { fnv1a } from '#base'
+
+/** A port of a Service with the endpoints that take new connections. */
+export interface ServicePort {
+  readonly key: string
+  readonly clusterIp: string
+  readonly protocol: 'tcp' | 'udp' | 'sctp'
+  readonly port: number
+  readonly nodePort: number
+  /** Seconds a client stays with its endpoint; 0 without affinity. */
+  readonly affinity: number
+  readonly endpoints: readonly { ip: string; port: number }[]
+}
+
+export interface RulesetOptions {
+  table: string
+  podCidr: string
+  serviceCidr: string
+  bridge: string
+  /** The host's address towards pods, and the ports of the cluster's own parts on it. */
+  gatewayIp: string
+  ownPorts: readonly number[]
+}
+
+/** The ports of all Services. Terminating endpoints serve while there is nothing better (KEP-1669). */
+export function servicePorts(services: readonly KubeObject[], slicesOf: (service: KubeObject) => readonly KubeObject[]): ServicePort[] {
+  const result: ServicePort[] = []
+  for (const service of services) {
+    const { spec } = service
+    if (!spec.clusterIP || spec.clusterIP === 'None' || spec.type === 'ExternalName') continue
+    const slices = slicesOf(service)
+    for (const port of (spec.ports ?? []) as Json[]) {
+      const ready: { ip: string; port: number }[] = []
+      const last: { ip: string; port: number }[] = []
+      for (const slice of slices) {
+        const number = (slice.ports ?? []).find((p: Json) => (p.name ?? '') === (port.name ?? '') && (p.protocol ?? 'TCP') === (port.protocol ?? 'TCP'))?.port
+        if (number === undefined) continue
+        for (const e of (slice.endpoints ?? []) as Json[]) {
+          const target = { ip: e.addresses[0], port: number }
+          if (e.conditions?.ready !== false) ready.push(target)
+          else if (e.conditions?.serving && e.conditions?.terminating) last.push(target)
+        }
+      }
+      result.push({
+        key: `${service.metadata.namespace}/${service.metadata.name}:${port.name ?? port.port}`,
+        clusterIp: spec.clusterIP,
+        protocol: String(port.protocol ?? 'TCP').toLowerCase() as 'tcp',
+        port: port.port,
+        nodePort: port.nodePort ?? 0,
+        affinity: spec.sessionAffinity === 'ClientIP' ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? 10800) : 0,
+        endpoints: ready.length > 0 ? ready : last,
+      })
+    }
+  }
+  return result.sort((a, b) => (a.key < b.key ? -1 : 1))
+}
+
+const chainOf = (p: ServicePort) => `svc-${fnv1a(`${p.key}/${p.protocol}/${p.port}`).toString(16).padStart(8, '0')}`
+
+/** The whole ruleset as one nft transaction: the table is replaced. */
+export function renderRuleset(ports: readonly ServicePort[], options: RulesetOptions): string {
+  const { table, podCidr, bridge, gatewayIp, ownPorts } = options
+  const chains: string[] = []
+  const clusterMap: string[] = []
+  const nodeMap: string[] = []
+  const hairpins = [...new Set(ports.flatMap((p) => p.endpoints.map((e) => `${e.ip} . ${e.ip}`)))].sort()
+  for (const p of ports) {
+    const chain = chainOf(p)
+    const target = p.endpoints.length === 0 ? 'no-endpoints' : chain
+    clusterMap.push(`${p.clusterIp} . ${p.protocol} . ${p.port} : goto ${target}`)
+    if (p.nodePort) nodeMap.push(`${p.protocol} . ${p.nodePort} : goto ${p.endpoints.length === 0 ? 'no-endpoints' : `ext-${chain}`}`)
+    if (p.endpoints.length === 0) continue
+    chains.push(...serviceChain(p, chain))
+    if (p.nodePort) chains.push(`  chain ext-${chain} {`, `    meta mark set meta mark or 0x4000`, `    goto ${chain}`, '  }')
+  }
+  return [
+    `table ip ${table}`,
+    `delete table ip ${table}`,
+    `table ip ${table} {`,
+    ...map('service-ips', 'ipv4_addr . inet_proto . inet_service : verdict', clusterMap),
+    ...map('node-ports', 'inet_proto . inet_service : verdict', nodeMap),
+    ...set('hairpin', 'ipv4_addr . ipv4_addr', hairpins),
+    '  chain no-endpoints {',
+    '    meta mark set meta mark or 0x8000',
+    '  }',
+    ...chains,
+    '  chain services {',
+    '    ip daddr . meta l4proto . th dport vmap @service-ips',
+    // Loopback destinations are served by the program itself, which holds the port.
+    '    ip daddr 127.0.0.0/8 return',
+    '    fib daddr type local meta l4proto . th dport vmap @node-ports',
+    '  }',
+    '  chain prerouting {',
+    '    type nat hook prerouting priority dstnat; policy accept;',
+    '    jump services',
+    '  }',
+    '  chain output {',
+    '    type nat hook output priority -100; policy accept;',
+    '    jump services',
+    '  }',
+    '  chain postrouting {',
+    '    type nat hook postrouting priority srcnat; policy accept;',
+    '    meta mark and 0x4000 == 0x4000 masquerade',
+    // A pod that reaches itself through a Service must see another address than its own.
+    '    ip saddr . ip daddr @hairpin masquerade',
+    `    ip saddr ${podCidr} ip daddr != ${podCidr} oifname != "${bridge}" masquerade`,
+    '  }',
+    '  chain reject-forward {',
+    '    type filter hook forward priority 0; policy accept;',
+    '    meta mark and 0x8000 == 0x8000 reject',
+    '  }',
+    '  chain reject-output {',
+    '    type filter hook output priority 0; policy accept;',
+    '    meta mark and 0x8000 == 0x8000 reject with icmp type port-unreachable',
+    '  }',
+    // The cluster's own ports on the bridge's address are for pods and for this machine.
+    '  chain input {',
+    '    type filter hook input priority 0; policy accept;',
+    `    ip daddr ${gatewayIp} iifname != { "lo", "${bridge}" } tcp dport { ${ownPorts.join(', ')} } drop`,
+    '  }',
+    '}',
+    '',
+  ].join('\n')
+}
+
+function serviceChain(p: ServicePort, chain: string): string[] {
+  const targets = p.endpoints.map((e, i) => `${i} : ${e.ip} . ${e.port}`).join(', ')
+  const pick = p.endpoints.length === 1 ? `dnat ip to ${p.endpoints[0]!.ip}:${p.endpoints[0]!.port}` : `dnat ip to numgen random mod ${p.endpoints.length} map { ${targets} }`
+  if (!p.affinity) return [`  chain ${chain} {`, `    meta l4proto ${p.protocol} ${pick}`, '  }']
+  const lines: string[] = []
+  // One set of clients an endpoint: who is in it goes there again.
+  for (const [i] of p.endpoints.entries()) lines.push(`  set ${chain}-${i} {`, '    type ipv4_addr', '    flags dynamic, timeout', `    timeout ${p.affinity}s`, '  }')
+  for (const [i, e] of p.endpoints.entries())
+    lines.push(`  chain ${chain}-${i} {`, `    update @${chain}-${i} { ip saddr }`, `    meta l4proto ${p.protocol} dnat ip to ${e.ip}:${e.port}`, '  }')
+  lines.push(`  chain ${chain} {`)
+  for (const [i] of p.endpoints.entries()) lines.push(`    ip saddr @${chain}-${i} goto ${chain}-${i}`)
+  lines.push(`    numgen random mod ${p.endpoints.length} vmap { ${p.endpoints.map((_, i) => `${i} : goto ${chain}-${i}`).join(', ')} }`, '  }')
+  return lines
+}
+
+function set(name: string, type: string, elements: readonly string[]): string[] {
+  return [`  set ${name} {`, `    type ${type}`, ...(elements.length > 0 ? [`    elements = { ${elements.join(', ')} }`] : []), '  }']
+}
+
+function map(name: string, type: string, elements: readonly string[]): string[] {
+  return [`  map ${name} {`, `    type ${type}`, ...(elements.length > 0 ? ['    elements = {', `      ${elements.join(',\n      ')}`, '    }'] : []), '  }']
+}
