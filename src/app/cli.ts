@@ -26,7 +26,9 @@ interface Common {
 
 const dataDirOf = (o: Common) => o.dataDir ?? defaultDataDir(o.name)
 const kubeconfigPath = (o: Common) => o.kubeconfig ?? process.env.KUBECONFIG?.split(':')[0] ?? join(homedir(), '.kube', 'config')
-const print = (text: string) => process.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
+const print = (text: string): void => {
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
+}
 const printJson = (value: unknown) => print(JSON.stringify(value, null, 2))
 
 function withCluster(command: Command): Command {
@@ -61,10 +63,14 @@ function program(): Command {
         const { runServer } = await import('./server.ts')
         const cluster = findCluster(o.name, dataDirOf(o)) ?? (await createCluster(o.name, dataDirOf(o)))
         addToKubeconfig(kubeconfigPath(o), cluster, await loadCredentials(cluster))
-        return runServer(cluster, { foreground: true })
+        await runServer(cluster, { foreground: true })
+        return
       }
       const { cluster, started } = await up({ name: o.name, dataDir: dataDirOf(o), kubeconfig: kubeconfigPath(o), progress: (t) => say(t) })
-      if (o.output) return printJson({ ...summary(cluster), started })
+      if (o.output) {
+        printJson({ ...summary(cluster), started })
+        return
+      }
       say(started ? `cluster "${cluster.name}" is Ready after ${((Date.now() - begin) / 1000).toFixed(1)} s` : `cluster "${cluster.name}" is running`)
       say(`kubectl uses it now (context "${contextName(cluster.name)}" in ${kubeconfigPath(o)})`)
     })
@@ -75,7 +81,10 @@ function program(): Command {
     .addHelpText('after', examples('sampan down', 'sampan down --purge --name test'))
     .action(async (o: Common & { purge?: boolean }) => {
       const found = await down({ name: o.name, dataDir: dataDirOf(o), kubeconfig: kubeconfigPath(o), purge: o.purge ?? false })
-      if (o.output) return printJson({ name: o.name, found })
+      if (o.output) {
+        printJson({ name: o.name, found })
+        return
+      }
       say(found ? `cluster "${o.name}" is ${o.purge ? 'gone' : 'stopped'}` : `there is no cluster "${o.name}" in ${dataDirOf(o)}`)
     })
 
@@ -109,7 +118,10 @@ function program(): Command {
     .action((component: string | undefined, o: Common & { tail?: number }) => {
       const directory = join(clusterOf(o.name, dataDirOf(o)).dataDir, 'logs')
       const parts = readdirSync(directory).flatMap((f) => /^(.+)\.log$/.exec(f)?.[1] ?? [])
-      if (!component) return print(o.output ? JSON.stringify(parts) : parts.join('\n'))
+      if (!component) {
+        print(o.output ? JSON.stringify(parts) : parts.join("\n"))
+        return
+      }
       if (!parts.includes(component)) throw new SampanError('NoComponent', `Cannot show the log of "${component}": there is no such part; the parts are: ${parts.join(', ')}`)
       const lines = readFileSync(join(directory, `${component}.log`), 'utf8').trimEnd().split('\n')
       print(lines.slice(o.tail === undefined ? 0 : -o.tail).join('\n'))
@@ -135,7 +147,10 @@ function program(): Command {
       const { Runtime, socketOf } = await import('#node')
       const runtime = new Runtime(socketOf(cluster.runDir))
       const images = await runtime.images().finally(() => runtime.close())
-      if (o.output) return printJson(images)
+      if (o.output) {
+        printJson(images)
+        return
+      }
       print(table([['IMAGE', 'SIZE', 'ID'], ...images.flatMap((i) => i.tags.map((t) => [t.replace(/^docker\.io\//, ''), `${(i.size / 1e6).toFixed(1)} MB`, i.id.slice(7, 19)]))]))
     })
 

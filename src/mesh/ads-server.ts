@@ -1,0 +1,208 @@
+// The ADS server, state of the world: sends each proxy what changed for it, in an order that breaks nothing.
+
+import { TYPE, Cluster, ClusterLoadAssignment, fromStruct, Listener, RouteConfiguration, streamAggregatedResources } from '#api/xds'
+import { Coalesced, type Log } from '#base'
+import { GrpcCode, type Message, type MessageType, type ServerCall } from '#wire'
+import type { XdsResources } from './translate.ts'
+
+type Kind = keyof XdsResources
+const KINDS: readonly { kind: Kind; url: string; type: MessageType }[] = [
+  { kind: 'clusters', url: TYPE.cluster, type: Cluster },
+  { kind: 'endpoints', url: TYPE.endpoint, type: ClusterLoadAssignment },
+  { kind: 'listeners', url: TYPE.listener, type: Listener },
+  { kind: 'routes', url: TYPE.route, type: RouteConfiguration },
+]
+
+/** A proxy that is connected. */
+export interface ProxyIdentity {
+  id: string
+  ip: string
+  namespace: string
+  metadata: Record<string, unknown>
+}
+
+export interface AdsOptions {
+  log: Log
+  /** The resources of a proxy as the cluster is now. */
+  resources(proxy: ProxyIdentity): XdsResources
+  /** Refuses a call by returning why. */
+  authenticate(call: ServerCall): Promise<string | undefined>
+  onNack(proxy: ProxyIdentity, type: string, message: string): void
+}
+
+/** What one proxy has subscribed to, was sent and has acknowledged, by type. */
+interface Subscription {
+  names: Set<string> | undefined
+  sent: Map<string, string>
+  nonce: string
+  version: number
+  acked: Map<string, string>
+  pending: Map<string, string>
+}
+
+export class AdsServer {
+  readonly #options: AdsOptions
+  readonly #connections = new Set<Connection>()
+  readonly #waiters = new Set<() => void>()
+
+  constructor(options: AdsOptions) {
+    this.#options = options
+  }
+
+  get method() {
+    return { method: streamAggregatedResources, handle: (call: ServerCall) => void this.#accept(call) }
+  }
+
+  get proxies(): { id: string; synced: boolean }[] {
+    return [...this.#connections].map((c) => ({ id: c.proxy?.id ?? '', synced: c.synced }))
+  }
+
+  /** Something changed: every proxy is looked at again. */
+  push(): void {
+    for (const connection of this.#connections) connection.push()
+  }
+
+  /** Resolves when no connected proxy has an endpoint at `ip` that it has acknowledged. */
+  async withdrawn(ip: string): Promise<void> {
+    const clear = () => [...this.#connections].every((c) => c.proxy?.ip === ip || !c.knows(ip))
+    if (clear()) return
+    await new Promise<void>((resolve) => {
+      const look = () => {
+        if (!clear()) return
+        this.#waiters.delete(look)
+        resolve()
+      }
+      this.#waiters.add(look)
+    })
+  }
+
+  async #accept(call: ServerCall): Promise<void> {
+    const early: Message[] = []
+    call.onMessage = (m) => early.push(m)
+    const refusal = await this.#options.authenticate(call)
+    if (refusal) return call.end(GrpcCode.unauthenticated, refusal)
+    const connection = new Connection(call, this.#options, () => {
+      for (const look of [...this.#waiters]) look()
+    })
+    this.#connections.add(connection)
+    call.onClose = () => {
+      this.#connections.delete(connection)
+      for (const look of [...this.#waiters]) look()
+    }
+    call.onEnd = () => call.end()
+    call.onMessage = (m) => connection.receive(m)
+    for (const m of early) connection.receive(m)
+  }
+}
+
+class Connection {
+  readonly #call: ServerCall
+  readonly #options: AdsOptions
+  readonly #subscriptions = new Map<string, Subscription>()
+  readonly #onAck: () => void
+  readonly #job: Coalesced
+  proxy: ProxyIdentity | undefined
+  #nonce = 0
+  /** Clusters no longer wanted: removed once the routes that used them are acknowledged. */
+  #sweep = false
+
+  constructor(call: ServerCall, options: AdsOptions, onAck: () => void) {
+    this.#call = call
+    this.#options = options
+    this.#onAck = onAck
+    this.#job = new Coalesced(
+      () => this.#push(),
+      (error) => options.log.error('push failed', { proxy: this.proxy?.id, error }),
+    )
+  }
+
+  get synced(): boolean {
+    return [...this.#subscriptions.values()].every((s) => s.acked === s.sent || s.acked.size === s.sent.size)
+  }
+
+  knows(ip: string): boolean {
+    const endpoints = this.#subscriptions.get(TYPE.endpoint)
+    if (!endpoints) return false
+    for (const text of endpoints.acked.values()) if (text.includes(ip)) return true
+    return false
+  }
+
+  push(): void {
+    if (this.proxy) void this.#job.trigger()
+  }
+
+  receive(request: Message): void {
+    if (request.node && !this.proxy) this.proxy = identify(request.node)
+    const entry = KINDS.find((k) => k.url === request.type_url)
+    if (!entry || !this.proxy) return
+    const names: string[] = request.resource_names ?? []
+    let s = this.#subscriptions.get(entry.url)
+    if (!s) {
+      s = { names: undefined, sent: new Map(), nonce: '', version: 0, acked: new Map(), pending: new Map() }
+      this.#subscriptions.set(entry.url, s)
+    }
+    if (request.response_nonce) {
+      if (request.response_nonce !== s.nonce) return
+      if (request.error_detail) this.#options.onNack(this.proxy, entry.kind, request.error_detail.message ?? '')
+      else {
+        s.acked = s.pending
+        this.#onAck()
+        if (entry.kind === 'routes' && this.#sweep) this.push()
+      }
+    }
+    const wanted = names.length > 0 ? new Set(names) : undefined
+    const changed = (wanted === undefined) !== (s.names === undefined) || (wanted && [...wanted].some((n) => !s!.names?.has(n)))
+    s.names = wanted
+    if (changed || !request.response_nonce) this.push()
+  }
+
+  #push(): void {
+    const resources = this.#options.resources(this.proxy!)
+    const routes = this.#subscriptions.get(TYPE.route)
+    const routesSettled = !routes || (routes.acked === routes.pending && same(routes.sent, render(resources, 'routes', RouteConfiguration, routes.names).texts))
+    for (const { kind, url, type } of KINDS) {
+      const s = this.#subscriptions.get(url)
+      if (!s) continue
+      const { texts, bodies } = render(resources, kind, type, s.names)
+      // Make before break: a cluster goes only when no route in use can name it.
+      if (kind === 'clusters' && !routesSettled)
+        for (const [name, text] of s.sent)
+          if (!texts.has(name)) {
+            texts.set(name, text)
+            bodies.set(name, Buffer.from(text, 'latin1'))
+            this.#sweep = true
+          }
+      if (kind === 'clusters' && routesSettled) this.#sweep = false
+      if (s.version > 0 && same(s.sent, texts)) continue
+      s.sent = texts
+      s.pending = texts
+      s.version++
+      s.nonce = String(++this.#nonce)
+      this.#call.send({ version_info: String(s.version), nonce: s.nonce, type_url: url, resources: [...bodies.values()].map((value) => ({ type_url: url, value })) })
+    }
+  }
+}
+
+function render(resources: XdsResources, kind: Kind, type: MessageType, names: Set<string> | undefined): { texts: Map<string, string>; bodies: Map<string, Buffer> } {
+  const texts = new Map<string, string>()
+  const bodies = new Map<string, Buffer>()
+  for (const [name, message] of resources[kind]) {
+    if (names && !names.has(name)) continue
+    const body = type.encode(message)
+    bodies.set(name, body)
+    texts.set(name, body.toString('latin1'))
+  }
+  return { texts, bodies }
+}
+
+function same(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): boolean {
+  if (a.size !== b.size) return false
+  for (const [k, v] of a) if (b.get(k) !== v) return false
+  return true
+}
+
+/** "sidecar~ip~pod.namespace~domain", Istio's node id. */
+function identify(node: Message): ProxyIdentity {
+  const [, ip = '', name = ''] = String(node.id ?? '').split('~')
+  return { id: name, ip, namespace: name.slice(name.lastIndexOf('.') + 1), metadata: fromStruct(node.metadata) }
+}
