@@ -1,4 +1,5 @@
 export * from './grpc.ts'
+export * from './h1.ts'
 export * from './pki.ts'
 export * from './protobuf.ts'
 export * from './spdy.ts'

@@ -1,0 +1,254 @@
+// One request and its response: routed, sent to an endpoint, tried again where that is safe, counted.
+
+import { randomUUID } from 'node:crypto'
+import { pickEndpoint } from './balance.ts'
+import type { ConfigStore } from './config-store.ts'
+import { type Downstream, fieldOf, type HttpRequest, type Upstream } from './http.ts'
+import type { Chain, Cluster, Endpoint } from './model.ts'
+import type { PeerMetadata } from './peer-metadata.ts'
+import { findHost, findRoute, pickCluster } from './route.ts'
+import { parseWorkload, type Peer, type Stats, UNKNOWN_PEER } from './stats.ts'
+import type { H1Pool } from './upstream-h1.ts'
+import type { H2Pool } from './upstream-h2.ts'
+
+/** What exchanges share. */
+export interface ExchangeContext {
+  readonly config: ConfigStore
+  readonly stats: Stats
+  readonly h1: H1Pool
+  readonly h2: H2Pool
+  readonly peers: PeerMetadata
+  readonly random: () => number
+}
+
+/** Where the connection was on its way to. */
+export interface Destination {
+  readonly host: string
+  readonly port: number
+  readonly inbound: boolean
+}
+
+const RETRIES = 2
+/** A body up to this size is kept, so that the request can be sent again. */
+const REPLAY_LIMIT = 64 * 1024
+
+export class Exchange {
+  readonly #context: ExchangeContext
+  readonly #request: HttpRequest
+  readonly #downstream: Downstream
+  readonly #destination: Destination
+  readonly #started = performance.now()
+  #cluster: Cluster | undefined
+  #endpoint: Endpoint | undefined
+  #upstream: Upstream | undefined
+  #peer: Peer = UNKNOWN_PEER
+  #tries = 0
+  #responded = false
+  #finished = false
+  #status = 0
+  #flags = '-'
+  #grpcStatus = ''
+  #replay: Uint8Array[] | undefined = []
+  #replaySize = 0
+  #requestEnded = false
+  #trailers: readonly string[] | undefined
+  #timer: NodeJS.Timeout | undefined
+  #extra: string[] = []
+
+  constructor(context: ExchangeContext, chain: Extract<Chain, { kind: 'http' }>, request: HttpRequest, downstream: Downstream, destination: Destination) {
+    this.#context = context
+    this.#request = request
+    this.#downstream = downstream
+    this.#destination = destination
+    this.#requestEnded = !request.hasBody
+    this.#begin(chain)
+  }
+
+  get finished(): boolean {
+    return this.#finished
+  }
+
+  /** A piece of the request's body. */
+  data(chunk: Buffer): void {
+    if (this.#finished) return
+    if (this.#replay) {
+      this.#replaySize += chunk.length
+      if (this.#replaySize > REPLAY_LIMIT) this.#replay = undefined
+      else this.#replay.push(Buffer.from(chunk))
+    }
+    if (this.#upstream && !this.#upstream.write(chunk)) this.#downstream.pauseRequest()
+  }
+
+  /** The request is complete. */
+  end(trailers: readonly string[] | undefined): void {
+    this.#requestEnded = true
+    this.#trailers = trailers
+    this.#upstream?.end(trailers)
+  }
+
+  /** The client can take more of the response. */
+  drained(): void {
+    this.#upstream?.resume()
+  }
+
+  /** The client is gone. */
+  cancel(): void {
+    if (this.#finished) return
+    this.#flags = 'DC'
+    this.#upstream?.cancel()
+    this.#finish(this.#status || 0)
+  }
+
+  #begin(chain: Extract<Chain, { kind: 'http' }>): void {
+    const { config, peers } = this.#context
+    const request = this.#request
+    if (this.#destination.inbound) this.#peer = peers.take(request.fields)
+    const table = config.routeTable(chain)
+    const host = table && findHost(table, request.authority)
+    const route = host && findRoute(host, { ...request, header: (name) => fieldOf(request.fields, name) })
+    if (!route) return this.#local(404, 'NR', '')
+    if (route.directStatus) return this.#local(route.directStatus, '-', '')
+    const name = pickCluster(route, this.#context.random())
+    const cluster = config.clusters.get(name)
+    if (!cluster) return this.#local(503, 'NC', '')
+    this.#cluster = cluster
+    this.#extra = []
+    if (!fieldOf(request.fields, 'x-request-id')) this.#extra.push('x-request-id', randomUUID())
+    if (!fieldOf(request.fields, 'x-forwarded-proto')) this.#extra.push('x-forwarded-proto', request.scheme)
+    if (!this.#destination.inbound) this.#extra.push('x-envoy-attempt-count', '1', ...peers.own)
+    if (route.timeout > 0) this.#timer = setTimeout(() => this.#timedOut(), route.timeout)
+    this.#try()
+  }
+
+  #try(): void {
+    const { config } = this.#context
+    const cluster = this.#cluster!
+    this.#tries++
+    if (cluster.type === 'originalDst') this.#endpoint = { host: this.#destination.host, port: this.#destination.port, workload: '', active: 0 }
+    else {
+      const endpoints = config.endpoints.get(cluster.name) ?? []
+      this.#endpoint = pickEndpoint(cluster, endpoints, this.#context.random, this.#endpoint)
+    }
+    const endpoint = this.#endpoint
+    if (!endpoint) return this.#local(503, 'UH', 'no healthy upstream')
+    if (!this.#destination.inbound) this.#peer = parseWorkload(endpoint.workload)
+    endpoint.active++
+    const http2 = cluster.protocol === 'http2' || (cluster.protocol === 'downstream' && this.#request.protocol === 'HTTP/2')
+    const pool = http2 ? this.#context.h2 : this.#context.h1
+    let released = false
+    const release = () => {
+      if (!released) endpoint.active--
+      released = true
+    }
+    this.#upstream = pool.request(
+      endpoint.host,
+      endpoint.port,
+      cluster.connectTimeout,
+      this.#request,
+      this.#extra,
+      {
+        onHead: (status, fields, end) => {
+          if (this.#finished) return
+          this.#responded = true
+          this.#status = status
+          this.#grpcStatus = fieldOf(fields, 'grpc-status') ?? this.#grpcStatus
+          this.#downstream.respond(status, this.#responseFields(fields), end)
+          if (end) {
+            release()
+            this.#finish(status)
+          }
+        },
+        onData: (chunk) => {
+          if (!this.#finished && !this.#downstream.data(chunk)) this.#upstream?.pause()
+        },
+        onEnd: (trailers) => {
+          release()
+          if (this.#finished) return
+          if (trailers) this.#grpcStatus = fieldOf(trailers, 'grpc-status') ?? this.#grpcStatus
+          this.#downstream.end(trailers)
+          this.#finish(this.#status)
+        },
+        onDrain: () => this.#downstream.resumeRequest(),
+        onError: (kind, reason, reused) => {
+          release()
+          this.#failed(kind, reason, reused)
+        },
+      },
+      this.#tries > 1,
+    )
+    if (this.#tries > 1) for (const chunk of this.#replay ?? []) this.#upstream.write(chunk)
+    if (this.#tries > 1 && this.#requestEnded && this.#request.hasBody) this.#upstream.end(this.#trailers)
+  }
+
+  #responseFields(fields: string[]): readonly string[] {
+    const name = this.#destination.inbound ? 'istio-envoy' : 'envoy'
+    const result: string[] = ['x-envoy-upstream-service-time', String(Math.round(performance.now() - this.#started)), 'server', name]
+    for (let i = 0; i < fields.length; i += 2) if (fields[i] !== 'server' && fields[i] !== 'x-envoy-upstream-service-time') result.push(fields[i]!, fields[i + 1]!)
+    return result
+  }
+
+  /** Nothing of the response is here: a refused connection, or one the server had just closed, is tried again. */
+  #failed(kind: 'connect' | 'reset', reason: string, reused: boolean): void {
+    if (this.#finished) return
+    if (this.#responded) {
+      this.#flags = 'UC'
+      this.#downstream.abort()
+      return this.#finish(this.#status)
+    }
+    const safe = kind === 'connect' || reused
+    if (safe && this.#replay && this.#tries <= RETRIES) return this.#try()
+    this.#local(503, kind === 'connect' ? 'UF' : 'UC', `upstream connect error or disconnect/reset before headers. reset reason: ${kind === 'connect' ? 'connection failure' : 'connection termination'}, transport failure reason: ${reason}`)
+  }
+
+  #timedOut(): void {
+    if (this.#finished) return
+    this.#upstream?.cancel()
+    this.#flags = 'UT'
+    if (this.#responded) {
+      this.#downstream.abort()
+      return this.#finish(this.#status)
+    }
+    this.#local(504, 'UT', 'upstream request timeout')
+  }
+
+  /** The proxy's own answer. A gRPC client gets its status in the form it reads. */
+  #local(status: number, flags: string, body: string): void {
+    this.#flags = flags
+    const grpc = this.#isGrpc()
+    if (grpc) {
+      const code = status === 404 ? 12 : status === 504 ? 4 : 14
+      this.#grpcStatus = String(code)
+      this.#downstream.respond(200, ['content-type', 'application/grpc', 'grpc-status', String(code), 'grpc-message', encodeURIComponent(body), 'server', 'envoy'], true)
+      return this.#finish(200)
+    }
+    const text = Buffer.from(body)
+    const fields = [...(body ? ['content-length', String(text.length), 'content-type', 'text/plain'] : ['content-length', '0']), 'server', this.#destination.inbound ? 'istio-envoy' : 'envoy']
+    this.#downstream.respond(status, fields, text.length === 0)
+    if (text.length > 0) {
+      this.#downstream.data(text)
+      this.#downstream.end(undefined)
+    }
+    this.#finish(status)
+  }
+
+  #isGrpc(): boolean {
+    return fieldOf(this.#request.fields, 'content-type')?.startsWith('application/grpc') ?? false
+  }
+
+  #finish(code: number): void {
+    if (this.#finished) return
+    this.#finished = true
+    clearTimeout(this.#timer)
+    this.#replay = undefined
+    this.#context.stats.record({
+      inbound: this.#destination.inbound,
+      peer: this.#peer,
+      service: this.#cluster?.service ?? { host: this.#request.authority, name: 'unknown', namespace: 'unknown' },
+      protocol: this.#isGrpc() ? 'grpc' : 'http',
+      code,
+      flags: this.#flags,
+      grpcStatus: this.#grpcStatus,
+      durationMs: performance.now() - this.#started,
+    })
+  }
+}
