@@ -8,7 +8,7 @@ export interface Timer {
 /** Source of time. Instants are milliseconds since the Unix epoch; delays are milliseconds. */
 export interface Clock {
   now(): number
-  /** Calls `fn` once after `ms`. The timer does not keep the process alive. */
+  /** Calls `fn` once after `ms`. */
   after(ms: number, fn: () => void): Timer
 }
 
@@ -17,7 +17,6 @@ export const systemClock: Clock = {
   now: () => Date.now(),
   after(ms, fn) {
     const timer = setTimeout(fn, Math.min(ms, 0x7fffffff))
-    timer.unref()
     return { cancel: () => clearTimeout(timer) }
   },
 }

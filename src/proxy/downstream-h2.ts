@@ -23,7 +23,7 @@ const server = http2.createServer({ settings: { maxConcurrentStreams: MAX_STREAM
 server.on('session', (session) => session.on('error', () => {}))
 server.on('stream', (stream, headers) => {
   const { session } = stream
-  const route = session && sessions.get(session)
+  const route = session && sessions.get(session as http2.ServerHttp2Session)
   if (route) serveStream(stream, headers, route)
   else stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR)
 })

@@ -194,7 +194,7 @@ export class GrpcClient {
       ...(socketPath ? { createConnection: () => connectSocket(socketPath) } : {}),
       ...(tls ? { ca: tls.ca, ...(tls.servername ? { servername: tls.servername } : {}) } : {}),
     })
-    session.setLocalWindowSize?.(4 * 1024 * 1024)
+    session.once('connect', () => session.setLocalWindowSize(4 * 1024 * 1024))
     const forget = () => {
       if (this.#session === session) this.#session = undefined
     }
