@@ -146,10 +146,16 @@ async function ensureEndpoints(
 }
 
 async function ensure(client: Client, resource: Resource, object: KubeInput): Promise<void> {
+  const exists = await client.get(resource, object.metadata.namespace ?? '', object.metadata.name!).then(
+    () => true,
+    () => false,
+  )
   try {
-    await client.create(resource, object)
+    if (!exists) await client.create(resource, object)
   } catch (error) {
     if (!isAlreadyExists(error)) throw error
+  }
+  if (exists) {
     // Addresses of this machine's own parts may have moved.
     if (resource !== resources.endpointSlices && resource !== resources.endpoints) return
     const current = await client.get(resource, object.metadata.namespace ?? '', object.metadata.name!)

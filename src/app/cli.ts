@@ -191,7 +191,12 @@ function program(): Command {
 
   root.command('server', { hidden: true }).requiredOption('--name <name>').requiredOption('--data-dir <folder>').action(async (o: { name: string; dataDir: string }) => {
     const { runServer } = await import('./server.ts')
-    await runServer(clusterOf(o.name, o.dataDir), { foreground: false })
+    try {
+      await runServer(clusterOf(o.name, o.dataDir), { foreground: false })
+    } catch (error) {
+      process.stderr.write(`sampan: ${messageOf(error)}\n`)
+      process.exit(EXIT.failed)
+    }
   })
   return root
 }

@@ -44,17 +44,19 @@ export async function up(options: UpOptions): Promise<{ cluster: Cluster; starte
   if (process.getuid?.() !== 0) throw new SampanError('NotRoot', 'Cannot start a cluster: containers and nftables need root; run it with sudo')
   const cluster = findCluster(options.name, options.dataDir) ?? (await createCluster(options.name, options.dataDir))
   let started = false
+  let ended = () => false
   if (!serverState(cluster)) {
     options.progress('starting the server')
-    startServer(cluster)
+    ended = startServer(cluster)
     started = true
   }
-  await waitReady(cluster)
+  await waitReady(cluster, ended)
   addToKubeconfig(options.kubeconfig, cluster, await loadCredentials(cluster))
   return { cluster, started }
 }
 
-function startServer(cluster: Cluster): void {
+/** Starts the background server; the result tells whether it has ended again. */
+function startServer(cluster: Cluster): () => boolean {
   mkdirSync(logDir(cluster), { recursive: true })
   rmSync(stateFile(cluster), { force: true })
   const out = openSync(join(logDir(cluster), 'server.out'), 'a')
@@ -63,20 +65,26 @@ function startServer(cluster: Cluster): void {
     stdio: ['ignore', out, out],
     cwd: '/',
   })
+  let ended = false
+  child.on('exit', () => {
+    ended = true
+  })
   child.unref()
+  return () => ended
 }
 
 /** Flags that keep the server small: a young generation of 8 MB instead of 48. */
 export const SERVER_FLAGS = ['--max-semi-space-size=8', '--disable-warning=ExperimentalWarning']
 
-async function waitReady(cluster: Cluster): Promise<void> {
+async function waitReady(cluster: Cluster, ended: () => boolean): Promise<void> {
   const begin = Date.now()
   for (;;) {
     const state = serverState(cluster)
     if (state?.ready) return
-    if (Date.now() - begin > READY_MS || (!state && Date.now() - begin > 10_000)) {
+    if (Date.now() - begin > READY_MS || ended()) {
       const log = join(logDir(cluster), 'sampan.log')
-      const tail = existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').slice(-3).join('\n  ') : readFileSync(join(logDir(cluster), 'server.out'), 'utf8').trim().split('\n').slice(-5).join('\n  ')
+      const file = ended() || !existsSync(log) ? join(logDir(cluster), 'server.out') : log
+      const tail = readFileSync(file, 'utf8').trim().split('\n').slice(-3).join('\n  ')
       throw new SampanError('NotReady', `Cannot bring up the cluster "${cluster.name}": it is not ready after ${Math.round((Date.now() - begin) / 1000)} s; the log ends with\n  ${tail}\nsee ${logDir(cluster)}`)
     }
     await sleep(systemClock, 10)

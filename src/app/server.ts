@@ -55,7 +55,10 @@ function hostAddress(fallback: string): string {
 /** Makes the pods' bridge with the cluster's address on it. */
 async function ensureBridge(cluster: Cluster): Promise<void> {
   const { bridge, gatewayIp } = cluster
-  if (!existsSync(`/sys/class/net/${bridge}`)) await execOk('ip', ['link', 'add', bridge, 'type', 'bridge'])
+  // A fixed address: otherwise the bridge takes that of a port, and changes it as pods come and go,
+  // which leaves every pod with a wrong neighbour entry for its gateway.
+  const mac = ['0a', '58', ...gatewayIp.split('.').map((part) => Number(part).toString(16).padStart(2, '0'))].join(':')
+  if (!existsSync(`/sys/class/net/${bridge}`)) await execOk('ip', ['link', 'add', bridge, 'address', mac, 'type', 'bridge'])
   const address = await execOk('ip', ['-o', 'addr', 'show', 'dev', bridge])
   if (!address.includes(`${gatewayIp}/`)) await execOk('ip', ['addr', 'add', `${gatewayIp}/22`, 'dev', bridge])
   await execOk('ip', ['link', 'set', bridge, 'up'])

@@ -150,7 +150,12 @@ export const cri = {
   stopContainer: method('Runtime', 'StopContainer', m('StopContainerRequest', { container_id: [1, 'string'], timeout: [2, 'int64'] }), Empty),
   removeContainer: method('Runtime', 'RemoveContainer', m('RemoveContainerRequest', byContainer), Empty),
   listContainers: method('Runtime', 'ListContainers', m('ListContainersRequest', { filter: [1, ContainerFilter] }), m('ListContainersResponse', { containers: [1, repeated(Container)] })),
-  containerStatus: method('Runtime', 'ContainerStatus', m('ContainerStatusRequest', byContainer), m('ContainerStatusResponse', { status: [1, ContainerStatus] })),
+  containerStatus: method(
+    'Runtime',
+    'ContainerStatus',
+    m('ContainerStatusRequest', { container_id: [1, 'string'], verbose: [2, 'bool'] }),
+    m('ContainerStatusResponse', { status: [1, ContainerStatus], info: [2, strings] }),
+  ),
   execSync: method(
     'Runtime',
     'ExecSync',

@@ -114,7 +114,7 @@ function containerStatus(pod: KubeObject, spec: Json, state: PodState, context: 
   const older = all.find((c) => c !== info && c.state === 'exited')
   if (info && older && info.state !== 'exited') last = { terminated: terminated(older, context) }
   const started = info?.state === 'running' && (!spec.startupProbe || context.started.get(info.id) === true)
-  const ready = init && !isSidecar(spec) ? info?.state === 'exited' && info.exitCode === 0 : started && info !== undefined && (spec.readinessProbe ? context.ready.get(info.id) === true : true)
+  const ready = init && !isSidecar(spec) ? info?.state === 'exited' && info.exitCode === 0 : started && info !== undefined && (spec.readinessProbe ? context.ready.get(info.id) === true : context.ready.get(info.id) !== false)
   const restarts = Math.max(before?.restartCount ?? 0, ...all.map((c) => c.attempt))
   return {
     name: spec.name,

@@ -7,11 +7,15 @@ import { Coalesced, messageOf, type Timer } from '#base'
 import { type ContainerMount, containerConfig, sandboxConfig } from './container-config.ts'
 import { buildEnvironment, ConfigError } from './environment.ts'
 import { ImageError } from './image-manager.ts'
+import { listeningPorts } from './listening.ts'
 import type { NodeContext } from './node-context.ts'
 import { type Action, crashDelay, isFinished, newest, type PodState, planPod } from './pod-plan.ts'
 import { podStatus } from './pod-status.ts'
 import { Prober, type ProbeKind, runProbe } from './probes.ts'
 import type { ContainerInfo, SandboxInfo } from './runtime.ts'
+
+/** How long a container may take to listen before it counts as ready anyway; milliseconds. */
+const PORTS_PATIENCE = 5000
 
 const PROBES: readonly ProbeKind[] = ['startupProbe', 'readinessProbe', 'livenessProbe']
 
@@ -224,6 +228,7 @@ export class PodWorker {
       events.normal(this.#pod, 'Started', `Started container ${container.name}`, at)
       this.#waiting.delete(container.name)
       await this.#postStart(container, id)
+      this.#awaitPorts(container, id)
     } catch (error) {
       const reason = error instanceof ImageError || error instanceof ConfigError ? error.code : 'RunContainerError'
       this.#waiting.set(container.name, { reason, message: messageOf(error) })
@@ -231,6 +236,30 @@ export class PodWorker {
       this.#again(error instanceof ImageError ? this.#node.images.retryIn(container.image) : error instanceof ConfigError ? 2000 : 5000)
       if (reason === 'RunContainerError') this.#notBefore.set(container.name, this.#node.clock.now() + 5000)
     }
+  }
+
+  /**
+   * A container without a readiness probe counts as ready once it listens on the ports it declares, or
+   * after a few seconds: upstream's "ready when started" sends it connections that it refuses.
+   */
+  #awaitPorts(container: Json, id: string): void {
+    if (container.readinessProbe) return
+    const ports = ((container.ports ?? []) as Json[]).filter((p) => (p.protocol ?? 'TCP') === 'TCP').map((p) => p.containerPort as number)
+    const { clock, runtime } = this.#node
+    const deadline = clock.now() + PORTS_PATIENCE
+    const verdict = () => {
+      this.#ready.set(id, true)
+      this.update()
+    }
+    if (ports.length === 0) return verdict()
+    this.#ready.set(id, false)
+    const look = (pid: number) => {
+      if (this.#gone) return
+      const listening = pid > 0 ? listeningPorts(pid) : undefined
+      if (!listening || ports.every((p) => listening.has(p)) || clock.now() >= deadline) return verdict()
+      clock.after(10, () => look(pid))
+    }
+    runtime.containerPid(id).then(look, verdict)
   }
 
   #checkUser(container: Json, imageUid: number | undefined, imageUser: string): void {

@@ -138,6 +138,16 @@ export class Runtime {
     }
   }
 
+  /** The process id of a running container's first process, as the host sees it; 0 when it is not known. */
+  async containerPid(id: string): Promise<number> {
+    const { info } = await this.#client.call(cri.containerStatus, { container_id: id, verbose: true }, { timeoutMs: 10_000 })
+    try {
+      return Number(JSON.parse(info?.info ?? '{}').pid ?? 0)
+    } catch {
+      return 0
+    }
+  }
+
   async createContainer(sandboxId: string, config: Message, sandboxConfig: Message): Promise<string> {
     const request = { pod_sandbox_id: sandboxId, config, sandbox_config: sandboxConfig }
     return (await this.#client.call(cri.createContainer, request, { timeoutMs: 120_000 })).container_id

@@ -29,19 +29,20 @@ export interface ExecStreams {
   close(): void
 }
 
+const LOST = Buffer.from(JSON.stringify({ metadata: {}, status: 'Failure', reason: 'InternalError', message: 'the connection to the container was lost' }))
 const SUCCESS = Buffer.from(JSON.stringify({ metadata: {}, status: 'Success' }))
 
 /** Opens the channels of an exec or attach at a URL the runtime gave. */
 export async function openExec(url: string, wanted: { stdin: boolean; stdout: boolean; stderr: boolean; tty: boolean }): Promise<ExecStreams> {
   let exited = false
+  let status: Buffer = Buffer.alloc(0)
   const early: (() => void)[] = []
-  const connection = await dial(url, 'v4.channel.k8s.io', () => exit(SUCCESS))
+  const connection = await dial(url, 'v4.channel.k8s.io', () => exit(status.length > 0 ? status : LOST))
   const error = connection.open({ streamtype: 'error' })
   const stdin = wanted.stdin ? connection.open({ streamtype: 'stdin' }) : undefined
   const stdout = wanted.stdout ? connection.open({ streamtype: 'stdout' }) : undefined
   const stderr = wanted.stderr ? connection.open({ streamtype: 'stderr' }) : undefined
   const resize = wanted.tty ? connection.open({ streamtype: 'resize' }) : undefined
-  let status: Buffer = Buffer.alloc(0)
   const open = new Set<SpdyStream>([error, ...(stdout ? [stdout] : []), ...(stderr ? [stderr] : [])])
   let listeners: Pick<ExecStreams, 'onStdout' | 'onStderr' | 'onExit'> | undefined
   const deliver = (fn: (l: Pick<ExecStreams, 'onStdout' | 'onStderr' | 'onExit'>) => void) => {

@@ -66,8 +66,12 @@ export class SpdyConnection {
     this.#deflate.on('error', () => this.close())
     this.#inflate.on('error', () => this.close())
     io.on('data', (data: Buffer) => this.#receive(data))
-    io.on('close', () => this.close())
-    io.on('end', () => this.close())
+    // What has arrived is dealt with before the end is.
+    const ended = () => {
+      this.#incoming = this.#incoming.then(() => this.close())
+    }
+    io.on('close', ended)
+    io.on('end', ended)
     io.on('error', () => this.close())
     if (head?.length) this.#receive(head)
   }
@@ -126,7 +130,7 @@ export class SpdyConnection {
 
   sendReset(id: number): void {
     const frame = Buffer.alloc(16)
-    frame.writeUInt32BE(0x80030000 | RST_STREAM, 0)
+    frame.writeUInt32BE(0x80030000 + RST_STREAM, 0)
     frame.writeUInt32BE(8, 4)
     frame.writeUInt32BE(id, 8)
     frame.writeUInt32BE(5, 12)
@@ -150,7 +154,7 @@ export class SpdyConnection {
       const block = await pump(this.#deflate, encodeHeaders(headers))
       const body = frame(block)
       const head = Buffer.alloc(8)
-      head.writeUInt32BE(0x80030000 | type, 0)
+      head.writeUInt32BE(0x80030000 + type, 0)
       head.writeUInt32BE(body.length, 4)
       head[4] = flags
       if (this.#closed) return
@@ -179,23 +183,9 @@ export class SpdyConnection {
   #onData(id: number, flags: number, body: Buffer): void {
     const stream = this.#streams.get(id)
     if (!stream || this.#closed) return
-    if (body.length > 0) {
-      stream.onData(body)
-      this.#windowUpdate(id, body.length)
-    }
+    // No window updates: the peers of this protocol in Kubernetes (moby/spdystream) know no flow control.
+    if (body.length > 0) stream.onData(body)
     if (flags & FIN) stream.onEnd()
-  }
-
-  /** Gives the peer its window back, for the stream and for the connection. */
-  #windowUpdate(id: number, amount: number): void {
-    for (const target of [id, 0]) {
-      const frame = Buffer.alloc(16)
-      frame.writeUInt32BE(0x80030000 | WINDOW_UPDATE, 0)
-      frame.writeUInt32BE(8, 4)
-      frame.writeUInt32BE(target, 8)
-      frame.writeUInt32BE(amount, 12)
-      this.#send(frame)
-    }
   }
 
   async #onControl(type: number, flags: number, body: Buffer): Promise<void> {
@@ -229,7 +219,7 @@ export class SpdyConnection {
       }
       case PING: {
         const frame = Buffer.alloc(12)
-        frame.writeUInt32BE(0x80030000 | PING, 0)
+        frame.writeUInt32BE(0x80030000 + PING, 0)
         frame.writeUInt32BE(4, 4)
         body.copy(frame, 8, 0, 4)
         const id = body.readUInt32BE(0)
