@@ -109,16 +109,13 @@ async function bundleProxy(): Promise<string> {
 /** koffi with the native module of this platform only. */
 function koffiEntries(): LayerEntry[] {
   const base = join(ROOT, 'node_modules/koffi')
-  const platform = `${process.platform}_${process.arch}`
   const entries: LayerEntry[] = []
   const walk = (relative: string) => {
     for (const entry of readdirSync(join(base, relative), { withFileTypes: true })) {
       const path = relative ? `${relative}/${entry.name}` : entry.name
-      if (/^(src|doc|vendor|lib)\b/.test(path) && !path.startsWith('lib')) continue
-      if (entry.isDirectory()) {
-        if (relative === 'build/koffi' && entry.name !== platform) continue
-        walk(path)
-      } else if (/\.(c?js|mjs|node|json)$/.test(entry.name)) entries.push({ path: `opt/sampan/node_modules/koffi/${path}`, from: join(base, path), mode: 0o644 })
+      if (/^(doc|vendor)\b/.test(path)) continue
+      if (entry.isDirectory()) walk(path)
+      else if (/\.(c?js|mjs|node|json)$/.test(entry.name)) entries.push({ path: `opt/sampan/node_modules/koffi/${path}`, from: join(base, path), mode: 0o644 })
     }
   }
   walk('')

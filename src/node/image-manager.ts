@@ -38,6 +38,11 @@ export class ImageManager {
     this.#options = options
   }
 
+  /** Resolves once the images that come with the program are here; the sandbox's image is one of them. */
+  bundled(): Promise<void> {
+    return this.#options.bundled
+  }
+
   /** Makes sure a container's image is there. Fails with ImageError. */
   async ensure(pod: KubeObject, container: Json): Promise<ImageInfo> {
     const { runtime, events, clock, bundled, isBundled } = this.#options

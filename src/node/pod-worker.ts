@@ -197,6 +197,7 @@ export class PodWorker {
       await this.#report(await this.#observe())
       throw error
     }
+    await node.images.bundled()
     const directory = this.logDirectory()
     mkdirSync(directory, { recursive: true })
     try {
