@@ -34,6 +34,8 @@ export interface NodeAgentOptions {
 
 const LEASE_MS = 10_000
 const MAX_PODS = 110
+/** When an exit is looked at again, milliseconds after its event. */
+const EXIT_LOOKS = [20, 120, 400]
 
 export class NodeAgent {
   readonly #options: NodeAgentOptions
@@ -112,7 +114,7 @@ export class NodeAgent {
     }
     informers.for(resources.configMaps).on(({ type, object }) => type === 'updated' && refresh(object))
     informers.for(resources.secrets).on(({ type, object }) => type === 'updated' && refresh(object))
-    void runtime.watch(() => this.#resync(), clock, log, signal)
+    void runtime.watch((topic, id) => this.#onTask(topic, id), clock, log, signal)
     const beat = () => {
       if (signal.aborted) return
       void this.#heartbeat()
@@ -195,8 +197,13 @@ export class NodeAgent {
       .finally(() => this.#workers.delete(pod.metadata.uid))
   }
 
-  #resync(): void {
-    for (const worker of this.#workers.values()) worker.update()
+  /** A task has changed. The CRI shows an exit only some time after its event: it is looked at again. */
+  #onTask(topic: string, id: string): void {
+    const owners = [...this.#workers.values()].filter((w) => w.owns(id))
+    const workers = owners.length > 0 ? owners : [...this.#workers.values()]
+    for (const worker of workers) worker.update()
+    if (topic !== '/tasks/exit' && topic !== '/tasks/delete') return
+    for (const ms of EXIT_LOOKS) this.#options.clock.after(ms, () => owners.forEach((w) => w.update()))
   }
 
   /** Removes what runs here for pods that are no longer. */

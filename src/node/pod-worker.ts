@@ -17,6 +17,10 @@ import type { ContainerInfo, SandboxInfo } from './runtime.ts'
 /** How long a container may take to listen before it counts as ready anyway; milliseconds. */
 const PORTS_PATIENCE = 5000
 
+/** How often the runtime is asked without an event; milliseconds. */
+const RELIST = 30_000
+const RELIST_UNSETTLED = 1000
+
 const PROBES: readonly ProbeKind[] = ['startupProbe', 'readinessProbe', 'livenessProbe']
 
 /** Keeps one pod; runs are serial, triggers during a run cause one more. */
@@ -35,6 +39,7 @@ export class PodWorker {
   readonly #imageIds = new Map<string, string>()
   readonly #probers = new Map<string, Prober>()
   readonly #counted = new Set<string>()
+  #ids: ReadonlySet<string> = new Set()
   #podIp = ''
   #timer: Timer | undefined
   #ending: Promise<void> | undefined
@@ -56,6 +61,11 @@ export class PodWorker {
 
   get pod(): KubeObject {
     return this.#pod
+  }
+
+  /** True when a runtime's id is one of this pod's. */
+  owns(id: string): boolean {
+    return this.#ids.has(id)
   }
 
   /** True once everything of the pod is off the node. */
@@ -97,12 +107,16 @@ export class PodWorker {
 
   #again(ms: number): void {
     this.#timer?.cancel()
-    this.#timer = this.#node.clock.after(ms, () => this.update())
+    this.#timer = this.#node.clock.after(ms, () => {
+      this.#timer = undefined
+      this.update()
+    })
   }
 
   async #observe(): Promise<PodState> {
     const { runtime } = this.#node
     const [sandboxes, containers] = await Promise.all([runtime.sandboxes(this.uid), runtime.containers(this.uid)])
+    this.#ids = new Set([...sandboxes.map((s) => s.id), ...containers.map((c) => c.id)])
     const alive = sandboxes.filter((s) => s.ready).sort((a, b) => b.attempt - a.attempt)
     return { sandbox: alive[0], deadSandboxes: sandboxes.filter((s) => s !== alive[0]), containers, condemned: this.#condemned, notBefore: this.#notBefore }
   }
@@ -128,6 +142,8 @@ export class PodWorker {
     await this.#tidy(state)
     await this.#report(state)
     if (actions.some((a) => a.type === 'start' && a.init) && !this.#waiting.size) this.update()
+    // Events tell of changes at once; this look is for those that were missed.
+    if (!this.#timer) this.#again(state.containers.every((c) => c.state === 'running') ? RELIST : RELIST_UNSETTLED)
     if (isFinished(this.#pod) && state.sandbox) await this.#node.runtime.stopSandbox(state.sandbox.id)
   }
 
