@@ -1,0 +1,44 @@
+// Refuses imports that go up or sideways: the table of the architecture, checked.
+
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+
+/** Which rooms a room may import. */
+const MAY: Record<string, readonly string[]> = {
+  base: [],
+  api: ['base'],
+  'api/xds': ['base', 'wire'],
+  wire: ['base'],
+  store: ['base'],
+  apiserver: ['base', 'api', 'store', 'wire'],
+  client: ['base', 'api', 'wire'],
+  controllers: ['base', 'api', 'client'],
+  scheduler: ['base', 'api', 'client'],
+  release: ['base', 'api', 'client'],
+  node: ['base', 'api', 'client', 'wire'],
+  netproxy: ['base', 'api', 'client', 'wire'],
+  dns: ['base', 'api', 'client', 'wire'],
+  mesh: ['base', 'api', 'api/xds', 'client', 'wire'],
+  proxy: ['base', 'api/xds', 'wire'],
+}
+
+const roomOf = (path: string) => (path.startsWith('src/api/xds/') ? 'api/xds' : path.split('/')[1]!)
+const problems: string[] = []
+for (const file of globSync('src/**/*.ts')) {
+  const room = roomOf(file)
+  if (room === 'app' || file.endsWith('.test.ts')) continue
+  const source = readFileSync(file, 'utf8')
+  for (const [, target = ''] of source.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)) {
+    if (target.startsWith('#')) {
+      const other = target.slice(1)
+      if (!MAY[room]?.includes(other)) problems.push(`${file}: ${room} may not import ${target}`)
+    } else if (target.startsWith('.')) {
+      const path = normalize(join(dirname(file), target))
+      if (roomOf(path) !== room) problems.push(`${file}: ${target} leaves the room; import #${roomOf(path)}`)
+    }
+  }
+  if (/\bprocess\.(env|exit|exitCode)\b/.test(source) && file !== 'src/proxy/main.ts') problems.push(`${file}: only app reads the environment and exits`)
+}
+for (const p of problems) process.stderr.write(`${p}\n`)
+if (problems.length > 0) process.exit(1)
+process.stderr.write('imports: ok\n')
