@@ -7,7 +7,11 @@ const unit = process.argv[2] === 'unit'
 const files = [...globSync('src/**/*.test.ts'), ...globSync('test/{conformance,integration,fuzz}/**/*.test.ts')].sort()
 const real = globSync('test/e2e/**/*.test.ts').sort()
 const run = (list: string[], concurrency: number) =>
-  spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', '--test', `--test-concurrency=${concurrency}`, ...list], { stdio: 'inherit' }).status ?? 1
+  spawnSync(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', '--test', `--test-concurrency=${concurrency}`, ...list],
+    { stdio: 'inherit' },
+  ).status ?? 1
 
 // Clusters run one after the other: they share the machine's two cores.
 let status = run(files, 2)

@@ -37,7 +37,8 @@ for (const file of globSync('src/**/*.ts')) {
       if (roomOf(path) !== room) problems.push(`${file}: ${target} leaves the room; import #${roomOf(path)}`)
     }
   }
-  if (/\bprocess\.(env|exit|exitCode)\b/.test(source) && file !== 'src/proxy/main.ts') problems.push(`${file}: only app reads the environment and exits`)
+  if (/\bprocess\.(env|exit|exitCode)\b/.test(source) && file !== 'src/proxy/main.ts')
+    problems.push(`${file}: only app reads the environment and exits`)
 }
 for (const p of problems) process.stderr.write(`${p}\n`)
 if (problems.length > 0) process.exit(1)

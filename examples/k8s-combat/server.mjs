@@ -91,7 +91,13 @@ const web = http.createServer(async (request, response) => {
   if (url.pathname === '/ping') return response.end('pong')
   if (url.pathname === '/grpc_client') {
     try {
-      response.end(await sayHello(url.searchParams.get('name') ?? 'localhost', 'grpc_client', url.searchParams.get('version') ?? ''))
+      response.end(
+        await sayHello(
+          url.searchParams.get('name') ?? 'localhost',
+          'grpc_client',
+          url.searchParams.get('version') ?? '',
+        ),
+      )
     } catch (error) {
       response.statusCode = 502
       response.end(`could not greet: ${error.message}`)

@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createLayer, type ImageSpec, type Layer, type LayerEntry, realTarget, writeArchive } from './image-archive.ts'
@@ -64,7 +64,10 @@ function baseLayer(): Layer {
   const own = new Set(['busybox', 'curl', 'node', 'nft'])
   const entries: LayerEntry[] = [
     ...USR_MERGE,
-    { path: 'etc/passwd', data: 'root:x:0:0:root:/root:/bin/sh\nistio-proxy:x:1337:1337::/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' },
+    {
+      path: 'etc/passwd',
+      data: 'root:x:0:0:root:/root:/bin/sh\nistio-proxy:x:1337:1337::/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n',
+    },
     { path: 'etc/group', data: 'root:x:0:\nistio-proxy:x:1337:\nnogroup:x:65534:\n' },
     { path: 'etc/nsswitch.conf', data: 'hosts: files dns\n' },
     { path: 'tmp', directory: true, mode: 0o1777 },
@@ -74,19 +77,28 @@ function baseLayer(): Layer {
     ...applets.filter((a) => !own.has(a)).map((a): LayerEntry => ({ path: `usr/bin/${a}`, link: 'busybox' })),
     ...merged(program('/usr/bin/curl')),
     ...merged(['libnss_dns.so.2', 'libnss_files.so.2', 'libresolv.so.2'].flatMap((n) => libraryOf(n))),
-    ...(existsSync('/etc/ssl/certs/ca-certificates.crt') ? [{ path: 'etc/ssl/certs/ca-certificates.crt', from: '/etc/ssl/certs/ca-certificates.crt' }] : []),
+    ...(existsSync('/etc/ssl/certs/ca-certificates.crt')
+      ? [{ path: 'etc/ssl/certs/ca-certificates.crt', from: '/etc/ssl/certs/ca-certificates.crt' }]
+      : []),
   ]
   return createLayer(unique(entries))
 }
 
 function libraryOf(name: string): LayerEntry[] {
-  for (const d of ['/lib/x86_64-linux-gnu', '/lib/aarch64-linux-gnu', '/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu'])
+  for (const d of [
+    '/lib/x86_64-linux-gnu',
+    '/lib/aarch64-linux-gnu',
+    '/usr/lib/x86_64-linux-gnu',
+    '/usr/lib/aarch64-linux-gnu',
+  ])
     if (existsSync(join(d, name))) return [{ path: join(d, name), from: realTarget(join(d, name)), mode: 0o755 }]
   return []
 }
 
 function nodeLayer(): Layer {
-  return createLayer(unique([{ path: 'usr/bin/node', from: process.execPath, mode: 0o755 }, ...merged(libraries(process.execPath))]))
+  return createLayer(
+    unique([{ path: 'usr/bin/node', from: process.execPath, mode: 0o755 }, ...merged(libraries(process.execPath))]),
+  )
 }
 
 /** The data plane bundled into one file. */
@@ -115,7 +127,8 @@ function koffiEntries(): LayerEntry[] {
       const path = relative ? `${relative}/${entry.name}` : entry.name
       if (/^(doc|vendor)\b/.test(path)) continue
       if (entry.isDirectory()) walk(path)
-      else if (/\.(c?js|mjs|node|json)$/.test(entry.name)) entries.push({ path: `opt/sampan/node_modules/koffi/${path}`, from: join(base, path), mode: 0o644 })
+      else if (/\.(c?js|mjs|node|json)$/.test(entry.name))
+        entries.push({ path: `opt/sampan/node_modules/koffi/${path}`, from: join(base, path), mode: 0o644 })
     }
   }
   walk('')
@@ -124,7 +137,12 @@ function koffiEntries(): LayerEntry[] {
     for (const name of readdirSync(native))
       if (name.includes(process.platform) && name.includes(process.arch))
         for (const file of readdirSync(join(native, name), { recursive: true, withFileTypes: true }))
-          if (file.isFile()) entries.push({ path: `opt/sampan/node_modules/@koromix/${join(file.parentPath, file.name).slice(native.length + 1)}`, from: join(file.parentPath, file.name), mode: 0o644 })
+          if (file.isFile())
+            entries.push({
+              path: `opt/sampan/node_modules/@koromix/${join(file.parentPath, file.name).slice(native.length + 1)}`,
+              from: join(file.parentPath, file.name),
+              mode: 0o644,
+            })
   return entries
 }
 
@@ -152,8 +170,19 @@ function fingerprint(): string {
     if (statSync(path).isDirectory()) for (const f of readdirSync(path).sort()) add(join(path, f))
     else hash.update(path).update(readFileSync(path))
   }
-  for (const path of ['src/proxy', 'src/wire', 'src/base', 'src/api/xds', 'examples', 'src/app/bundled-images.ts', 'src/app/image-archive.ts', 'node_modules/koffi/package.json']) add(join(ROOT, path))
-  for (const file of [process.execPath, '/usr/sbin/nft', '/usr/bin/curl']) if (existsSync(file)) hash.update(`${file}${statSync(file).size}${statSync(file).mtimeMs}`)
+  for (const path of [
+    'src/proxy',
+    'src/wire',
+    'src/base',
+    'src/api/xds',
+    'examples',
+    'src/app/bundled-images.ts',
+    'src/app/image-archive.ts',
+    'node_modules/koffi/package.json',
+  ])
+    add(join(ROOT, path))
+  for (const file of [process.execPath, '/usr/sbin/nft', '/usr/bin/curl'])
+    if (existsSync(file)) hash.update(`${file}${statSync(file).size}${statSync(file).mtimeMs}`)
   return hash.digest('hex')
 }
 
@@ -168,10 +197,31 @@ export async function buildBundledImages(): Promise<boolean> {
   const kubia = exampleLayer('kubia')
   const runs = ['/usr/bin/node', '/app/server.mjs']
   const images: ImageSpec[] = [
-    { names: [PAUSE_IMAGE], layers: [createLayer([{ path: 'pause', data: pauseProgram(process.arch), mode: 0o755 }])], entrypoint: ['/pause'] },
-    { names: ['oliwave/kubia:v1'], layers: [base, node, kubia], entrypoint: runs, env: ['KUBIA_VERSION=v1'], ports: ['8080/tcp'] },
-    { names: ['oliwave/kubia:v2'], layers: [base, node, kubia], entrypoint: runs, env: ['KUBIA_VERSION=v2'], ports: ['8080/tcp'] },
-    { names: ['crossoverjie/k8s-combat:v1'], layers: [base, node, exampleLayer('k8s-combat')], entrypoint: runs, ports: ['8081/tcp', '50051/tcp'] },
+    {
+      names: [PAUSE_IMAGE],
+      layers: [createLayer([{ path: 'pause', data: pauseProgram(process.arch), mode: 0o755 }])],
+      entrypoint: ['/pause'],
+    },
+    {
+      names: ['oliwave/kubia:v1'],
+      layers: [base, node, kubia],
+      entrypoint: runs,
+      env: ['KUBIA_VERSION=v1'],
+      ports: ['8080/tcp'],
+    },
+    {
+      names: ['oliwave/kubia:v2'],
+      layers: [base, node, kubia],
+      entrypoint: runs,
+      env: ['KUBIA_VERSION=v2'],
+      ports: ['8080/tcp'],
+    },
+    {
+      names: ['crossoverjie/k8s-combat:v1'],
+      layers: [base, node, exampleLayer('k8s-combat')],
+      entrypoint: runs,
+      ports: ['8081/tcp', '50051/tcp'],
+    },
     { names: [PROXY_IMAGE], layers: [base, node, await proxyLayer()], entrypoint: ['/usr/local/bin/pilot-agent'] },
   ]
   writeArchive(`${ARCHIVE}.tmp`, images)

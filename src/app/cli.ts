@@ -3,14 +3,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { messageOf, SampanError } from '#base'
 import { Command, Option } from 'commander'
+import { messageOf, SampanError } from '#base'
 import { type Cluster, DEFAULT_NAME, defaultDataDir, findCluster } from './cluster.ts'
 import { loadCredentials } from './credentials.ts'
 import { diagnose } from './doctor.ts'
-import { formatKubeconfig, kubeconfigOf } from './kubeconfig.ts'
+import { contextName, formatKubeconfig, kubeconfigOf } from './kubeconfig.ts'
 import { clusterOf, down, serverState, up } from './lifecycle.ts'
-import { contextName } from './kubeconfig.ts'
 import { say, table } from './terminal.ts'
 import { KUBERNETES_VERSION, VERSION } from './version.ts'
 
@@ -25,7 +24,8 @@ interface Common {
 }
 
 const dataDirOf = (o: Common) => o.dataDir ?? defaultDataDir(o.name)
-const kubeconfigPath = (o: Common) => o.kubeconfig ?? process.env.KUBECONFIG?.split(':')[0] ?? join(homedir(), '.kube', 'config')
+const kubeconfigPath = (o: Common) =>
+  o.kubeconfig ?? process.env.KUBECONFIG?.split(':')[0] ?? join(homedir(), '.kube', 'config')
 const print = (text: string): void => {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
 }
@@ -54,7 +54,10 @@ function program(): Command {
   withCluster(root.command('up'))
     .description('start the cluster and wait until it is Ready')
     .option('--foreground', 'stay and show the log instead of leaving a background server')
-    .addHelpText('after', examples('sampan up', 'sampan up --name test --data-dir /tmp/test --kubeconfig /tmp/test.kubeconfig'))
+    .addHelpText(
+      'after',
+      examples('sampan up', 'sampan up --name test --data-dir /tmp/test --kubeconfig /tmp/test.kubeconfig'),
+    )
     .action(async (o: Common & { foreground?: boolean }) => {
       const begin = Date.now()
       if (o.foreground) {
@@ -66,12 +69,21 @@ function program(): Command {
         await runServer(cluster, { foreground: true })
         return
       }
-      const { cluster, started } = await up({ name: o.name, dataDir: dataDirOf(o), kubeconfig: kubeconfigPath(o), progress: (t) => say(t) })
+      const { cluster, started } = await up({
+        name: o.name,
+        dataDir: dataDirOf(o),
+        kubeconfig: kubeconfigPath(o),
+        progress: (t) => say(t),
+      })
       if (o.output) {
         printJson({ ...summary(cluster), started })
         return
       }
-      say(started ? `cluster "${cluster.name}" is Ready after ${((Date.now() - begin) / 1000).toFixed(1)} s` : `cluster "${cluster.name}" is running`)
+      say(
+        started
+          ? `cluster "${cluster.name}" is Ready after ${((Date.now() - begin) / 1000).toFixed(1)} s`
+          : `cluster "${cluster.name}" is running`,
+      )
       say(`kubectl uses it now (context "${contextName(cluster.name)}" in ${kubeconfigPath(o)})`)
     })
 
@@ -80,12 +92,21 @@ function program(): Command {
     .option('--purge', 'also remove its data, interfaces, rules and kubeconfig entry')
     .addHelpText('after', examples('sampan down', 'sampan down --purge --name test'))
     .action(async (o: Common & { purge?: boolean }) => {
-      const found = await down({ name: o.name, dataDir: dataDirOf(o), kubeconfig: kubeconfigPath(o), purge: o.purge ?? false })
+      const found = await down({
+        name: o.name,
+        dataDir: dataDirOf(o),
+        kubeconfig: kubeconfigPath(o),
+        purge: o.purge ?? false,
+      })
       if (o.output) {
         printJson({ name: o.name, found })
         return
       }
-      say(found ? `cluster "${o.name}" is ${o.purge ? 'gone' : 'stopped'}` : `there is no cluster "${o.name}" in ${dataDirOf(o)}`)
+      say(
+        found
+          ? `cluster "${o.name}" is ${o.purge ? 'gone' : 'stopped'}`
+          : `there is no cluster "${o.name}" in ${dataDirOf(o)}`,
+      )
     })
 
   withCluster(root.command('status'))
@@ -94,9 +115,26 @@ function program(): Command {
     .action((o: Common) => {
       const cluster = clusterOf(o.name, dataDirOf(o))
       const state = serverState(cluster)
-      const status = { ...summary(cluster), running: state !== undefined, ready: state?.ready ?? false, pid: state?.pid ?? null, memoryBytes: state ? residentBytes(state.pid) : 0 }
+      const status = {
+        ...summary(cluster),
+        running: state !== undefined,
+        ready: state?.ready ?? false,
+        pid: state?.pid ?? null,
+        memoryBytes: state ? residentBytes(state.pid) : 0,
+      }
       if (o.output) printJson(status)
-      else print(table([['NAME', 'STATUS', 'API SERVER', 'MEMORY'], [cluster.name, status.ready ? 'Ready' : status.running ? 'Starting' : 'Stopped', status.server, state ? `${Math.round(status.memoryBytes / 1e6)} MB` : '-']]))
+      else
+        print(
+          table([
+            ['NAME', 'STATUS', 'API SERVER', 'MEMORY'],
+            [
+              cluster.name,
+              status.ready ? 'Ready' : status.running ? 'Starting' : 'Stopped',
+              status.server,
+              state ? `${Math.round(status.memoryBytes / 1e6)} MB` : '-',
+            ],
+          ]),
+        )
       if (!state) process.exitCode = EXIT.notRunning
     })
 
@@ -119,15 +157,21 @@ function program(): Command {
       const directory = join(clusterOf(o.name, dataDirOf(o)).dataDir, 'logs')
       const parts = readdirSync(directory).flatMap((f) => /^(.+)\.log$/.exec(f)?.[1] ?? [])
       if (!component) {
-        print(o.output ? JSON.stringify(parts) : parts.join("\n"))
+        print(o.output ? JSON.stringify(parts) : parts.join('\n'))
         return
       }
-      if (!parts.includes(component)) throw new SampanError('NoComponent', `Cannot show the log of "${component}": there is no such part; the parts are: ${parts.join(', ')}`)
-      const lines = readFileSync(join(directory, `${component}.log`), 'utf8').trimEnd().split('\n')
+      if (!parts.includes(component))
+        throw new SampanError(
+          'NoComponent',
+          `Cannot show the log of "${component}": there is no such part; the parts are: ${parts.join(', ')}`,
+        )
+      const lines = readFileSync(join(directory, `${component}.log`), 'utf8')
+        .trimEnd()
+        .split('\n')
       print(lines.slice(o.tail === undefined ? 0 : -o.tail).join('\n'))
     })
 
-  const image = root.command('image').description('images on the cluster\'s node')
+  const image = root.command('image').description("images on the cluster's node")
   withCluster(image.command('load'))
     .argument('<file>', 'archive written by "docker save"')
     .description('load images from an archive')
@@ -151,7 +195,14 @@ function program(): Command {
         printJson(images)
         return
       }
-      print(table([['IMAGE', 'SIZE', 'ID'], ...images.flatMap((i) => i.tags.map((t) => [t.replace(/^docker\.io\//, ''), `${(i.size / 1e6).toFixed(1)} MB`, i.id.slice(7, 19)]))]))
+      print(
+        table([
+          ['IMAGE', 'SIZE', 'ID'],
+          ...images.flatMap((i) =>
+            i.tags.map((t) => [t.replace(/^docker\.io\//, ''), `${(i.size / 1e6).toFixed(1)} MB`, i.id.slice(7, 19)]),
+          ),
+        ]),
+      )
     })
 
   const mesh = root.command('mesh').description('the service mesh')
@@ -175,7 +226,13 @@ function program(): Command {
     .action((o: { output?: string }) => {
       const findings = diagnose()
       if (o.output) printJson(findings)
-      else print(table([['CHECK', 'RESULT', 'DETAIL', 'FIX'], ...findings.map((f) => [f.name, f.ok ? 'ok' : 'missing', f.detail, f.fix ?? ''])]))
+      else
+        print(
+          table([
+            ['CHECK', 'RESULT', 'DETAIL', 'FIX'],
+            ...findings.map((f) => [f.name, f.ok ? 'ok' : 'missing', f.detail, f.fix ?? '']),
+          ]),
+        )
       if (findings.some((f) => !f.ok)) process.exitCode = EXIT.failed
     })
 
@@ -189,25 +246,38 @@ function program(): Command {
       else print(`sampan ${versions.sampan} (Kubernetes API ${versions.kubernetes}, Node ${versions.node})`)
     })
 
-  root.command('server', { hidden: true }).requiredOption('--name <name>').requiredOption('--data-dir <folder>').action(async (o: { name: string; dataDir: string }) => {
-    const { runServer } = await import('./server.ts')
-    try {
-      await runServer(clusterOf(o.name, o.dataDir), { foreground: false })
-    } catch (error) {
-      process.stderr.write(`sampan: ${messageOf(error)}\n`)
-      process.exit(EXIT.failed)
-    }
-  })
+  root
+    .command('server', { hidden: true })
+    .requiredOption('--name <name>')
+    .requiredOption('--data-dir <folder>')
+    .action(async (o: { name: string; dataDir: string }) => {
+      const { runServer } = await import('./server.ts')
+      try {
+        await runServer(clusterOf(o.name, o.dataDir), { foreground: false })
+      } catch (error) {
+        process.stderr.write(`sampan: ${messageOf(error)}\n`)
+        process.exit(EXIT.failed)
+      }
+    })
   return root
 }
 
 function summary(cluster: Cluster): { name: string; server: string; context: string; dataDir: string } {
-  return { name: cluster.name, server: `https://127.0.0.1:${cluster.apiPort}`, context: contextName(cluster.name), dataDir: cluster.dataDir }
+  return {
+    name: cluster.name,
+    server: `https://127.0.0.1:${cluster.apiPort}`,
+    context: contextName(cluster.name),
+    dataDir: cluster.dataDir,
+  }
 }
 
 function runningCluster(o: Common): Cluster {
   const cluster = clusterOf(o.name, dataDirOf(o))
-  if (!serverState(cluster)) throw new SampanError('NotRunning', `Cannot reach the cluster "${o.name}": it is not running; start it with "sampan up"`)
+  if (!serverState(cluster))
+    throw new SampanError(
+      'NotRunning',
+      `Cannot reach the cluster "${o.name}": it is not running; start it with "sampan up"`,
+    )
   return cluster
 }
 

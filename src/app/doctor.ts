@@ -20,19 +20,22 @@ const NEEDED: readonly Needed[] = [
 /** The path of a program, or undefined. */
 export function which(program: string): string | undefined {
   const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin']
-  return folders.map((f) => join(f, program)).find((path) => {
-    try {
-      accessSync(path, constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
+  return folders
+    .map((f) => join(f, program))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK)
+        return true
+      } catch {
+        return false
+      }
+    })
 }
 
 export function missingPrograms(): Needed[] {
   const missing = NEEDED.filter((n) => !which(n.program))
-  if (!existsSync('/usr/lib/cni/bridge')) missing.push({ program: '/usr/lib/cni/bridge', debian: 'containernetworking-plugins' })
+  if (!existsSync('/usr/lib/cni/bridge'))
+    missing.push({ program: '/usr/lib/cni/bridge', debian: 'containernetworking-plugins' })
   return [...missing]
 }
 
@@ -49,16 +52,41 @@ export interface Finding {
 export function diagnose(): Finding[] {
   const findings: Finding[] = []
   const root = process.getuid?.() === 0
-  findings.push({ name: 'root', ok: root, detail: root ? 'running as root' : 'containers and nftables need root', ...(root ? {} : { fix: 'sudo sampan up' }) })
+  findings.push({
+    name: 'root',
+    ok: root,
+    detail: root ? 'running as root' : 'containers and nftables need root',
+    ...(root ? {} : { fix: 'sudo sampan up' }),
+  })
   for (const n of [...NEEDED, { program: '/usr/lib/cni/bridge', debian: 'containernetworking-plugins' }]) {
     const path = n.program.startsWith('/') ? (existsSync(n.program) ? n.program : undefined) : which(n.program)
-    findings.push({ name: n.program, ok: path !== undefined, detail: path ?? 'not found', ...(path ? {} : { fix: `apt-get install -y ${n.debian}` }) })
+    findings.push({
+      name: n.program,
+      ok: path !== undefined,
+      detail: path ?? 'not found',
+      ...(path ? {} : { fix: `apt-get install -y ${n.debian}` }),
+    })
   }
   const kubectl = which('kubectl')
-  findings.push({ name: 'kubectl', ok: kubectl !== undefined, detail: kubectl ?? 'not found', ...(kubectl ? {} : { fix: 'apt-get install -y kubernetes-client' }) })
+  findings.push({
+    name: 'kubectl',
+    ok: kubectl !== undefined,
+    detail: kubectl ?? 'not found',
+    ...(kubectl ? {} : { fix: 'apt-get install -y kubernetes-client' }),
+  })
   const overlay = /\boverlay\b/.test(readFileSync('/proc/filesystems', 'utf8'))
-  findings.push({ name: 'overlayfs', ok: overlay, detail: overlay ? 'the kernel has it' : 'the kernel does not have it', ...(overlay ? {} : { fix: 'modprobe overlay' }) })
+  findings.push({
+    name: 'overlayfs',
+    ok: overlay,
+    detail: overlay ? 'the kernel has it' : 'the kernel does not have it',
+    ...(overlay ? {} : { fix: 'modprobe overlay' }),
+  })
   const node = Number(process.versions.node.split('.')[0])
-  findings.push({ name: 'node', ok: node >= 24, detail: `v${process.versions.node}`, ...(node >= 24 ? {} : { fix: 'npm install' }) })
+  findings.push({
+    name: 'node',
+    ok: node >= 24,
+    detail: `v${process.versions.node}`,
+    ...(node >= 24 ? {} : { fix: 'npm install' }),
+  })
   return findings
 }

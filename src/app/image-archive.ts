@@ -35,7 +35,8 @@ function header(path: string, type: '0' | '2' | '5', mode: number, size: number,
   const slash = path.length > 100 ? path.lastIndexOf('/', 155) : -1
   block.write(slash < 0 ? path : path.slice(slash + 1), 0, 100)
   if (slash > 0) block.write(path.slice(0, slash), 345, 155)
-  const octal = (value: number, at: number, length: number) => block.write(value.toString(8).padStart(length - 1, '0'), at, length - 1)
+  const octal = (value: number, at: number, length: number) =>
+    block.write(value.toString(8).padStart(length - 1, '0'), at, length - 1)
   octal(mode, 100, 8)
   octal(0, 108, 8)
   octal(0, 116, 8)

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { exec, SampanError, sleep, systemClock } from '#base'
-import { containerdPid, isAlive, removeCgroups, Runtime, socketOf } from '#node'
+import { containerdPid, isAlive, Runtime, removeCgroups, socketOf } from '#node'
 import { type Cluster, createCluster, findCluster } from './cluster.ts'
 import { loadCredentials } from './credentials.ts'
 import { missingPrograms } from './doctor.ts'
@@ -40,8 +40,12 @@ export interface UpOptions {
 export async function up(options: UpOptions): Promise<{ cluster: Cluster; started: boolean }> {
   const missing = missingPrograms()
   if (missing.length > 0)
-    throw new SampanError('MissingPrograms', `Cannot start a cluster: ${missing.map((m) => m.program).join(', ')} not found; run: apt-get install -y ${[...new Set(missing.map((m) => m.debian))].join(' ')}`)
-  if (process.getuid?.() !== 0) throw new SampanError('NotRoot', 'Cannot start a cluster: containers and nftables need root; run it with sudo')
+    throw new SampanError(
+      'MissingPrograms',
+      `Cannot start a cluster: ${missing.map((m) => m.program).join(', ')} not found; run: apt-get install -y ${[...new Set(missing.map((m) => m.debian))].join(' ')}`,
+    )
+  if (process.getuid?.() !== 0)
+    throw new SampanError('NotRoot', 'Cannot start a cluster: containers and nftables need root; run it with sudo')
   const cluster = findCluster(options.name, options.dataDir) ?? (await createCluster(options.name, options.dataDir))
   let started = false
   let ended = () => false
@@ -60,11 +64,15 @@ function startServer(cluster: Cluster): () => boolean {
   mkdirSync(logDir(cluster), { recursive: true })
   rmSync(stateFile(cluster), { force: true })
   const out = openSync(join(logDir(cluster), 'server.out'), 'a')
-  const child = spawn(process.execPath, [...SERVER_FLAGS, MAIN, 'server', '--name', cluster.name, '--data-dir', cluster.dataDir], {
-    detached: true,
-    stdio: ['ignore', out, out],
-    cwd: '/',
-  })
+  const child = spawn(
+    process.execPath,
+    [...SERVER_FLAGS, MAIN, 'server', '--name', cluster.name, '--data-dir', cluster.dataDir],
+    {
+      detached: true,
+      stdio: ['ignore', out, out],
+      cwd: '/',
+    },
+  )
   let ended = false
   child.on('exit', () => {
     ended = true
@@ -85,7 +93,10 @@ async function waitReady(cluster: Cluster, ended: () => boolean): Promise<void> 
       const log = join(logDir(cluster), 'sampan.log')
       const file = ended() || !existsSync(log) ? join(logDir(cluster), 'server.out') : log
       const tail = readFileSync(file, 'utf8').trim().split('\n').slice(-3).join('\n  ')
-      throw new SampanError('NotReady', `Cannot bring up the cluster "${cluster.name}": it is not ready after ${Math.round((Date.now() - begin) / 1000)} s; the log ends with\n  ${tail}\nsee ${logDir(cluster)}`)
+      throw new SampanError(
+        'NotReady',
+        `Cannot bring up the cluster "${cluster.name}": it is not ready after ${Math.round((Date.now() - begin) / 1000)} s; the log ends with\n  ${tail}\nsee ${logDir(cluster)}`,
+      )
     }
     await sleep(systemClock, 10)
   }
@@ -166,6 +177,7 @@ async function unmountBelow(directory: string): Promise<void> {
 
 export function clusterOf(name: string, dataDir: string): Cluster {
   const cluster = findCluster(name, dataDir)
-  if (!cluster) throw new SampanError('NoCluster', `Cannot find the cluster "${name}" in ${dataDir}; start it with "sampan up"`)
+  if (!cluster)
+    throw new SampanError('NoCluster', `Cannot find the cluster "${name}" in ${dataDir}; start it with "sampan up"`)
   return cluster
 }

@@ -1,11 +1,11 @@
 // `sampan mesh analyze`: reads a cluster through kubectl's own configuration and reports findings.
 
-import { request } from 'node:https'
 import { readFileSync } from 'node:fs'
+import { request } from 'node:https'
+import { parse } from 'yaml'
 import { type KubeObject, type Resource, resources, StatusError } from '#api'
 import { SampanError } from '#base'
 import { analyze, type Finding } from '#mesh'
-import { parse } from 'yaml'
 
 interface Access {
   server: string
@@ -22,9 +22,17 @@ function readAccess(file: string): Access {
   const cluster = find(config?.clusters, context?.cluster)?.cluster
   const user = find(config?.users, context?.user)?.user
   if (!cluster?.server || !user?.['client-certificate-data'])
-    throw new SampanError('BadKubeconfig', `Cannot use ${file}: its current context has no server with a client certificate; name another with --kubeconfig`)
+    throw new SampanError(
+      'BadKubeconfig',
+      `Cannot use ${file}: its current context has no server with a client certificate; name another with --kubeconfig`,
+    )
   const bytes = (text: string) => Buffer.from(text, 'base64')
-  return { server: cluster.server, ca: bytes(cluster['certificate-authority-data']), cert: bytes(user['client-certificate-data']), key: bytes(user['client-key-data']) }
+  return {
+    server: cluster.server,
+    ca: bytes(cluster['certificate-authority-data']),
+    cert: bytes(user['client-certificate-data']),
+    key: bytes(user['client-key-data']),
+  }
 }
 
 function list({ server, ...tls }: Access, r: Resource): Promise<KubeObject[]> {
@@ -36,11 +44,16 @@ function list({ server, ...tls }: Access, r: Resource): Promise<KubeObject[]> {
         text += part
       })
       response.on('end', () => {
-        if (response.statusCode !== 200) return reject(new StatusError(response.statusCode ?? 500, 'ListFailed', `Cannot list ${r.plural}: ${text.slice(0, 200)}`))
+        if (response.statusCode !== 200)
+          return reject(
+            new StatusError(response.statusCode ?? 500, 'ListFailed', `Cannot list ${r.plural}: ${text.slice(0, 200)}`),
+          )
         resolve(JSON.parse(text).items)
       })
     })
-    call.on('error', (cause) => reject(new SampanError('Unreachable', `Cannot reach ${server}: ${cause.message}`, { cause })))
+    call.on('error', (cause) =>
+      reject(new SampanError('Unreachable', `Cannot reach ${server}: ${cause.message}`, { cause })),
+    )
     call.end()
   })
 }

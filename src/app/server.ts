@@ -1,10 +1,19 @@
 // The server process: every part of a cluster in one program.
 
-import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { resources as R } from '#api'
-import { type NodeAccess } from '#apiserver'
+import type { NodeAccess } from '#apiserver'
 import { createLog, execOk, type Log, messageOf, sleep, systemClock } from '#base'
 import { DnsServer } from '#dns'
 import { Mesh } from '#mesh'
@@ -48,7 +57,8 @@ function fileSink(directory: string): (component: string, line: string) => void 
 /** The host's address that pods and other machines know it by. */
 function hostAddress(fallback: string): string {
   for (const list of Object.values(networkInterfaces()))
-    for (const i of list ?? []) if (i.family === 'IPv4' && !i.internal && !/^10\.(9[6-9]|24[4-7])\./.test(i.address)) return i.address
+    for (const i of list ?? [])
+      if (i.family === 'IPv4' && !i.internal && !/^10\.(9[6-9]|24[4-7])\./.test(i.address)) return i.address
   return fallback
 }
 
@@ -58,7 +68,8 @@ async function ensureBridge(cluster: Cluster): Promise<void> {
   // A fixed address: otherwise the bridge takes that of a port, and changes it as pods come and go,
   // which leaves every pod with a wrong neighbour entry for its gateway.
   const mac = ['0a', '58', ...gatewayIp.split('.').map((part) => Number(part).toString(16).padStart(2, '0'))].join(':')
-  if (!existsSync(`/sys/class/net/${bridge}`)) await execOk('ip', ['link', 'add', bridge, 'address', mac, 'type', 'bridge'])
+  if (!existsSync(`/sys/class/net/${bridge}`))
+    await execOk('ip', ['link', 'add', bridge, 'address', mac, 'type', 'bridge'])
   const address = await execOk('ip', ['-o', 'addr', 'show', 'dev', bridge])
   if (!address.includes(`${gatewayIp}/`)) await execOk('ip', ['addr', 'add', `${gatewayIp}/22`, 'dev', bridge])
   await execOk('ip', ['link', 'set', bridge, 'up'])
@@ -83,9 +94,19 @@ export async function importArchive(cluster: Cluster, file: string): Promise<voi
 export async function runServer(cluster: Cluster, options: { foreground: boolean }): Promise<void> {
   const stop = new AbortController()
   const sink = fileSink(logDir(cluster))
-  const log = (component: string) => createLog(component, { sink: options.foreground ? (c, l) => { sink(c, l); process.stderr.write(`${c}: ${l}\n`) } : sink })
+  const log = (component: string) =>
+    createLog(component, {
+      sink: options.foreground
+        ? (c, l) => {
+            sink(c, l)
+            process.stderr.write(`${c}: ${l}\n`)
+          }
+        : sink,
+    })
   const main = log('sampan')
-  process.on('unhandledRejection', (error) => main.error('unhandled rejection', { error: error instanceof Error ? (error.stack ?? error.message) : error }))
+  process.on('unhandledRejection', (error) =>
+    main.error('unhandled rejection', { error: error instanceof Error ? (error.stack ?? error.message) : error }),
+  )
   process.on('uncaughtException', (error) => main.error('uncaught exception', { error: error.stack ?? error.message }))
   mkdirSync(cluster.runDir, { recursive: true, mode: 0o711 })
   const state: ServerState = { pid: process.pid, startedAt: Date.now(), ready: false }
@@ -160,7 +181,13 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     ownPorts: [cluster.apiPort, MESH_PORT, MESH_MONITORING_PORT, 53],
   })
   const resolver = hostResolver()
-  const dns = new DnsServer({ host: cluster.gatewayIp, port: 53, informers, upstream: resolver.servers, log: log('coredns') })
+  const dns = new DnsServer({
+    host: cluster.gatewayIp,
+    port: 53,
+    informers,
+    upstream: resolver.servers,
+    log: log('coredns'),
+  })
   agent = new NodeAgent({
     name: hostname().toLowerCase(),
     informers,
@@ -186,7 +213,13 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     api.listen(cluster.gatewayIp, cluster.apiPort),
     proxy.start(),
     dns.start(),
-    mesh!.start({ host: cluster.gatewayIp, port: MESH_PORT, monitoringPort: MESH_MONITORING_PORT, tls: credentials.mesh, verify: (token) => plane.tokens.verify(token, 'istio-ca') }),
+    mesh!.start({
+      host: cluster.gatewayIp,
+      port: MESH_PORT,
+      monitoringPort: MESH_MONITORING_PORT,
+      tls: credentials.mesh,
+      verify: (token) => plane.tokens.verify(token, 'istio-ca'),
+    }),
     agent.start(stop.signal),
   ])
   await defaultAccount(plane.informers)
@@ -212,7 +245,9 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
 }
 
 /** Pods can be created once the namespace "default" has its service account. */
-async function defaultAccount(informers: { for(r: typeof R.serviceAccounts): { get(key: string): unknown; on(fn: () => void): () => void } }): Promise<void> {
+async function defaultAccount(informers: {
+  for(r: typeof R.serviceAccounts): { get(key: string): unknown; on(fn: () => void): () => void }
+}): Promise<void> {
   const accounts = informers.for(R.serviceAccounts)
   if (accounts.get('default/default')) return
   await new Promise<void>((resolve) => {

@@ -15,19 +15,34 @@ async function main(): Promise<void> {
   const kubeconfig = process.env.KUBECONFIG?.split(':')[0] ?? join(homedir(), '.kube', 'config')
   const env = { ...process.env, KUBECONFIG: kubeconfig } as Record<string, string>
   const kubectl = (...args: string[]) => execOk('kubectl', args, { env })
-  await progress('starting the cluster', () => up({ name: DEFAULT_NAME, dataDir: defaultDataDir(DEFAULT_NAME), kubeconfig, progress: () => {} }))
+  await progress('starting the cluster', () =>
+    up({ name: DEFAULT_NAME, dataDir: defaultDataDir(DEFAULT_NAME), kubeconfig, progress: () => {} }),
+  )
   await progress('applying the gray-release demo', async () => {
     await kubectl('label', 'namespace', 'default', 'istio-injection=enabled', '--overwrite')
     await kubectl('apply', '-f', DEMO)
   })
   await progress('waiting for its pods', async () => {
-    for (const v of ['v1', 'v2']) await kubectl('rollout', 'status', `deployment/k8s-combat-service-${v}`, '--timeout=120s')
+    for (const v of ['v1', 'v2'])
+      await kubectl('rollout', 'status', `deployment/k8s-combat-service-${v}`, '--timeout=120s')
   })
-  const pod = (await kubectl('get', 'pods', '-l', 'app=k8s-combat-service-v1', '--field-selector=status.phase=Running', '-o', 'jsonpath={.items[0].metadata.name}')).trim()
+  const pod = (
+    await kubectl(
+      'get',
+      'pods',
+      '-l',
+      'app=k8s-combat-service-v1',
+      '--field-selector=status.phase=Running',
+      '-o',
+      'jsonpath={.items[0].metadata.name}',
+    )
+  ).trim()
   const url = 'http://127.0.0.1:8081/grpc_client?name=k8s-combat-service-istio-mesh&version=200'
   const loop = `i=0; while [ $i -lt ${CALLS} ]; do curl -s -m 5 '${url}'; echo; i=$((i+1)); done`
   const answers = await progress(`sending ${CALLS} requests`, async () => {
-    const { stdout, stderr, code } = await exec('kubectl', ['exec', pod, '-c', 'istio-proxy', '--', 'sh', '-c', loop], { env })
+    const { stdout, stderr, code } = await exec('kubectl', ['exec', pod, '-c', 'istio-proxy', '--', 'sh', '-c', loop], {
+      env,
+    })
     if (code !== 0) throw new SampanError('DemoFailed', `Cannot send requests from pod ${pod}: ${stderr.trim()}`)
     return stdout
   })

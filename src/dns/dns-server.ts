@@ -2,10 +2,10 @@
 
 import { createSocket, type Socket } from 'node:dgram'
 import { connect, createServer, type Server, type Socket as TcpSocket } from 'node:net'
+import packet, { type DecodedPacket, type Question } from 'dns-packet'
 import { resources } from '#api'
 import type { Log } from '#base'
 import type { Informers } from '#client'
-import packet, { type DecodedPacket, type Question } from 'dns-packet'
 import { type DnsSource, resolveName, reverse, ZONE } from './resolve.ts'
 
 export interface DnsServerOptions {
@@ -35,7 +35,9 @@ export class DnsServer {
     const slices = informers.for(resources.endpointSlices)
     const namespaces = informers.for(resources.namespaces)
     services.addIndex('ip', (o) => (o.spec?.clusterIP ? [o.spec.clusterIP] : []))
-    slices.addIndex('service', (o) => [`${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`])
+    slices.addIndex('service', (o) => [
+      `${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`,
+    ])
     this.#source = {
       service: (namespace, name) => services.get(`${namespace}/${name}`),
       slices: (namespace, name) => slices.byIndex('service', `${namespace}/${name}`),
@@ -48,7 +50,9 @@ export class DnsServer {
     const { host, port } = this.#options
     const udp = createSocket('udp4')
     udp.on('message', (message, from) => {
-      void this.#answer(message).then((reply) => reply && udp.send(reply.length > 1232 ? truncated(reply) : reply, from.port, from.address))
+      void this.#answer(message).then(
+        (reply) => reply && udp.send(reply.length > 1232 ? truncated(reply) : reply, from.port, from.address),
+      )
     })
     udp.on('error', (error) => this.#options.log.error('dns socket failed', { error: error.message }))
     await new Promise<void>((resolve) => udp.bind(port, host, resolve))
@@ -93,14 +97,18 @@ export class DnsServer {
     const question = query.questions?.[0]
     if (query.type !== 'query' || !question) return undefined
     const own = this.#own(question)
-    if (own) return own.answers ? encode(query, question, RCODE.noError, own.answers) : encode(query, question, RCODE.nxDomain, [])
+    if (own)
+      return own.answers
+        ? encode(query, question, RCODE.noError, own.answers)
+        : encode(query, question, RCODE.nxDomain, [])
     return (await this.#forward(message)) ?? encode(query, question, RCODE.servFail, [])
   }
 
   /** The cluster's answer, or undefined when the name is not the cluster's business. */
   #own(question: Question): { answers: object[] | undefined } | undefined {
     const name = question.name.toLowerCase()
-    if (name === ZONE || name.endsWith(`.${ZONE}`)) return { answers: resolveName(question.name, question.type, this.#source) }
+    if (name === ZONE || name.endsWith(`.${ZONE}`))
+      return { answers: resolveName(question.name, question.type, this.#source) }
     if (question.type === 'PTR') {
       const answers = reverse(question.name, this.#source)
       if (answers) return { answers }
@@ -130,7 +138,14 @@ function encode(query: DecodedPacket, question: Question, code: number, answers:
 /** Says "ask again over TCP" for an answer too large for a datagram. */
 function truncated(reply: Buffer): Buffer {
   const decoded = packet.decode(reply)
-  return packet.encode({ ...decoded, type: 'response', flags: (decoded.flags ?? 0) | 0x200, answers: [], authorities: [], additionals: [] } as never)
+  return packet.encode({
+    ...decoded,
+    type: 'response',
+    flags: (decoded.flags ?? 0) | 0x200,
+    answers: [],
+    authorities: [],
+    additionals: [],
+  } as never)
 }
 
 function forwardOnce(message: Buffer, server: string): Promise<Buffer | undefined> {
@@ -141,7 +156,8 @@ function forwardOnce(message: Buffer, server: string): Promise<Buffer | undefine
       clearTimeout(timer)
       socket.close()
       // A truncated answer is asked for again over TCP.
-      if (reply && reply.readUInt16BE(2) & 0x200) void forwardTcp(message, server).then((whole) => resolve(whole ?? reply))
+      if (reply && reply.readUInt16BE(2) & 0x200)
+        void forwardTcp(message, server).then((whole) => resolve(whole ?? reply))
       else resolve(reply)
     }
     socket.on('message', (reply) => reply.readUInt16BE(0) === message.readUInt16BE(0) && finish(reply))

@@ -1,6 +1,14 @@
 // The ADS server, state of the world: sends each proxy what changed for it, in an order that breaks nothing.
 
-import { TYPE, Cluster, ClusterLoadAssignment, fromStruct, Listener, RouteConfiguration, streamAggregatedResources } from '#api/xds'
+import {
+  Cluster,
+  ClusterLoadAssignment,
+  fromStruct,
+  Listener,
+  RouteConfiguration,
+  streamAggregatedResources,
+  TYPE,
+} from '#api/xds'
 import { Coalesced, type Log } from '#base'
 import { GrpcCode, type Message, type MessageType, type ServerCall } from '#wire'
 import type { XdsResources } from './translate.ts'
@@ -151,7 +159,8 @@ class Connection {
       }
     }
     const wanted = names.length > 0 ? new Set(names) : undefined
-    const changed = (wanted === undefined) !== (s.names === undefined) || (wanted && [...wanted].some((n) => !s!.names?.has(n)))
+    const changed =
+      (wanted === undefined) !== (s.names === undefined) || (wanted && [...wanted].some((n) => !s!.names?.has(n)))
     s.names = wanted
     if (changed || !request.response_nonce) this.push()
   }
@@ -159,7 +168,10 @@ class Connection {
   #push(): void {
     const resources = this.#options.resources(this.proxy!)
     const routes = this.#subscriptions.get(TYPE.route)
-    const routesSettled = !routes || (routes.acked === routes.pending && same(routes.sent, render(resources, 'routes', RouteConfiguration, routes.names).texts))
+    const routesSettled =
+      !routes ||
+      (routes.acked === routes.pending &&
+        same(routes.sent, render(resources, 'routes', RouteConfiguration, routes.names).texts))
     for (const { kind, url, type } of KINDS) {
       const s = this.#subscriptions.get(url)
       if (!s) continue
@@ -178,12 +190,22 @@ class Connection {
       s.pending = texts
       s.version++
       s.nonce = String(++this.#nonce)
-      this.#call.send({ version_info: String(s.version), nonce: s.nonce, type_url: url, resources: [...bodies.values()].map((value) => ({ type_url: url, value })) })
+      this.#call.send({
+        version_info: String(s.version),
+        nonce: s.nonce,
+        type_url: url,
+        resources: [...bodies.values()].map((value) => ({ type_url: url, value })),
+      })
     }
   }
 }
 
-function render(resources: XdsResources, kind: Kind, type: MessageType, names: Set<string> | undefined): { texts: Map<string, string>; bodies: Map<string, Buffer> } {
+function render(
+  resources: XdsResources,
+  kind: Kind,
+  type: MessageType,
+  names: Set<string> | undefined,
+): { texts: Map<string, string>; bodies: Map<string, Buffer> } {
   const texts = new Map<string, string>()
   const bodies = new Map<string, Buffer>()
   for (const [name, message] of resources[kind]) {

@@ -34,8 +34,19 @@ export interface MeshListen {
 
 interface AdmissionStep {
   name: string
-  mutate?(request: { kind: { group: string; plural: string; kind: string }; operation: string; subresource: string; namespace: string; object: KubeObject }): void
-  validate?(request: { kind: { group: string; plural: string; kind: string }; operation: string; subresource: string; object: KubeObject }): ReturnType<typeof validateIstio>
+  mutate?(request: {
+    kind: { group: string; plural: string; kind: string }
+    operation: string
+    subresource: string
+    namespace: string
+    object: KubeObject
+  }): void
+  validate?(request: {
+    kind: { group: string; plural: string; kind: string }
+    operation: string
+    subresource: string
+    object: KubeObject
+  }): ReturnType<typeof validateIstio>
 }
 
 export class Mesh {
@@ -72,12 +83,16 @@ export class Mesh {
         name: 'SidecarInjector',
         mutate: ({ kind, operation, subresource, namespace, object }) => {
           if (groupResource(kind) !== 'pods' || operation !== 'CREATE' || subresource) return
-          if (wantsSidecar(namespaces.get(namespace), object)) injectSidecar(object, namespace, { proxyImage, excludeCidrs })
+          if (wantsSidecar(namespaces.get(namespace), object))
+            injectSidecar(object, namespace, { proxyImage, excludeCidrs })
         },
       },
       {
         name: 'IstioValidation',
-        validate: ({ kind, operation, subresource, object }) => (kind.group.endsWith('.istio.io') && operation !== 'DELETE' && !subresource ? validateIstio(kind.kind, object.spec ?? {}) : []),
+        validate: ({ kind, operation, subresource, object }) =>
+          kind.group.endsWith('.istio.io') && operation !== 'DELETE' && !subresource
+            ? validateIstio(kind.kind, object.spec ?? {})
+            : [],
       },
     ]
   }
@@ -104,26 +119,40 @@ export class Mesh {
     const pods = informers.for(resources.pods)
     const virtualServices = informers.for(resources.virtualServices)
     const destinationRules = informers.for(resources.destinationRules)
-    slices.addIndex('service', (o) => [`${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`])
+    slices.addIndex('service', (o) => [
+      `${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`,
+    ])
     pods.addIndex('ip', (o) => (o.status?.podIP && !o.spec?.hostNetwork ? [o.status.podIP] : []))
     await informers.synced()
     for (const informer of [services, slices, virtualServices, destinationRules]) informer.on(() => this.#ads.push())
     pods.on(({ object, old }) => {
-      if (!old || !sameJson(object.metadata.labels, old.metadata.labels) || object.status?.podIP !== old.status?.podIP) this.#ads.push()
+      if (!old || !sameJson(object.metadata.labels, old.metadata.labels) || object.status?.podIP !== old.status?.podIP)
+        this.#ads.push()
     })
     this.#watchRules()
     this.#publishRoot()
-    const xds = http2.createSecureServer({ cert: listen.tls.cert, key: listen.tls.key, minVersion: 'TLSv1.2', settings: { maxConcurrentStreams: 100 } })
+    const xds = http2.createSecureServer({
+      cert: listen.tls.cert,
+      key: listen.tls.key,
+      minVersion: 'TLSv1.2',
+      settings: { maxConcurrentStreams: 100 },
+    })
     xds.on('session', (session) => {
       this.#sessions.add(session)
       session.on('close', () => this.#sessions.delete(session))
       session.on('error', () => {})
     })
     serveGrpc(xds, [this.#ads.method])
-    const monitoring = createServer((request, response) => this.#monitor(request.url ?? '/', (code, body) => response.writeHead(code, { 'Content-Type': 'application/json' }).end(body)))
+    const monitoring = createServer((request, response) =>
+      this.#monitor(request.url ?? '/', (code, body) =>
+        response.writeHead(code, { 'Content-Type': 'application/json' }).end(body),
+      ),
+    )
     await Promise.all([
       new Promise<void>((resolve, reject) => xds.once('error', reject).listen(listen.port, listen.host, resolve)),
-      new Promise<void>((resolve, reject) => monitoring.once('error', reject).listen(listen.monitoringPort, listen.host, resolve)),
+      new Promise<void>((resolve, reject) =>
+        monitoring.once('error', reject).listen(listen.monitoringPort, listen.host, resolve),
+      ),
     ])
     this.#servers = [xds, monitoring]
     log.info('serving xDS', { port: listen.port })
@@ -155,7 +184,12 @@ export class Mesh {
   #resourcesOf(proxy: ProxyIdentity): XdsResources {
     const labels = (proxy.metadata.LABELS ?? {}) as Record<string, string>
     const ports = (proxy.metadata.POD_PORTS ?? []) as { containerPort: number }[]
-    return translate(this.#view(), { namespace: proxy.namespace, labels, ip: proxy.ip, ports: Array.isArray(ports) ? ports : [] })
+    return translate(this.#view(), {
+      namespace: proxy.namespace,
+      labels,
+      ip: proxy.ip,
+      ports: Array.isArray(ports) ? ports : [],
+    })
   }
 
   /** Says on each rule what of it cannot take effect: as a condition in its status and as an event. */
@@ -175,9 +209,16 @@ export class Mesh {
         })
         for (const rule of virtualServices.list()) {
           const mine = findings.filter((f) => f.object === `VirtualService ${keyOf(rule)}`)
-          const messages = mine.map((f) => ({ type: { code: f.code, name: f.code }, level: f.level.toUpperCase(), message: f.message }))
+          const messages = mine.map((f) => ({
+            type: { code: f.code, name: f.code },
+            level: f.level.toUpperCase(),
+            message: f.message,
+          }))
           if (sameJson(rule.status?.validationMessages ?? [], messages)) continue
-          await client.updateStatus(resources.virtualServices, { ...rule, status: { ...rule.status, validationMessages: messages } })
+          await client.updateStatus(resources.virtualServices, {
+            ...rule,
+            status: { ...rule.status, validationMessages: messages },
+          })
           for (const f of mine) events.warning(rule, f.code, f.message)
         }
       },
@@ -203,15 +244,33 @@ export class Mesh {
       if (type !== 'added' || object.metadata.deletionTimestamp) return
       const data = { 'root-cert.pem': rootCa }
       client
-        .create(resources.configMaps, { metadata: { name: 'istio-ca-root-cert', namespace: object.metadata.name, labels: { 'istio.io/config': 'true' } }, data })
+        .create(resources.configMaps, {
+          metadata: {
+            name: 'istio-ca-root-cert',
+            namespace: object.metadata.name,
+            labels: { 'istio.io/config': 'true' },
+          },
+          data,
+        })
         .catch((error) => {
-          if (!isAlreadyExists(error)) log.warn('root certificate not published', { namespace: object.metadata.name, error: messageOf(error) })
+          if (!isAlreadyExists(error))
+            log.warn('root certificate not published', { namespace: object.metadata.name, error: messageOf(error) })
         })
     })
   }
 
   #monitor(url: string, answer: (code: number, body: string) => void): void {
-    if (url === '/version') answer(200, JSON.stringify({ version: '1.32-sampan', revision: 'default', golang_version: '', status: 'Clean', tag: '1.32' }))
+    if (url === '/version')
+      answer(
+        200,
+        JSON.stringify({
+          version: '1.32-sampan',
+          revision: 'default',
+          golang_version: '',
+          status: 'Clean',
+          tag: '1.32',
+        }),
+      )
     else if (url === '/ready') answer(200, '')
     else if (url === '/debug/syncz') answer(200, JSON.stringify(this.#ads.proxies))
     else if (url === '/debug/nacks') answer(200, JSON.stringify(Object.fromEntries(this.#nacks)))

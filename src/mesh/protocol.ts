@@ -4,8 +4,24 @@ import type { Json } from '#api'
 
 export type Protocol = 'http' | 'http2' | 'tcp' | 'auto'
 
-const NAMES: Record<string, Protocol> = { http: 'http', http2: 'http2', grpc: 'http2', 'grpc-web': 'http', tcp: 'tcp', https: 'tcp', tls: 'tcp', mongo: 'tcp', redis: 'tcp', mysql: 'tcp', udp: 'tcp' }
-const APP: Record<string, Protocol> = { 'kubernetes.io/h2c': 'http2', 'kubernetes.io/ws': 'http', 'kubernetes.io/wss': 'tcp' }
+const NAMES: Record<string, Protocol> = {
+  http: 'http',
+  http2: 'http2',
+  grpc: 'http2',
+  'grpc-web': 'http',
+  tcp: 'tcp',
+  https: 'tcp',
+  tls: 'tcp',
+  mongo: 'tcp',
+  redis: 'tcp',
+  mysql: 'tcp',
+  udp: 'tcp',
+}
+const APP: Record<string, Protocol> = {
+  'kubernetes.io/h2c': 'http2',
+  'kubernetes.io/ws': 'http',
+  'kubernetes.io/wss': 'tcp',
+}
 /** Ports of protocols in which the server speaks first: never looked into (Istio's list). */
 const SERVER_FIRST = new Set([25, 53, 3306, 27017])
 

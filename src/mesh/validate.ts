@@ -14,11 +14,19 @@ export function validateIstio(kind: string, spec: Json): FieldError[] {
 function virtualService(spec: Json): FieldError[] {
   const problems: FieldError[] = []
   if (!Array.isArray(spec.hosts) || spec.hosts.length === 0) {
-    if (!spec.gateways || spec.hosts) problems.push(problem('spec.hosts', 'virtual service must have at least one host'))
-  } else for (const [i, h] of spec.hosts.entries()) if (typeof h !== 'string' || !/^[*a-zA-Z0-9]([-a-zA-Z0-9_.*:]*[a-zA-Z0-9])?$/.test(h)) problems.push(problem(`spec.hosts[${i}]`, `invalid host ${JSON.stringify(h)}`))
-  if (!spec.http?.length && !spec.tcp?.length && !spec.tls?.length) problems.push(problem('spec', 'http, tcp or tls must be provided in virtual service'))
-  for (const [i, route] of ((spec.http ?? []) as Json[]).entries()) problems.push(...httpRoute(route, `spec.http[${i}]`))
-  for (const kind of ['tcp', 'tls'] as const) for (const [i, route] of ((spec[kind] ?? []) as Json[]).entries()) problems.push(...destinations(route.route, `spec.${kind}[${i}].route`))
+    if (!spec.gateways || spec.hosts)
+      problems.push(problem('spec.hosts', 'virtual service must have at least one host'))
+  } else
+    for (const [i, h] of spec.hosts.entries())
+      if (typeof h !== 'string' || !/^[*a-zA-Z0-9]([-a-zA-Z0-9_.*:]*[a-zA-Z0-9])?$/.test(h))
+        problems.push(problem(`spec.hosts[${i}]`, `invalid host ${JSON.stringify(h)}`))
+  if (!spec.http?.length && !spec.tcp?.length && !spec.tls?.length)
+    problems.push(problem('spec', 'http, tcp or tls must be provided in virtual service'))
+  for (const [i, route] of ((spec.http ?? []) as Json[]).entries())
+    problems.push(...httpRoute(route, `spec.http[${i}]`))
+  for (const kind of ['tcp', 'tls'] as const)
+    for (const [i, route] of ((spec[kind] ?? []) as Json[]).entries())
+      problems.push(...destinations(route.route, `spec.${kind}[${i}].route`))
   return problems
 }
 
@@ -26,11 +34,14 @@ function httpRoute(route: Json, path: string): FieldError[] {
   const problems: FieldError[] = []
   const actions = [route.route?.length, route.redirect, route.directResponse, route.delegate].filter(Boolean).length
   if (actions === 0) problems.push(problem(path, 'HTTP route, redirect or direct_response is required'))
-  if (route.redirect && route.route?.length) problems.push(problem(path, 'HTTP route cannot contain both route and redirect'))
+  if (route.redirect && route.route?.length)
+    problems.push(problem(path, 'HTTP route cannot contain both route and redirect'))
   problems.push(...destinations(route.route, `${path}.route`))
-  if (route.timeout !== undefined && parseDuration(route.timeout) === undefined) problems.push(problem(`${path}.timeout`, `invalid duration: ${JSON.stringify(route.timeout)}`))
+  if (route.timeout !== undefined && parseDuration(route.timeout) === undefined)
+    problems.push(problem(`${path}.timeout`, `invalid duration: ${JSON.stringify(route.timeout)}`))
   for (const [i, m] of ((route.match ?? []) as Json[]).entries()) {
-    for (const key of ['uri', 'scheme', 'method', 'authority']) if (m[key]) problems.push(...stringMatch(m[key], `${path}.match[${i}].${key}`))
+    for (const key of ['uri', 'scheme', 'method', 'authority'])
+      if (m[key]) problems.push(...stringMatch(m[key], `${path}.match[${i}].${key}`))
     for (const [name, value] of Object.entries<Json>(m.headers ?? {})) {
       if (name === '') problems.push(problem(`${path}.match[${i}].headers`, 'header match name cannot be empty'))
       problems.push(...stringMatch(value, `${path}.match[${i}].headers[${name}]`))
@@ -43,9 +54,11 @@ function httpRoute(route: Json, path: string): FieldError[] {
 const REGEX_LIMIT = 1024
 
 function stringMatch(match: Json, path: string): FieldError[] {
-  if (typeof match !== 'object' || match === null) return [problem(path, 'must be an object with one of exact, prefix, regex')]
+  if (typeof match !== 'object' || match === null)
+    return [problem(path, 'must be an object with one of exact, prefix, regex')]
   if (match.regex === undefined) return []
-  if (String(match.regex).length > REGEX_LIMIT) return [problem(path, `regex must be at most ${REGEX_LIMIT} characters`)]
+  if (String(match.regex).length > REGEX_LIMIT)
+    return [problem(path, `regex must be at most ${REGEX_LIMIT} characters`)]
   try {
     new RegExp(match.regex, 'u')
     return []
@@ -66,9 +79,13 @@ function destinations(routes: unknown, path: string): FieldError[] {
     const host = r?.destination?.host
     if (!host) problems.push(problem(`${path}[${i}].destination.host`, 'destination must have a host'))
     const port = r?.destination?.port?.number
-    if (port !== undefined && !(port > 0 && port < 65536)) problems.push(problem(`${path}[${i}].destination.port.number`, `port number ${port} must be in the range 1..65535`))
+    if (port !== undefined && !(port > 0 && port < 65536))
+      problems.push(
+        problem(`${path}[${i}].destination.port.number`, `port number ${port} must be in the range 1..65535`),
+      )
   }
-  if (routes.length > 1 && total === 0 && problems.length === 0) problems.push(problem(path, 'total destination weight = 0'))
+  if (routes.length > 1 && total === 0 && problems.length === 0)
+    problems.push(problem(path, 'total destination weight = 0'))
   return problems
 }
 
@@ -80,7 +97,8 @@ function destinationRule(spec: Json): FieldError[] {
   const names = new Set<string>()
   for (const [i, subset] of ((spec.subsets ?? []) as Json[]).entries()) {
     if (!subset.name) problems.push(problem(`spec.subsets[${i}].name`, 'subset name cannot be empty'))
-    if (names.has(subset.name)) problems.push(problem(`spec.subsets[${i}].name`, `duplicate subset name: ${subset.name}`))
+    if (names.has(subset.name))
+      problems.push(problem(`spec.subsets[${i}].name`, `duplicate subset name: ${subset.name}`))
     names.add(subset.name)
     problems.push(...policy(subset.trafficPolicy, `spec.subsets[${i}].trafficPolicy`))
   }
@@ -89,5 +107,7 @@ function destinationRule(spec: Json): FieldError[] {
 
 function policy(p: Json | undefined, path: string): FieldError[] {
   const simple = p?.loadBalancer?.simple
-  return simple === undefined || SIMPLE.includes(simple) ? [] : [problem(`${path}.loadBalancer.simple`, `unknown load balancer ${JSON.stringify(simple)}`)]
+  return simple === undefined || SIMPLE.includes(simple)
+    ? []
+    : [problem(`${path}.loadBalancer.simple`, `unknown load balancer ${JSON.stringify(simple)}`)]
 }

@@ -29,7 +29,10 @@ export interface RulesetOptions {
 }
 
 /** The ports of all Services. Terminating endpoints serve while there is nothing better (KEP-1669). */
-export function servicePorts(services: readonly KubeObject[], slicesOf: (service: KubeObject) => readonly KubeObject[]): ServicePort[] {
+export function servicePorts(
+  services: readonly KubeObject[],
+  slicesOf: (service: KubeObject) => readonly KubeObject[],
+): ServicePort[] {
   const result: ServicePort[] = []
   for (const service of services) {
     const { spec } = service
@@ -39,7 +42,9 @@ export function servicePorts(services: readonly KubeObject[], slicesOf: (service
       const ready: { ip: string; port: number }[] = []
       const last: { ip: string; port: number }[] = []
       for (const slice of slices) {
-        const number = (slice.ports ?? []).find((p: Json) => (p.name ?? '') === (port.name ?? '') && (p.protocol ?? 'TCP') === (port.protocol ?? 'TCP'))?.port
+        const number = (slice.ports ?? []).find(
+          (p: Json) => (p.name ?? '') === (port.name ?? '') && (p.protocol ?? 'TCP') === (port.protocol ?? 'TCP'),
+        )?.port
         if (number === undefined) continue
         for (const e of (slice.endpoints ?? []) as Json[]) {
           const target = { ip: e.addresses[0], port: number }
@@ -53,7 +58,8 @@ export function servicePorts(services: readonly KubeObject[], slicesOf: (service
         protocol: String(port.protocol ?? 'TCP').toLowerCase() as 'tcp',
         port: port.port,
         nodePort: port.nodePort ?? 0,
-        affinity: spec.sessionAffinity === 'ClientIP' ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? 10800) : 0,
+        affinity:
+          spec.sessionAffinity === 'ClientIP' ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? 10800) : 0,
         endpoints: ready.length > 0 ? ready : last,
       })
     }
@@ -74,10 +80,12 @@ export function renderRuleset(ports: readonly ServicePort[], options: RulesetOpt
     const chain = chainOf(p)
     const target = p.endpoints.length === 0 ? 'no-endpoints' : chain
     clusterMap.push(`${p.clusterIp} . ${p.protocol} . ${p.port} : goto ${target}`)
-    if (p.nodePort) nodeMap.push(`${p.protocol} . ${p.nodePort} : goto ${p.endpoints.length === 0 ? 'no-endpoints' : `ext-${chain}`}`)
+    if (p.nodePort)
+      nodeMap.push(`${p.protocol} . ${p.nodePort} : goto ${p.endpoints.length === 0 ? 'no-endpoints' : `ext-${chain}`}`)
     if (p.endpoints.length === 0) continue
     chains.push(...serviceChain(p, chain))
-    if (p.nodePort) chains.push(`  chain ext-${chain} {`, `    meta mark set meta mark or 0x4000`, `    goto ${chain}`, '  }')
+    if (p.nodePort)
+      chains.push(`  chain ext-${chain} {`, `    meta mark set meta mark or 0x4000`, `    goto ${chain}`, '  }')
   }
   return [
     `table ip ${table}`,
@@ -131,23 +139,51 @@ export function renderRuleset(ports: readonly ServicePort[], options: RulesetOpt
 
 function serviceChain(p: ServicePort, chain: string): string[] {
   const targets = p.endpoints.map((e, i) => `${i} : ${e.ip} . ${e.port}`).join(', ')
-  const pick = p.endpoints.length === 1 ? `dnat ip to ${p.endpoints[0]!.ip}:${p.endpoints[0]!.port}` : `dnat ip to numgen random mod ${p.endpoints.length} map { ${targets} }`
+  const pick =
+    p.endpoints.length === 1
+      ? `dnat ip to ${p.endpoints[0]!.ip}:${p.endpoints[0]!.port}`
+      : `dnat ip to numgen random mod ${p.endpoints.length} map { ${targets} }`
   if (!p.affinity) return [`  chain ${chain} {`, `    meta l4proto ${p.protocol} ${pick}`, '  }']
   const lines: string[] = []
   // One set of clients an endpoint: who is in it goes there again.
-  for (const [i] of p.endpoints.entries()) lines.push(`  set ${chain}-${i} {`, '    type ipv4_addr', '    flags dynamic, timeout', `    timeout ${p.affinity}s`, '  }')
+  for (const [i] of p.endpoints.entries())
+    lines.push(
+      `  set ${chain}-${i} {`,
+      '    type ipv4_addr',
+      '    flags dynamic, timeout',
+      `    timeout ${p.affinity}s`,
+      '  }',
+    )
   for (const [i, e] of p.endpoints.entries())
-    lines.push(`  chain ${chain}-${i} {`, `    update @${chain}-${i} { ip saddr }`, `    meta l4proto ${p.protocol} dnat ip to ${e.ip}:${e.port}`, '  }')
+    lines.push(
+      `  chain ${chain}-${i} {`,
+      `    update @${chain}-${i} { ip saddr }`,
+      `    meta l4proto ${p.protocol} dnat ip to ${e.ip}:${e.port}`,
+      '  }',
+    )
   lines.push(`  chain ${chain} {`)
   for (const [i] of p.endpoints.entries()) lines.push(`    ip saddr @${chain}-${i} goto ${chain}-${i}`)
-  lines.push(`    numgen random mod ${p.endpoints.length} vmap { ${p.endpoints.map((_, i) => `${i} : goto ${chain}-${i}`).join(', ')} }`, '  }')
+  lines.push(
+    `    numgen random mod ${p.endpoints.length} vmap { ${p.endpoints.map((_, i) => `${i} : goto ${chain}-${i}`).join(', ')} }`,
+    '  }',
+  )
   return lines
 }
 
 function set(name: string, type: string, elements: readonly string[]): string[] {
-  return [`  set ${name} {`, `    type ${type}`, ...(elements.length > 0 ? [`    elements = { ${elements.join(', ')} }`] : []), '  }']
+  return [
+    `  set ${name} {`,
+    `    type ${type}`,
+    ...(elements.length > 0 ? [`    elements = { ${elements.join(', ')} }`] : []),
+    '  }',
+  ]
 }
 
 function map(name: string, type: string, elements: readonly string[]): string[] {
-  return [`  map ${name} {`, `    type ${type}`, ...(elements.length > 0 ? ['    elements = {', `      ${elements.join(',\n      ')}`, '    }'] : []), '  }']
+  return [
+    `  map ${name} {`,
+    `    type ${type}`,
+    ...(elements.length > 0 ? ['    elements = {', `      ${elements.join(',\n      ')}`, '    }'] : []),
+    '  }',
+  ]
 }

@@ -37,7 +37,12 @@ export class ServiceProxy {
       const [namespace = '', rest = ''] = port.key.split('/')
       const service = informers.for(resources.services).get(`${namespace}/${rest.split(':')[0]}`)
       log.warn('node port is taken', { service: port.key, port: port.nodePort, error: error.message })
-      if (service) events.warning(service, 'NodePortTaken', `Cannot listen on node port ${port.nodePort}: ${error.code === 'EADDRINUSE' ? 'another program or cluster on this machine uses it' : error.message}; choose another spec.ports[].nodePort`)
+      if (service)
+        events.warning(
+          service,
+          'NodePortTaken',
+          `Cannot listen on node port ${port.nodePort}: ${error.code === 'EADDRINUSE' ? 'another program or cluster on this machine uses it' : error.message}; choose another spec.ports[].nodePort`,
+        )
     })
     this.#job = new Coalesced(
       () => this.#sync(),
@@ -58,7 +63,9 @@ export class ServiceProxy {
     const { informers } = this.#options
     enableForwarding()
     const slices = informers.for(resources.endpointSlices)
-    slices.addIndex('service', (o) => [`${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`])
+    slices.addIndex('service', (o) => [
+      `${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`,
+    ])
     await informers.synced()
     informers.for(resources.services).on(() => void this.#job.trigger())
     slices.on(() => void this.#job.trigger())
@@ -69,7 +76,10 @@ export class ServiceProxy {
   async withdrawn(ip: string): Promise<void> {
     const slices = this.#options.informers.for(resources.endpointSlices)
     // The endpoint is marked terminating first; when it has been applied the address is out.
-    const present = () => slices.list().some((s) => (s.endpoints ?? []).some((e: Json) => e.addresses[0] === ip && e.conditions?.ready !== false))
+    const present = () =>
+      slices
+        .list()
+        .some((s) => (s.endpoints ?? []).some((e: Json) => e.addresses[0] === ip && e.conditions?.ready !== false))
     if (present())
       await new Promise<void>((resolve) => {
         const stop = slices.on(() => {
@@ -88,7 +98,8 @@ export class ServiceProxy {
   async #sync(): Promise<void> {
     const { informers, nft } = this.#options
     const slices = informers.for(resources.endpointSlices)
-    const slicesOf = (service: KubeObject) => slices.byIndex('service', `${service.metadata.namespace}/${service.metadata.name}`)
+    const slicesOf = (service: KubeObject) =>
+      slices.byIndex('service', `${service.metadata.namespace}/${service.metadata.name}`)
     this.#ports = servicePorts(informers.for(resources.services).list(), slicesOf)
     const ruleset = renderRuleset(this.#ports, this.#options)
     if (ruleset !== this.#applied) {

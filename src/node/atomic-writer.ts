@@ -1,6 +1,18 @@
 // Writes a volume's files so that readers see all of the old or all of the new: a folder swapped by a symlink.
 
-import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 
 export interface VolumeFile {
@@ -28,7 +40,8 @@ export function writeAtomically(directory: string, files: ReadonlyMap<string, Vo
   renameSync(join(directory, `${DATA}_tmp`), join(directory, DATA))
   const top = new Set([...files.keys()].map((path) => path.split('/')[0]!))
   for (const name of top) if (!linked(join(directory, name))) symlinkSync(join(DATA, name), join(directory, name))
-  for (const name of readdirSync(directory)) if (!name.startsWith('..') && !top.has(name)) rmSync(join(directory, name), { recursive: true, force: true })
+  for (const name of readdirSync(directory))
+    if (!name.startsWith('..') && !top.has(name)) rmSync(join(directory, name), { recursive: true, force: true })
   if (old) rmSync(join(directory, old), { recursive: true, force: true })
   return true
 }

@@ -23,17 +23,30 @@ const podLabels = (pod: KubeObject): Record<string, string> => ({
 function namespaces(pod: KubeObject): Message {
   return {
     network: pod.spec.hostNetwork ? NamespaceMode.node : NamespaceMode.pod,
-    pid: pod.spec.hostPID ? NamespaceMode.node : pod.spec.shareProcessNamespace ? NamespaceMode.pod : NamespaceMode.container,
+    pid: pod.spec.hostPID
+      ? NamespaceMode.node
+      : pod.spec.shareProcessNamespace
+        ? NamespaceMode.pod
+        : NamespaceMode.container,
     ipc: pod.spec.hostIPC ? NamespaceMode.node : NamespaceMode.pod,
   }
 }
 
 export function sandboxConfig(pod: KubeObject, context: SandboxContext): Message {
   const security: Json = pod.spec.securityContext ?? {}
-  const privileged = [...(pod.spec.containers ?? []), ...(pod.spec.initContainers ?? [])].some((c: Json) => c.securityContext?.privileged)
+  const privileged = [...(pod.spec.containers ?? []), ...(pod.spec.initContainers ?? [])].some(
+    (c: Json) => c.securityContext?.privileged,
+  )
   return {
-    metadata: { name: pod.metadata.name, uid: pod.metadata.uid, namespace: pod.metadata.namespace ?? '', attempt: context.attempt },
-    ...(pod.spec.hostNetwork ? {} : { hostname: (pod.spec.hostname ?? pod.metadata.name).slice(0, 63).replace(/[-.]+$/, '') }),
+    metadata: {
+      name: pod.metadata.name,
+      uid: pod.metadata.uid,
+      namespace: pod.metadata.namespace ?? '',
+      attempt: context.attempt,
+    },
+    ...(pod.spec.hostNetwork
+      ? {}
+      : { hostname: (pod.spec.hostname ?? pod.metadata.name).slice(0, 63).replace(/[-.]+$/, '') }),
     log_directory: context.logDirectory,
     dns_config: context.dns,
     labels: podLabels(pod),
@@ -69,7 +82,11 @@ export function containerConfig(pod: KubeObject, container: Json, context: Conta
     args: (container.args ?? []).map((a: string) => expand(a, look)),
     ...(container.workingDir ? { working_dir: container.workingDir } : {}),
     envs: [...context.env].map(([key, value]) => ({ key, value })),
-    mounts: context.mounts.map((m) => ({ container_path: m.containerPath, host_path: m.hostPath, readonly: m.readOnly })),
+    mounts: context.mounts.map((m) => ({
+      container_path: m.containerPath,
+      host_path: m.hostPath,
+      readonly: m.readOnly,
+    })),
     labels: { ...podLabels(pod), [LABEL.containerName]: container.name },
     annotations: context.annotations,
     log_path: `${container.name}/${context.attempt}.log`,
@@ -98,7 +115,19 @@ function resources(container: Json, qosClass: string): Message {
 }
 
 /** Paths that containers do not see, or only read, unless privileged (the defaults of container runtimes). */
-const MASKED = ['/proc/asound', '/proc/acpi', '/proc/kcore', '/proc/keys', '/proc/latency_stats', '/proc/timer_list', '/proc/timer_stats', '/proc/sched_debug', '/proc/scsi', '/sys/firmware', '/sys/devices/virtual/powercap']
+const MASKED = [
+  '/proc/asound',
+  '/proc/acpi',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/sys/firmware',
+  '/sys/devices/virtual/powercap',
+]
 const READ_ONLY = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger']
 
 function security(pod: KubeObject, container: Json): Message {

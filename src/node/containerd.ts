@@ -122,7 +122,8 @@ export async function startContainerd(options: ContainerdOptions, clock: Clock, 
       stdio: ['ignore', out, out],
     })
     child.on('error', (error) => log.error('containerd did not start', { error: messageOf(error) }))
-    if (child.pid === undefined) throw new SampanError('ContainerdMissing', 'Cannot start containerd: it is not installed; run "sampan doctor"')
+    if (child.pid === undefined)
+      throw new SampanError('ContainerdMissing', 'Cannot start containerd: it is not installed; run "sampan doctor"')
     writeFileSync(pidFile(options.runDir), `${child.pid}\n${config}`)
     child.unref()
   }
@@ -133,7 +134,11 @@ export async function startContainerd(options: ContainerdOptions, clock: Clock, 
       return runtime
     } catch (error) {
       if (waited > 30_000)
-        throw new SampanError('ContainerdDown', `Cannot reach containerd: ${messageOf(error)}; see ${options.logFile}`, { cause: error })
+        throw new SampanError(
+          'ContainerdDown',
+          `Cannot reach containerd: ${messageOf(error)}; see ${options.logFile}`,
+          { cause: error },
+        )
       await sleep(clock, 20)
     }
   }

@@ -6,9 +6,23 @@ const strings = mapOf('string')
 const m = (name: string, fields: Parameters<typeof message>[1]) => message(`runtime.v1.${name}`, fields)
 
 const Int64Value = m('Int64Value', { value: [1, 'int64'] })
-const DNSConfig = m('DNSConfig', { servers: [1, repeated('string')], searches: [2, repeated('string')], options: [3, repeated('string')] })
-const Mount = m('Mount', { container_path: [1, 'string'], host_path: [2, 'string'], readonly: [3, 'bool'], propagation: [5, 'enum'] })
-const NamespaceOption = m('NamespaceOption', { network: [1, 'enum'], pid: [2, 'enum'], ipc: [3, 'enum'], target_id: [4, 'string'] })
+const DNSConfig = m('DNSConfig', {
+  servers: [1, repeated('string')],
+  searches: [2, repeated('string')],
+  options: [3, repeated('string')],
+})
+const Mount = m('Mount', {
+  container_path: [1, 'string'],
+  host_path: [2, 'string'],
+  readonly: [3, 'bool'],
+  propagation: [5, 'enum'],
+})
+const NamespaceOption = m('NamespaceOption', {
+  network: [1, 'enum'],
+  pid: [2, 'enum'],
+  ipc: [3, 'enum'],
+  target_id: [4, 'string'],
+})
 const SecurityProfile = m('SecurityProfile', { profile_type: [1, 'enum'], localhost_ref: [2, 'string'] })
 const SandboxSecurity = m('LinuxSandboxSecurityContext', {
   namespace_options: [1, NamespaceOption],
@@ -19,8 +33,17 @@ const SandboxSecurity = m('LinuxSandboxSecurityContext', {
   run_as_group: [8, Int64Value],
   seccomp: [9, SecurityProfile],
 })
-const LinuxSandbox = m('LinuxPodSandboxConfig', { cgroup_parent: [1, 'string'], security_context: [2, SandboxSecurity], sysctls: [3, strings] })
-const SandboxMetadata = m('PodSandboxMetadata', { name: [1, 'string'], uid: [2, 'string'], namespace: [3, 'string'], attempt: [4, 'uint32'] })
+const LinuxSandbox = m('LinuxPodSandboxConfig', {
+  cgroup_parent: [1, 'string'],
+  security_context: [2, SandboxSecurity],
+  sysctls: [3, strings],
+})
+const SandboxMetadata = m('PodSandboxMetadata', {
+  name: [1, 'string'],
+  uid: [2, 'string'],
+  namespace: [3, 'string'],
+  attempt: [4, 'uint32'],
+})
 const PodSandboxConfig = m('PodSandboxConfig', {
   metadata: [1, SandboxMetadata],
   hostname: [2, 'string'],
@@ -41,7 +64,13 @@ const SandboxStatus = m('PodSandboxStatus', {
   labels: [7, strings],
 })
 const SandboxFilter = m('PodSandboxFilter', { id: [1, 'string'], label_selector: [3, strings] })
-const PodSandbox = m('PodSandbox', { id: [1, 'string'], metadata: [2, SandboxMetadata], state: [3, 'enum'], created_at: [4, 'int64'], labels: [5, strings] })
+const PodSandbox = m('PodSandbox', {
+  id: [1, 'string'],
+  metadata: [2, SandboxMetadata],
+  state: [3, 'enum'],
+  created_at: [4, 'int64'],
+  labels: [5, strings],
+})
 const ImageSpec = m('ImageSpec', { image: [1, 'string'], annotations: [2, strings] })
 const KeyValue = m('KeyValue', { key: [1, 'string'], value: [2, 'string'] })
 const LinuxResources = m('LinuxContainerResources', {
@@ -51,7 +80,10 @@ const LinuxResources = m('LinuxContainerResources', {
   memory_limit_in_bytes: [4, 'int64'],
   oom_score_adj: [5, 'int64'],
 })
-const Capability = m('Capability', { add_capabilities: [1, repeated('string')], drop_capabilities: [2, repeated('string')] })
+const Capability = m('Capability', {
+  add_capabilities: [1, repeated('string')],
+  drop_capabilities: [2, repeated('string')],
+})
 const ContainerSecurity = m('LinuxContainerSecurityContext', {
   capabilities: [1, Capability],
   privileged: [2, 'bool'],
@@ -66,7 +98,10 @@ const ContainerSecurity = m('LinuxContainerSecurityContext', {
   readonly_paths: [14, repeated('string')],
   seccomp: [15, SecurityProfile],
 })
-const LinuxContainer = m('LinuxContainerConfig', { resources: [1, LinuxResources], security_context: [2, ContainerSecurity] })
+const LinuxContainer = m('LinuxContainerConfig', {
+  resources: [1, LinuxResources],
+  security_context: [2, ContainerSecurity],
+})
 const ContainerMetadata = m('ContainerMetadata', { name: [1, 'string'], attempt: [2, 'uint32'] })
 const ContainerConfig = m('ContainerConfig', {
   metadata: [1, ContainerMetadata],
@@ -84,7 +119,11 @@ const ContainerConfig = m('ContainerConfig', {
   tty: [14, 'bool'],
   linux: [15, LinuxContainer],
 })
-const ContainerFilter = m('ContainerFilter', { id: [1, 'string'], pod_sandbox_id: [3, 'string'], label_selector: [4, strings] })
+const ContainerFilter = m('ContainerFilter', {
+  id: [1, 'string'],
+  pod_sandbox_id: [3, 'string'],
+  label_selector: [4, strings],
+})
 const Container = m('Container', {
   id: [1, 'string'],
   pod_sandbox_id: [2, 'string'],
@@ -120,7 +159,12 @@ const Image = m('Image', {
   uid: [5, Int64Value],
   username: [6, 'string'],
 })
-const AuthConfig = m('AuthConfig', { username: [1, 'string'], password: [2, 'string'], auth: [3, 'string'], server_address: [4, 'string'] })
+const AuthConfig = m('AuthConfig', {
+  username: [1, 'string'],
+  password: [2, 'string'],
+  auth: [3, 'string'],
+  server_address: [4, 'string'],
+})
 const Empty = m('Empty', {})
 
 const method = (service: 'Runtime' | 'Image', name: string, request: MessageType, response: MessageType): Method => ({
@@ -134,22 +178,56 @@ const url = m('UrlResponse', { url: [1, 'string'] })
 
 /** The methods, by name. */
 export const cri = {
-  version: method('Runtime', 'Version', m('VersionRequest', { version: [1, 'string'] }), m('VersionResponse', { runtime_name: [2, 'string'], runtime_version: [3, 'string'] })),
-  runPodSandbox: method('Runtime', 'RunPodSandbox', m('RunPodSandboxRequest', { config: [1, PodSandboxConfig] }), m('RunPodSandboxResponse', { pod_sandbox_id: [1, 'string'] })),
+  version: method(
+    'Runtime',
+    'Version',
+    m('VersionRequest', { version: [1, 'string'] }),
+    m('VersionResponse', { runtime_name: [2, 'string'], runtime_version: [3, 'string'] }),
+  ),
+  runPodSandbox: method(
+    'Runtime',
+    'RunPodSandbox',
+    m('RunPodSandboxRequest', { config: [1, PodSandboxConfig] }),
+    m('RunPodSandboxResponse', { pod_sandbox_id: [1, 'string'] }),
+  ),
   stopPodSandbox: method('Runtime', 'StopPodSandbox', m('StopPodSandboxRequest', bySandbox), Empty),
   removePodSandbox: method('Runtime', 'RemovePodSandbox', m('RemovePodSandboxRequest', bySandbox), Empty),
-  podSandboxStatus: method('Runtime', 'PodSandboxStatus', m('PodSandboxStatusRequest', bySandbox), m('PodSandboxStatusResponse', { status: [1, SandboxStatus] })),
-  listPodSandbox: method('Runtime', 'ListPodSandbox', m('ListPodSandboxRequest', { filter: [1, SandboxFilter] }), m('ListPodSandboxResponse', { items: [1, repeated(PodSandbox)] })),
+  podSandboxStatus: method(
+    'Runtime',
+    'PodSandboxStatus',
+    m('PodSandboxStatusRequest', bySandbox),
+    m('PodSandboxStatusResponse', { status: [1, SandboxStatus] }),
+  ),
+  listPodSandbox: method(
+    'Runtime',
+    'ListPodSandbox',
+    m('ListPodSandboxRequest', { filter: [1, SandboxFilter] }),
+    m('ListPodSandboxResponse', { items: [1, repeated(PodSandbox)] }),
+  ),
   createContainer: method(
     'Runtime',
     'CreateContainer',
-    m('CreateContainerRequest', { pod_sandbox_id: [1, 'string'], config: [2, ContainerConfig], sandbox_config: [3, PodSandboxConfig] }),
+    m('CreateContainerRequest', {
+      pod_sandbox_id: [1, 'string'],
+      config: [2, ContainerConfig],
+      sandbox_config: [3, PodSandboxConfig],
+    }),
     m('CreateContainerResponse', { container_id: [1, 'string'] }),
   ),
   startContainer: method('Runtime', 'StartContainer', m('StartContainerRequest', byContainer), Empty),
-  stopContainer: method('Runtime', 'StopContainer', m('StopContainerRequest', { container_id: [1, 'string'], timeout: [2, 'int64'] }), Empty),
+  stopContainer: method(
+    'Runtime',
+    'StopContainer',
+    m('StopContainerRequest', { container_id: [1, 'string'], timeout: [2, 'int64'] }),
+    Empty,
+  ),
   removeContainer: method('Runtime', 'RemoveContainer', m('RemoveContainerRequest', byContainer), Empty),
-  listContainers: method('Runtime', 'ListContainers', m('ListContainersRequest', { filter: [1, ContainerFilter] }), m('ListContainersResponse', { containers: [1, repeated(Container)] })),
+  listContainers: method(
+    'Runtime',
+    'ListContainers',
+    m('ListContainersRequest', { filter: [1, ContainerFilter] }),
+    m('ListContainersResponse', { containers: [1, repeated(Container)] }),
+  ),
   containerStatus: method(
     'Runtime',
     'ContainerStatus',
@@ -165,14 +243,52 @@ export const cri = {
   exec: method(
     'Runtime',
     'Exec',
-    m('ExecRequest', { container_id: [1, 'string'], cmd: [2, repeated('string')], tty: [3, 'bool'], stdin: [4, 'bool'], stdout: [5, 'bool'], stderr: [6, 'bool'] }),
+    m('ExecRequest', {
+      container_id: [1, 'string'],
+      cmd: [2, repeated('string')],
+      tty: [3, 'bool'],
+      stdin: [4, 'bool'],
+      stdout: [5, 'bool'],
+      stderr: [6, 'bool'],
+    }),
     url,
   ),
-  attach: method('Runtime', 'Attach', m('AttachRequest', { container_id: [1, 'string'], stdin: [2, 'bool'], tty: [3, 'bool'], stdout: [4, 'bool'], stderr: [5, 'bool'] }), url),
-  portForward: method('Runtime', 'PortForward', m('PortForwardRequest', { pod_sandbox_id: [1, 'string'], port: [2, repeated('int32')] }), url),
-  imageStatus: method('Image', 'ImageStatus', m('ImageStatusRequest', { image: [1, ImageSpec] }), m('ImageStatusResponse', { image: [1, Image] })),
-  listImages: method('Image', 'ListImages', m('ListImagesRequest', {}), m('ListImagesResponse', { images: [1, repeated(Image)] })),
-  pullImage: method('Image', 'PullImage', m('PullImageRequest', { image: [1, ImageSpec], auth: [2, AuthConfig] }), m('PullImageResponse', { image_ref: [1, 'string'] })),
+  attach: method(
+    'Runtime',
+    'Attach',
+    m('AttachRequest', {
+      container_id: [1, 'string'],
+      stdin: [2, 'bool'],
+      tty: [3, 'bool'],
+      stdout: [4, 'bool'],
+      stderr: [5, 'bool'],
+    }),
+    url,
+  ),
+  portForward: method(
+    'Runtime',
+    'PortForward',
+    m('PortForwardRequest', { pod_sandbox_id: [1, 'string'], port: [2, repeated('int32')] }),
+    url,
+  ),
+  imageStatus: method(
+    'Image',
+    'ImageStatus',
+    m('ImageStatusRequest', { image: [1, ImageSpec] }),
+    m('ImageStatusResponse', { image: [1, Image] }),
+  ),
+  listImages: method(
+    'Image',
+    'ListImages',
+    m('ListImagesRequest', {}),
+    m('ListImagesResponse', { images: [1, repeated(Image)] }),
+  ),
+  pullImage: method(
+    'Image',
+    'PullImage',
+    m('PullImageRequest', { image: [1, ImageSpec], auth: [2, AuthConfig] }),
+    m('PullImageResponse', { image_ref: [1, 'string'] }),
+  ),
 } as const
 
 /** States, as numbers on the wire. */
@@ -182,7 +298,11 @@ export const ContainerState = { created: 0, running: 1, exited: 2, unknown: 3 } 
 export const NamespaceMode = { pod: 0, container: 1, node: 2 } as const
 
 const AnyValue = message('google.protobuf.Any', { type_url: [1, 'string'], value: [2, 'bytes'] })
-const Envelope = message('containerd.services.events.v1.Envelope', { namespace: [2, 'string'], topic: [3, 'string'], event: [4, AnyValue] })
+const Envelope = message('containerd.services.events.v1.Envelope', {
+  namespace: [2, 'string'],
+  topic: [3, 'string'],
+  event: [4, AnyValue],
+})
 /** containerd's own event stream: what happens to tasks, as it happens. */
 export const subscribeEvents: Method = {
   path: '/containerd.services.events.v1.Events/Subscribe',

@@ -36,10 +36,13 @@ export function buildEnvironment(pod: KubeObject, container: Json, sources: Envi
       throw new ConfigError(`${kind} "${ref.name}" not found`)
     }
     for (const [key, value] of Object.entries<string>(object.data ?? {}))
-      if (/^[-._a-zA-Z0-9]+$/.test(key)) result.set(`${from.prefix ?? ''}${key}`, from.secretRef ? decode(value) : value)
+      if (/^[-._a-zA-Z0-9]+$/.test(key))
+        result.set(`${from.prefix ?? ''}${key}`, from.secretRef ? decode(value) : value)
   }
   for (const variable of (container.env ?? []) as Json[]) {
-    const value = variable.valueFrom ? resolveSource(pod, container, variable.valueFrom, sources) : expand(variable.value ?? '', (n) => result.get(n) ?? service.get(n))
+    const value = variable.valueFrom
+      ? resolveSource(pod, container, variable.valueFrom, sources)
+      : expand(variable.value ?? '', (n) => result.get(n) ?? service.get(n))
     if (value !== undefined) result.set(variable.name, value)
   }
   for (const [key, value] of service) if (!result.has(key)) env.set(key, value)
@@ -51,10 +54,17 @@ const decode = (text: string) => Buffer.from(text, 'base64').toString('utf8')
 
 /** Expands $(NAME); $$(NAME) is left as $(NAME), an unknown name as it is. */
 export function expand(text: string, lookup: (name: string) => string | undefined): string {
-  return text.replace(/\$(\$|\(([^)]*)\))/g, (all, token: string, name: string) => (token === '$' ? '$' : (lookup(name) ?? all)))
+  return text.replace(/\$(\$|\(([^)]*)\))/g, (all, token: string, name: string) =>
+    token === '$' ? '$' : (lookup(name) ?? all),
+  )
 }
 
-function resolveSource(pod: KubeObject, container: Json, source: Json, sources: EnvironmentSources): string | undefined {
+function resolveSource(
+  pod: KubeObject,
+  container: Json,
+  source: Json,
+  sources: EnvironmentSources,
+): string | undefined {
   if (source.fieldRef) return podField(pod, source.fieldRef.fieldPath, sources)
   if (source.resourceFieldRef) return resourceField(pod, container, source.resourceFieldRef, sources)
   const ref = source.configMapKeyRef ?? source.secretKeyRef
@@ -64,11 +74,17 @@ function resolveSource(pod: KubeObject, container: Json, source: Json, sources: 
   if (value !== undefined) return source.secretKeyRef ? decode(value) : value
   if (ref.optional) return undefined
   if (!object) throw new ConfigError(`${kind} "${ref.name}" not found`)
-  throw new ConfigError(`couldn't find key ${ref.key} in ${kind === 'configmap' ? 'ConfigMap' : 'Secret'} ${pod.metadata.namespace}/${ref.name}`)
+  throw new ConfigError(
+    `couldn't find key ${ref.key} in ${kind === 'configmap' ? 'ConfigMap' : 'Secret'} ${pod.metadata.namespace}/${ref.name}`,
+  )
 }
 
 /** A field of the downward API. */
-export function podField(pod: KubeObject, path: string, sources: Pick<EnvironmentSources, 'podIp' | 'hostIp' | 'nodeName'>): string {
+export function podField(
+  pod: KubeObject,
+  path: string,
+  sources: Pick<EnvironmentSources, 'podIp' | 'hostIp' | 'nodeName'>,
+): string {
   const keyed = /^metadata\.(labels|annotations)\['([^']+)'\]$/.exec(path)
   if (keyed) return (keyed[1] === 'labels' ? pod.metadata.labels : pod.metadata.annotations)?.[keyed[2]!] ?? ''
   switch (path) {
@@ -100,7 +116,9 @@ export function podField(pod: KubeObject, path: string, sources: Pick<Environmen
 }
 
 function resourceField(pod: KubeObject, container: Json, ref: Json, sources: EnvironmentSources): string {
-  const target = ref.containerName ? (pod.spec.containers as Json[]).find((c) => c.name === ref.containerName) : container
+  const target = ref.containerName
+    ? (pod.spec.containers as Json[]).find((c) => c.name === ref.containerName)
+    : container
   const [kind, name] = String(ref.resource).split('.') as [string, 'cpu' | 'memory']
   const amount = target?.resources?.[kind]?.[name] ?? (kind === 'limits' ? sources.allocatable[name] : '0')
   if (name === 'cpu') return String(Math.ceil(milliCpu(amount) / Math.max(1, milliCpu(ref.divisor || '1'))))
@@ -120,7 +138,8 @@ function serviceVariables(pod: KubeObject, services: readonly KubeObject[]): Map
     if (ports.length === 0) continue
     env.set(`${prefix}_SERVICE_HOST`, ip)
     env.set(`${prefix}_SERVICE_PORT`, String(ports[0]!.port))
-    for (const p of ports) if (p.name) env.set(`${prefix}_SERVICE_PORT_${p.name.toUpperCase().replaceAll('-', '_')}`, String(p.port))
+    for (const p of ports)
+      if (p.name) env.set(`${prefix}_SERVICE_PORT_${p.name.toUpperCase().replaceAll('-', '_')}`, String(p.port))
     for (const [i, p] of ports.entries()) {
       const protocol = String(p.protocol ?? 'TCP')
       const url = `${protocol.toLowerCase()}://${ip}:${p.port}`

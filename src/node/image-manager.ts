@@ -74,7 +74,11 @@ export class ImageManager {
       if (present) return present
       const message = reasonOf(name, error)
       const count = (failure?.count ?? 0) + 1
-      this.#failures.set(name, { message, count, retryAt: clock.now() + Math.min(BACKOFF_FIRST * 2 ** (count - 1), BACKOFF_MAX) })
+      this.#failures.set(name, {
+        message,
+        count,
+        retryAt: clock.now() + Math.min(BACKOFF_FIRST * 2 ** (count - 1), BACKOFF_MAX),
+      })
       events.warning(pod, 'Failed', `Failed to pull image "${name}": ${message}`, at)
       events.warning(pod, 'Failed', 'Error: ErrImagePull', at)
       throw new ImageError('ErrImagePull', message)
@@ -82,7 +86,12 @@ export class ImageManager {
     this.#failures.delete(name)
     const image = await this.#present(name)
     if (!image) throw new ImageError('ErrImagePull', `image "${name}" was pulled but is not there`)
-    events.normal(pod, 'Pulled', `Successfully pulled image "${name}" in ${((clock.now() - started) / 1000).toFixed(3)}s. Image size: ${image.size} bytes.`, at)
+    events.normal(
+      pod,
+      'Pulled',
+      `Successfully pulled image "${name}" in ${((clock.now() - started) / 1000).toFixed(3)}s. Image size: ${image.size} bytes.`,
+      at,
+    )
     return image
   }
 
@@ -96,7 +105,10 @@ export class ImageManager {
     try {
       return await this.#options.runtime.image(name)
     } catch (error) {
-      throw new ImageError('InvalidImageName', `Failed to apply default image tag "${name}": couldn't parse image name "${name}": ${messageOf(error)}`)
+      throw new ImageError(
+        'InvalidImageName',
+        `Failed to apply default image tag "${name}": couldn't parse image name "${name}": ${messageOf(error)}`,
+      )
     }
   }
 
@@ -122,7 +134,9 @@ export class ImageManager {
         const auths: Json = JSON.parse(Buffer.from(text, 'base64').toString()).auths ?? {}
         for (const [host, auth] of Object.entries<Json>(auths)) {
           if (host.replace(/^https?:\/\//, '').split('/')[0] !== registry) continue
-          const [username = '', ...rest] = Buffer.from(auth.auth ?? '', 'base64').toString().split(':')
+          const [username = '', ...rest] = Buffer.from(auth.auth ?? '', 'base64')
+            .toString()
+            .split(':')
           return { username: auth.username ?? username, password: auth.password ?? rest.join(':') }
         }
       } catch (error) {
@@ -135,14 +149,17 @@ export class ImageManager {
 
 function registryOf(image: string): string {
   const first = image.split('/')[0]!
-  if (!image.includes('/') || (!first.includes('.') && !first.includes(':') && first !== 'localhost')) return 'index.docker.io'
+  if (!image.includes('/') || (!first.includes('.') && !first.includes(':') && first !== 'localhost'))
+    return 'index.docker.io'
   return first
 }
 
 /** The cause of a failed pull without the wrapping of every layer that passed it on. */
 function reasonOf(name: string, error: unknown): string {
   const text = messageOf(error)
-  if (/not found|does not exist|pull access denied/i.test(text)) return `${text}; check the name, or load it with "sampan image load FILE"`
-  if (/dial tcp|no such host|i\/o timeout|connection refused|lookup /i.test(text)) return `cannot reach the registry of ${name}: ${text}; load the image with "sampan image load FILE"`
+  if (/not found|does not exist|pull access denied/i.test(text))
+    return `${text}; check the name, or load it with "sampan image load FILE"`
+  if (/dial tcp|no such host|i\/o timeout|connection refused|lookup /i.test(text))
+    return `cannot reach the registry of ${name}: ${text}; load the image with "sampan image load FILE"`
   return text
 }

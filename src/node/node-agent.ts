@@ -59,7 +59,15 @@ export class NodeAgent {
       clock,
       log,
       events,
-      images: new ImageManager({ runtime, client: informers.client, clock, log, events, bundled: options.bundledImages, isBundled: options.isBundled }),
+      images: new ImageManager({
+        runtime,
+        client: informers.client,
+        clock,
+        log,
+        events,
+        bundled: options.bundledImages,
+        isBundled: options.isBundled,
+      }),
       volumes: new Volumes(join(options.dataDir, 'pods'), clock),
       hostIp: options.hostIp,
       logDir: join(options.dataDir, 'logs', 'pods'),
@@ -70,11 +78,15 @@ export class NodeAgent {
         configMap: (namespace, name) => configMaps.get(`${namespace}/${name}`),
         secret: (namespace, name) => secrets.get(`${namespace}/${name}`),
         token: async (p, spec) => {
-          const { token, expirationTimestamp } = await this.#client.createToken(p.metadata.namespace ?? '', p.spec.serviceAccountName ?? 'default', {
-            audiences: spec.audience ? [spec.audience] : undefined,
-            expirationSeconds: spec.expirationSeconds ?? 3600,
-            boundObjectRef: { kind: 'Pod', name: p.metadata.name, uid: p.metadata.uid },
-          })
+          const { token, expirationTimestamp } = await this.#client.createToken(
+            p.metadata.namespace ?? '',
+            p.spec.serviceAccountName ?? 'default',
+            {
+              audiences: spec.audience ? [spec.audience] : undefined,
+              expirationSeconds: spec.expirationSeconds ?? 3600,
+              boundObjectRef: { kind: 'Pod', name: p.metadata.name, uid: p.metadata.uid },
+            },
+          )
           return { token, expiresAt: Date.parse(expirationTimestamp) }
         },
         podIp,
@@ -84,7 +96,12 @@ export class NodeAgent {
       environmentSources: (pod, podIp) => ({
         configMap: (name) => configMaps.get(`${pod.metadata.namespace}/${name}`),
         secret: (name) => secrets.get(`${pod.metadata.namespace}/${name}`),
-        services: [...services.list(pod.metadata.namespace), ...(pod.metadata.namespace === 'default' ? [] : services.list('default').filter((s) => s.metadata.name === 'kubernetes'))],
+        services: [
+          ...services.list(pod.metadata.namespace),
+          ...(pod.metadata.namespace === 'default'
+            ? []
+            : services.list('default').filter((s) => s.metadata.name === 'kubernetes')),
+        ],
         podIp,
         hostIp: options.hostIp,
         nodeName: options.name,
@@ -110,7 +127,11 @@ export class NodeAgent {
     const refresh = (object: KubeObject) => {
       for (const worker of this.#workers.values())
         if (worker.pod.metadata.namespace === object.metadata.namespace && mounts(worker.pod, object.metadata.name))
-          this.#context.volumes.prepare(worker.pod, this.#context.volumeSources(worker.pod, worker.pod.status?.podIP ?? '')).catch((error) => log.warn('volume not refreshed', { pod: worker.pod.metadata.name, error: messageOf(error) }))
+          this.#context.volumes
+            .prepare(worker.pod, this.#context.volumeSources(worker.pod, worker.pod.status?.podIP ?? ''))
+            .catch((error) =>
+              log.warn('volume not refreshed', { pod: worker.pod.metadata.name, error: messageOf(error) }),
+            )
     }
     informers.for(resources.configMaps).on(({ type, object }) => type === 'updated' && refresh(object))
     informers.for(resources.secrets).on(({ type, object }) => type === 'updated' && refresh(object))
@@ -131,11 +152,32 @@ export class NodeAgent {
     await Promise.all([...this.#workers.values()].map((w) => w.forget().catch(() => undefined)))
   }
 
-  async logs(pod: KubeObject, options: { container: string; follow: boolean; previous: boolean; timestamps: boolean; tailLines?: number | undefined; limitBytes?: number | undefined; sinceSeconds?: number | undefined; sinceTime?: string | undefined }, onData: (data: Buffer) => void, signal: AbortSignal): Promise<void> {
+  async logs(
+    pod: KubeObject,
+    options: {
+      container: string
+      follow: boolean
+      previous: boolean
+      timestamps: boolean
+      tailLines?: number | undefined
+      limitBytes?: number | undefined
+      sinceSeconds?: number | undefined
+      sinceTime?: string | undefined
+    },
+    onData: (data: Buffer) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
     const worker = this.#existing(pod)
     const info = await worker.container(options.container)
-    if (!info && !options.previous) throw errors.badRequest(`container "${options.container}" in pod "${pod.metadata.name}" is waiting to start: ${waitingReason(pod, options.container)}`)
-    const since = options.sinceTime ? Date.parse(options.sinceTime) : options.sinceSeconds === undefined ? undefined : this.#options.clock.now() - options.sinceSeconds * 1000
+    if (!info && !options.previous)
+      throw errors.badRequest(
+        `container "${options.container}" in pod "${pod.metadata.name}" is waiting to start: ${waitingReason(pod, options.container)}`,
+      )
+    const since = options.sinceTime
+      ? Date.parse(options.sinceTime)
+      : options.sinceSeconds === undefined
+        ? undefined
+        : this.#options.clock.now() - options.sinceSeconds * 1000
     let running = info?.state === 'running'
     if (options.follow && running) {
       const look = () => {
@@ -146,19 +188,52 @@ export class NodeAgent {
       }
       this.#options.clock.after(500, look)
     }
-    await readLog(worker.logDirectory(options.container), { ...options, since }, onData, this.#options.clock, () => !running, signal)
+    await readLog(
+      worker.logDirectory(options.container),
+      { ...options, since },
+      onData,
+      this.#options.clock,
+      () => !running,
+      signal,
+    )
   }
 
-  async exec(pod: KubeObject, options: { container: string; command: readonly string[]; stdin: boolean; stdout: boolean; stderr: boolean; tty: boolean }): Promise<ExecStreams> {
+  async exec(
+    pod: KubeObject,
+    options: {
+      container: string
+      command: readonly string[]
+      stdin: boolean
+      stdout: boolean
+      stderr: boolean
+      tty: boolean
+    },
+  ): Promise<ExecStreams> {
     const id = await this.#runningId(pod, options.container)
     const { stdin, stdout, stderr, tty } = options
-    return openExec(await this.#options.runtime.streamUrl('exec', { container_id: id, cmd: options.command, stdin, stdout, stderr, tty }), options)
+    return openExec(
+      await this.#options.runtime.streamUrl('exec', {
+        container_id: id,
+        cmd: options.command,
+        stdin,
+        stdout,
+        stderr,
+        tty,
+      }),
+      options,
+    )
   }
 
-  async attach(pod: KubeObject, options: { container: string; stdin: boolean; stdout: boolean; stderr: boolean; tty: boolean }): Promise<ExecStreams> {
+  async attach(
+    pod: KubeObject,
+    options: { container: string; stdin: boolean; stdout: boolean; stderr: boolean; tty: boolean },
+  ): Promise<ExecStreams> {
     const id = await this.#runningId(pod, options.container)
     const { stdin, stdout, stderr, tty } = options
-    return openExec(await this.#options.runtime.streamUrl('attach', { container_id: id, stdin, stdout, stderr, tty }), options)
+    return openExec(
+      await this.#options.runtime.streamUrl('attach', { container_id: id, stdin, stdout, stderr, tty }),
+      options,
+    )
   }
 
   async portForward(pod: KubeObject, port: number): Promise<ForwardStreams> {
@@ -209,7 +284,12 @@ export class NodeAgent {
   /** Removes what runs here for pods that are no longer. */
   async #removeOrphans(): Promise<void> {
     const { informers, runtime, name, log } = this.#options
-    const known = new Set(informers.for(resources.pods).byIndex('node', name).map((p) => p.metadata.uid))
+    const known = new Set(
+      informers
+        .for(resources.pods)
+        .byIndex('node', name)
+        .map((p) => p.metadata.uid),
+    )
     for (const sandbox of await runtime.sandboxes()) {
       if (known.has(sandbox.podUid)) continue
       log.info('removing a pod that is no longer wanted', { pod: sandbox.podName })
@@ -221,7 +301,12 @@ export class NodeAgent {
   }
 
   #capacity(): { cpu: string; memory: string; pods: string; 'ephemeral-storage': string } {
-    return { cpu: String(cpus().length), memory: `${Math.floor(totalmem() / 1024)}Ki`, pods: String(MAX_PODS), 'ephemeral-storage': '0' }
+    return {
+      cpu: String(cpus().length),
+      memory: `${Math.floor(totalmem() / 1024)}Ki`,
+      pods: String(MAX_PODS),
+      'ephemeral-storage': '0',
+    }
   }
 
   async #register(): Promise<void> {
@@ -235,7 +320,10 @@ export class NodeAgent {
       'node-role.kubernetes.io/control-plane': '',
     }
     try {
-      await this.#client.create(resources.nodes, { metadata: { name, labels }, spec: { podCIDR: podCidr, podCIDRs: [podCidr] } })
+      await this.#client.create(resources.nodes, {
+        metadata: { name, labels },
+        spec: { podCIDR: podCidr, podCIDRs: [podCidr] },
+      })
     } catch (error) {
       if (!isAlreadyExists(error)) throw error
     }
@@ -243,7 +331,14 @@ export class NodeAgent {
     const now = rfc3339(clock.now())
     const entry = (type: string, status: string, reason: string, message: string) => {
       const before = condition(node, type)
-      return { type, status, lastHeartbeatTime: now, lastTransitionTime: before?.status === status ? before.lastTransitionTime : now, reason, message }
+      return {
+        type,
+        status,
+        lastHeartbeatTime: now,
+        lastTransitionTime: before?.status === status ? before.lastTransitionTime : now,
+        reason,
+        message,
+      }
     }
     const { version } = await this.#options.runtime.version()
     const status = {
@@ -281,17 +376,28 @@ export class NodeAgent {
     const { name, clock, log } = this.#options
     const renewTime = rfc3339Micro(clock.now())
     try {
-      await this.#client.patch(resources.leases, 'kube-node-lease', name, { spec: { holderIdentity: name, leaseDurationSeconds: 40, renewTime } })
+      await this.#client.patch(resources.leases, 'kube-node-lease', name, {
+        spec: { holderIdentity: name, leaseDurationSeconds: 40, renewTime },
+      })
     } catch (error) {
       if (!isNotFound(error)) return log.warn('lease not renewed', { error: messageOf(error) })
-      await this.#client.create(resources.leases, { metadata: { name, namespace: 'kube-node-lease' }, spec: { holderIdentity: name, leaseDurationSeconds: 40, renewTime } }).catch((e) => log.warn('lease not created', { error: messageOf(e) }))
+      await this.#client
+        .create(resources.leases, {
+          metadata: { name, namespace: 'kube-node-lease' },
+          spec: { holderIdentity: name, leaseDurationSeconds: 40, renewTime },
+        })
+        .catch((e) => log.warn('lease not created', { error: messageOf(e) }))
     }
   }
 }
 
 function mounts(pod: KubeObject, name: string): boolean {
   // biome-ignore lint/suspicious/noExplicitAny: volume sources
-  const names = (v: any) => [v.configMap?.name, v.secret?.secretName, ...(v.projected?.sources ?? []).flatMap((s: any) => [s.configMap?.name, s.secret?.name])]
+  const names = (v: any) => [
+    v.configMap?.name,
+    v.secret?.secretName,
+    ...(v.projected?.sources ?? []).flatMap((s: any) => [s.configMap?.name, s.secret?.name]),
+  ]
   return (pod.spec.volumes ?? []).some((v: object) => names(v).includes(name))
 }
 
@@ -315,10 +421,14 @@ export function hostResolver(): { servers: string[]; searches: string[] } {
 
 /** Removes a control group and what is below it, in every hierarchy. */
 export function removeCgroups(path: string): void {
-  const roots = ['/sys/fs/cgroup', ...(existsSync('/sys/fs/cgroup') ? readdirSync('/sys/fs/cgroup').map((d) => join('/sys/fs/cgroup', d)) : [])]
+  const roots = [
+    '/sys/fs/cgroup',
+    ...(existsSync('/sys/fs/cgroup') ? readdirSync('/sys/fs/cgroup').map((d) => join('/sys/fs/cgroup', d)) : []),
+  ]
   const remove = (directory: string) => {
     if (!existsSync(directory)) return
-    for (const entry of readdirSync(directory, { withFileTypes: true })) if (entry.isDirectory()) remove(join(directory, entry.name))
+    for (const entry of readdirSync(directory, { withFileTypes: true }))
+      if (entry.isDirectory()) remove(join(directory, entry.name))
     try {
       rmdirSync(directory)
     } catch {

@@ -28,7 +28,11 @@ export interface NodeContext {
 }
 
 /** The resolver configuration of a pod. Pure. */
-export function resolverOf(pod: KubeObject, cluster: { dnsIp: string }, host: { servers: string[]; searches: string[] }): { servers: string[]; searches: string[]; options: string[] } {
+export function resolverOf(
+  pod: KubeObject,
+  cluster: { dnsIp: string },
+  host: { servers: string[]; searches: string[] },
+): { servers: string[]; searches: string[]; options: string[] } {
   const policy = pod.spec.dnsPolicy ?? 'ClusterFirst'
   const extra: Json = pod.spec.dnsConfig ?? {}
   const inCluster = policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && !pod.spec.hostNetwork)
@@ -36,11 +40,23 @@ export function resolverOf(pod: KubeObject, cluster: { dnsIp: string }, host: { 
     policy === 'None'
       ? { servers: [], searches: [], options: [] }
       : inCluster
-        ? { servers: [cluster.dnsIp], searches: [`${pod.metadata.namespace}.svc.cluster.local`, 'svc.cluster.local', 'cluster.local', ...host.searches], options: ['ndots:5'] }
+        ? {
+            servers: [cluster.dnsIp],
+            searches: [
+              `${pod.metadata.namespace}.svc.cluster.local`,
+              'svc.cluster.local',
+              'cluster.local',
+              ...host.searches,
+            ],
+            options: ['ndots:5'],
+          }
         : { ...host, options: [] }
   return {
     servers: [...base.servers, ...(extra.nameservers ?? [])],
     searches: [...base.searches, ...(extra.searches ?? [])],
-    options: [...base.options, ...(extra.options ?? []).map((o: Json) => (o.value === undefined ? o.name : `${o.name}:${o.value}`))],
+    options: [
+      ...base.options,
+      ...(extra.options ?? []).map((o: Json) => (o.value === undefined ? o.name : `${o.name}:${o.value}`)),
+    ],
   }
 }

@@ -33,7 +33,8 @@ export function newest(state: PodState, name: string): ContainerInfo | undefined
   return state.containers.find((c) => c.name === name && (!state.sandbox || c.sandboxId === state.sandbox.id))
 }
 
-const attempts = (state: PodState, name: string) => Math.max(-1, ...state.containers.filter((c) => c.name === name).map((c) => c.attempt))
+const attempts = (state: PodState, name: string) =>
+  Math.max(-1, ...state.containers.filter((c) => c.name === name).map((c) => c.attempt))
 
 /** True when a pod has ended for good. */
 export function isFinished(pod: KubeObject): boolean {

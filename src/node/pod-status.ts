@@ -26,7 +26,9 @@ export function podStatus(pod: KubeObject, state: PodState, context: StatusConte
   const main: Json[] = pod.spec.containers
   const initDone = init.every((c) => {
     const info = newest(state, c.name)
-    return isSidecar(c) ? info?.state === 'running' : (info?.state === 'exited' && info.exitCode === 0) || (!info && main.some((m) => newest(state, m.name)))
+    return isSidecar(c)
+      ? info?.state === 'running'
+      : (info?.state === 'exited' && info.exitCode === 0) || (!info && main.some((m) => newest(state, m.name)))
   })
   const initStatuses = init.map((c) => containerStatus(pod, c, state, context, true))
   const statuses = main.map((c) => containerStatus(pod, c, state, context, initDone))
@@ -43,7 +45,13 @@ export function podStatus(pod: KubeObject, state: PodState, context: StatusConte
   const gatesMet = gates.every((g) => condition(pod, g.conditionType)?.status === 'True')
   const conditions = [
     set(pod, context.now, 'PodReadyToStartContainers', started),
-    set(pod, context.now, 'Initialized', initDone || ended, { reason: 'ContainersNotInitialized', message: `containers with incomplete status: [${initStatuses.filter((s) => !s.ready).map((s) => s.name).join(' ')}]` }),
+    set(pod, context.now, 'Initialized', initDone || ended, {
+      reason: 'ContainersNotInitialized',
+      message: `containers with incomplete status: [${initStatuses
+        .filter((s) => !s.ready)
+        .map((s) => s.name)
+        .join(' ')}]`,
+    }),
     set(pod, context.now, 'Ready', ready && !ended && gatesMet, because),
     set(pod, context.now, 'ContainersReady', ready && !ended, because),
     condition(pod, 'PodScheduled') ?? set(pod, context.now, 'PodScheduled', true),
@@ -65,7 +73,13 @@ export function podStatus(pod: KubeObject, state: PodState, context: StatusConte
 
 const OWN = new Set(['PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled'])
 
-function set(pod: KubeObject, now: number, type: string, ok: boolean, why: { reason: string; message?: string } | undefined = undefined): Json {
+function set(
+  pod: KubeObject,
+  now: number,
+  type: string,
+  ok: boolean,
+  why: { reason: string; message?: string } | undefined = undefined,
+): Json {
   const before = condition(pod, type)
   const status = ok ? 'True' : 'False'
   return {
@@ -97,10 +111,18 @@ function phaseOf(pod: KubeObject, init: readonly Json[], main: readonly Json[]):
   return pod.spec.restartPolicy === 'Never' ? 'Failed' : 'Running'
 }
 
-function containerStatus(pod: KubeObject, spec: Json, state: PodState, context: StatusContext, mayStart: boolean): Json {
+function containerStatus(
+  pod: KubeObject,
+  spec: Json,
+  state: PodState,
+  context: StatusContext,
+  mayStart: boolean,
+): Json {
   const all = state.containers.filter((c) => c.name === spec.name)
   const info = newest(state, spec.name) ?? (state.sandbox ? undefined : all[0])
-  const before = [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])].find((s: Json) => s.name === spec.name)
+  const before = [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])].find(
+    (s: Json) => s.name === spec.name,
+  )
   const waiting = context.waiting.get(spec.name)
   const init = (pod.spec.initContainers ?? []).includes(spec)
   let current: Json
@@ -110,11 +132,21 @@ function containerStatus(pod: KubeObject, spec: Json, state: PodState, context: 
     current = { waiting }
     last = { terminated: terminated(info, context) }
   } else if (info?.state === 'exited') current = { terminated: terminated(info, context) }
-  else current = { waiting: waiting ?? { reason: !mayStart || (pod.spec.initContainers?.length && !init) ? 'PodInitializing' : 'ContainerCreating' } }
+  else
+    current = {
+      waiting: waiting ?? {
+        reason: !mayStart || (pod.spec.initContainers?.length && !init) ? 'PodInitializing' : 'ContainerCreating',
+      },
+    }
   const older = all.find((c) => c !== info && c.state === 'exited')
   if (info && older && info.state !== 'exited') last = { terminated: terminated(older, context) }
   const started = info?.state === 'running' && (!spec.startupProbe || context.started.get(info.id) === true)
-  const ready = init && !isSidecar(spec) ? info?.state === 'exited' && info.exitCode === 0 : started && info !== undefined && (spec.readinessProbe ? context.ready.get(info.id) === true : context.ready.get(info.id) !== false)
+  const ready =
+    init && !isSidecar(spec)
+      ? info?.state === 'exited' && info.exitCode === 0
+      : started &&
+        info !== undefined &&
+        (spec.readinessProbe ? context.ready.get(info.id) === true : context.ready.get(info.id) !== false)
   const restarts = Math.max(before?.restartCount ?? 0, ...all.map((c) => c.attempt))
   return {
     name: spec.name,

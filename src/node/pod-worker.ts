@@ -11,7 +11,7 @@ import { listeningPorts } from './listening.ts'
 import type { NodeContext } from './node-context.ts'
 import { type Action, crashDelay, isFinished, newest, type PodState, planPod } from './pod-plan.ts'
 import { podStatus } from './pod-status.ts'
-import { Prober, type ProbeKind, runProbe } from './probes.ts'
+import { type ProbeKind, Prober, runProbe } from './probes.ts'
 import type { ContainerInfo, SandboxInfo } from './runtime.ts'
 
 /** How long a container may take to listen before it counts as ready anyway; milliseconds. */
@@ -118,7 +118,13 @@ export class PodWorker {
     const [sandboxes, containers] = await Promise.all([runtime.sandboxes(this.uid), runtime.containers(this.uid)])
     this.#ids = new Set([...sandboxes.map((s) => s.id), ...containers.map((c) => c.id)])
     const alive = sandboxes.filter((s) => s.ready).sort((a, b) => b.attempt - a.attempt)
-    return { sandbox: alive[0], deadSandboxes: sandboxes.filter((s) => s !== alive[0]), containers, condemned: this.#condemned, notBefore: this.#notBefore }
+    return {
+      sandbox: alive[0],
+      deadSandboxes: sandboxes.filter((s) => s !== alive[0]),
+      containers,
+      condemned: this.#condemned,
+      notBefore: this.#notBefore,
+    }
   }
 
   async #sync(): Promise<void> {
@@ -176,7 +182,9 @@ export class PodWorker {
   }
 
   #spec(name: string): Json | undefined {
-    return [...(this.#pod.spec.containers ?? []), ...(this.#pod.spec.initContainers ?? [])].find((c: Json) => c.name === name)
+    return [...(this.#pod.spec.containers ?? []), ...(this.#pod.spec.initContainers ?? [])].find(
+      (c: Json) => c.name === name,
+    )
   }
 
   async #act(action: Action, state: PodState): Promise<void> {
@@ -190,13 +198,28 @@ export class PodWorker {
           if (at > this.#node.clock.now() && !this.#waiting.has(name)) {
             const message = `back-off ${Math.round((this.#delays.get(name) ?? 0) / 1000)}s restarting failed container=${name} pod=${this.#pod.metadata.name}_${this.#pod.metadata.namespace}(${this.uid})`
             this.#waiting.set(name, { reason: 'CrashLoopBackOff', message })
-            events.warning(this.#pod, 'BackOff', `Back-off restarting failed container ${name} in pod ${this.#pod.metadata.name}_${this.#pod.metadata.namespace}(${this.uid})`, `spec.containers{${name}}`)
+            events.warning(
+              this.#pod,
+              'BackOff',
+              `Back-off restarting failed container ${name} in pod ${this.#pod.metadata.name}_${this.#pod.metadata.namespace}(${this.uid})`,
+              `spec.containers{${name}}`,
+            )
           }
         return
       }
       case 'kill':
-        events.normal(this.#pod, 'Killing', `Container ${action.container.name} failed liveness probe, will be restarted`, `spec.containers{${action.container.name}}`)
-        await runtime.stopContainer(action.id, action.container.livenessProbe?.terminationGracePeriodSeconds ?? this.#pod.spec.terminationGracePeriodSeconds ?? 30)
+        events.normal(
+          this.#pod,
+          'Killing',
+          `Container ${action.container.name} failed liveness probe, will be restarted`,
+          `spec.containers{${action.container.name}}`,
+        )
+        await runtime.stopContainer(
+          action.id,
+          action.container.livenessProbe?.terminationGracePeriodSeconds ??
+            this.#pod.spec.terminationGracePeriodSeconds ??
+            30,
+        )
         return this.update()
       case 'start':
         return this.#start(action.container, action.attempt, state)
@@ -217,7 +240,14 @@ export class PodWorker {
     const directory = this.logDirectory()
     mkdirSync(directory, { recursive: true })
     try {
-      const id = await node.runtime.runSandbox(sandboxConfig(this.#pod, { attempt, logDirectory: directory, cgroupParent: node.cgroupParent(this.uid), dns: node.dns(this.#pod) }))
+      const id = await node.runtime.runSandbox(
+        sandboxConfig(this.#pod, {
+          attempt,
+          logDirectory: directory,
+          cgroupParent: node.cgroupParent(this.uid),
+          dns: node.dns(this.#pod),
+        }),
+      )
       this.#podIp = this.#pod.spec.hostNetwork ? node.hostIp : await node.runtime.sandboxIp(id)
     } catch (error) {
       node.events.warning(this.#pod, 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${messageOf(error)}`)
@@ -237,8 +267,20 @@ export class PodWorker {
       const sandbox = state.sandbox ?? (await this.#observe()).sandbox
       if (!sandbox) return this.update()
       mkdirSync(this.logDirectory(container.name), { recursive: true })
-      const config = containerConfig(this.#pod, container, { attempt, image: image.id, env, mounts: this.#mounts(container, attempt), annotations: {}, qosClass: this.#pod.status?.qosClass ?? 'BestEffort' })
-      const sandboxMessage = sandboxConfig(this.#pod, { attempt: sandbox.attempt, logDirectory: this.logDirectory(), cgroupParent: this.#node.cgroupParent(this.uid), dns: this.#node.dns(this.#pod) })
+      const config = containerConfig(this.#pod, container, {
+        attempt,
+        image: image.id,
+        env,
+        mounts: this.#mounts(container, attempt),
+        annotations: {},
+        qosClass: this.#pod.status?.qosClass ?? 'BestEffort',
+      })
+      const sandboxMessage = sandboxConfig(this.#pod, {
+        attempt: sandbox.attempt,
+        logDirectory: this.logDirectory(),
+        cgroupParent: this.#node.cgroupParent(this.uid),
+        dns: this.#node.dns(this.#pod),
+      })
       const id = await runtime.createContainer(sandbox.id, config, sandboxMessage)
       events.normal(this.#pod, 'Created', `Created container: ${container.name}`, at)
       await runtime.startContainer(id)
@@ -250,7 +292,13 @@ export class PodWorker {
       const reason = error instanceof ImageError || error instanceof ConfigError ? error.code : 'RunContainerError'
       this.#waiting.set(container.name, { reason, message: messageOf(error) })
       if (!(error instanceof ImageError)) events.warning(this.#pod, 'Failed', `Error: ${messageOf(error)}`, at)
-      this.#again(error instanceof ImageError ? this.#node.images.retryIn(container.image) : error instanceof ConfigError ? 2000 : 5000)
+      this.#again(
+        error instanceof ImageError
+          ? this.#node.images.retryIn(container.image)
+          : error instanceof ConfigError
+            ? 2000
+            : 5000,
+      )
       if (reason === 'RunContainerError') this.#notBefore.set(container.name, this.#node.clock.now() + 5000)
     }
   }
@@ -261,7 +309,9 @@ export class PodWorker {
    */
   #awaitPorts(container: Json, id: string): void {
     if (container.readinessProbe) return
-    const ports = ((container.ports ?? []) as Json[]).filter((p) => (p.protocol ?? 'TCP') === 'TCP').map((p) => p.containerPort as number)
+    const ports = ((container.ports ?? []) as Json[])
+      .filter((p) => (p.protocol ?? 'TCP') === 'TCP')
+      .map((p) => p.containerPort as number)
     const { clock, runtime } = this.#node
     const deadline = clock.now() + PORTS_PATIENCE
     const verdict = () => {
@@ -283,7 +333,9 @@ export class PodWorker {
     const nonRoot = container.securityContext?.runAsNonRoot ?? this.#pod.spec.securityContext?.runAsNonRoot
     const user = container.securityContext?.runAsUser ?? this.#pod.spec.securityContext?.runAsUser ?? imageUid
     if (nonRoot && (user === 0 || (user === undefined && !imageUser)))
-      throw new ConfigError(`container has runAsNonRoot and image will run as root (pod: "${this.#pod.metadata.name}_${this.#pod.metadata.namespace}(${this.uid})", container: ${container.name})`)
+      throw new ConfigError(
+        `container has runAsNonRoot and image will run as root (pod: "${this.#pod.metadata.name}_${this.#pod.metadata.namespace}(${this.uid})", container: ${container.name})`,
+      )
   }
 
   async #postStart(container: Json, id: string): Promise<void> {
@@ -291,7 +343,12 @@ export class PodWorker {
     if (!hook) return
     const result = await this.#hook(hook, container, id)
     if (result.ok) return
-    this.#node.events.warning(this.#pod, 'FailedPostStartHook', `PostStartHook failed: ${result.message}`, `spec.containers{${container.name}}`)
+    this.#node.events.warning(
+      this.#pod,
+      'FailedPostStartHook',
+      `PostStartHook failed: ${result.message}`,
+      `spec.containers{${container.name}}`,
+    )
     await this.#node.runtime.stopContainer(id, 2)
   }
 
@@ -301,7 +358,11 @@ export class PodWorker {
       return { ok: true, message: '' }
     }
     const timeoutSeconds = this.#pod.spec.terminationGracePeriodSeconds ?? 30
-    return runProbe(this.#node.runtime, { ...hook, timeoutSeconds }, { pod: this.#pod, container, containerId, podIp: this.#podIp })
+    return runProbe(
+      this.#node.runtime,
+      { ...hook, timeoutSeconds },
+      { pod: this.#pod, container, containerId, podIp: this.#podIp },
+    )
   }
 
   #terminationFile(container: string, attempt: number): string {
@@ -316,9 +377,11 @@ export class PodWorker {
       const volume = byName.get(m.name)
       if (!volume) throw new ConfigError(`volume "${m.name}" is not defined`)
       const path = volumes.volumePath(this.uid, volume)
-      if (m.subPath && /(^|\/)\.\.(\/|$)/.test(m.subPath)) throw new ConfigError(`subPath "${m.subPath}" must not contain ".."`)
+      if (m.subPath && /(^|\/)\.\.(\/|$)/.test(m.subPath))
+        throw new ConfigError(`subPath "${m.subPath}" must not contain ".."`)
       if (m.subPath && volume.emptyDir) mkdirSync(join(path, m.subPath), { recursive: true })
-      const readOnly = m.readOnly ?? Boolean(volume.configMap || volume.secret || volume.projected || volume.downwardAPI)
+      const readOnly =
+        m.readOnly ?? Boolean(volume.configMap || volume.secret || volume.projected || volume.downwardAPI)
       mounts.push({ containerPath: m.mountPath, hostPath: m.subPath ? join(path, m.subPath) : path, readOnly })
     }
     const taken = (path: string) => mounts.some((m) => m.containerPath === path)
@@ -340,7 +403,9 @@ export class PodWorker {
     const { hostname, subdomain } = this.#pod.spec
     const name = hostname ?? this.#pod.metadata.name
     const full = subdomain ? `${name}.${subdomain}.${this.#pod.metadata.namespace}.svc.cluster.local\t` : ''
-    const aliases = ((this.#pod.spec.hostAliases ?? []) as Json[]).map((a) => `${a.ip}\t${(a.hostnames ?? []).join('\t')}\n`).join('')
+    const aliases = ((this.#pod.spec.hostAliases ?? []) as Json[])
+      .map((a) => `${a.ip}\t${(a.hostnames ?? []).join('\t')}\n`)
+      .join('')
     return `# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n${this.#podIp}\t${full}${name}\n${aliases}`
   }
 
@@ -373,7 +438,13 @@ export class PodWorker {
       clock: this.#node.clock,
       probe: container[kind],
       target: { pod: this.#pod, container, containerId: info.id, podIp: this.#podIp },
-      onFailure: (message) => this.#node.events.warning(this.#pod, 'Unhealthy', `${name} probe failed: ${message}`, `spec.containers{${container.name}}`),
+      onFailure: (message) =>
+        this.#node.events.warning(
+          this.#pod,
+          'Unhealthy',
+          `${name} probe failed: ${message}`,
+          `spec.containers{${container.name}}`,
+        ),
       onVerdict: (passing) => {
         if (kind === 'readinessProbe') this.#ready.set(info.id, passing)
         else if (!passing) this.#condemned.add(info.id)
@@ -428,10 +499,18 @@ export class PodWorker {
   /** Ends the pod gracefully, then lets its object go. */
   async #terminate(): Promise<void> {
     const { metadata } = this.#pod
-    if (!this.#ending) this.#node.events.normal(this.#pod, 'Killing', `Stopping container ${this.#pod.spec.containers.map((c: Json) => c.name).join(', ')}`)
+    if (!this.#ending)
+      this.#node.events.normal(
+        this.#pod,
+        'Killing',
+        `Stopping container ${this.#pod.spec.containers.map((c: Json) => c.name).join(', ')}`,
+      )
     await this.#end(metadata.deletionGracePeriodSeconds ?? 30)
     try {
-      await this.#node.client.delete(resources.pods, metadata.namespace ?? '', metadata.name, { gracePeriodSeconds: 0, uid: this.uid })
+      await this.#node.client.delete(resources.pods, metadata.namespace ?? '', metadata.name, {
+        gracePeriodSeconds: 0,
+        uid: this.uid,
+      })
     } catch (error) {
       if (!isNotFound(error)) throw error
     }
@@ -460,7 +539,10 @@ export class PodWorker {
       const spec = this.#spec(c.name)
       const hook = spec?.lifecycle?.preStop
       if (spec && hook && graceSeconds > 0)
-        await Promise.race([this.#hook(hook, spec, c.id), new Promise<void>((resolve) => clock.after(graceSeconds * 1000, resolve))])
+        await Promise.race([
+          this.#hook(hook, spec, c.id),
+          new Promise<void>((resolve) => clock.after(graceSeconds * 1000, resolve)),
+        ])
       await runtime.stopContainer(c.id, left())
     }
     const sidecars = new Set((this.#pod.spec.initContainers ?? []).map((c: Json) => c.name))

@@ -34,11 +34,20 @@ export async function runProbe(runtime: Runtime, probe: Json, target: ProbeTarge
   const timeout = (probe.timeoutSeconds ?? 1) * 1000
   try {
     if (probe.exec) {
-      const { exitCode, output } = await runtime.execSync(target.containerId, probe.exec.command ?? [], probe.timeoutSeconds ?? 1)
+      const { exitCode, output } = await runtime.execSync(
+        target.containerId,
+        probe.exec.command ?? [],
+        probe.timeoutSeconds ?? 1,
+      )
       return { ok: exitCode === 0, message: output.trim().slice(0, 500) }
     }
     if (probe.httpGet) return await probeHttp(probe.httpGet, target, timeout)
-    if (probe.tcpSocket) return await probeTcp(probe.tcpSocket.host ?? target.podIp, portOf(probe.tcpSocket.port, target.container), timeout)
+    if (probe.tcpSocket)
+      return await probeTcp(
+        probe.tcpSocket.host ?? target.podIp,
+        portOf(probe.tcpSocket.port, target.container),
+        timeout,
+      )
     if (probe.grpc) {
       const client = new GrpcClient({ host: target.podIp, port: probe.grpc.port })
       try {
@@ -69,7 +78,12 @@ function probeHttp(get: Json, target: ProbeTarget, timeout: number): Promise<Pro
       port: portOf(get.port, target.container),
       path: get.path ?? '/',
       timeout,
-      headers: { 'User-Agent': 'kube-probe/1.36', Accept: '*/*', Connection: 'close', ...Object.fromEntries((get.httpHeaders ?? []).map((h: Json) => [h.name, h.value])) },
+      headers: {
+        'User-Agent': 'kube-probe/1.36',
+        Accept: '*/*',
+        Connection: 'close',
+        ...Object.fromEntries((get.httpHeaders ?? []).map((h: Json) => [h.name, h.value])),
+      },
       agent: false as const,
       rejectUnauthorized: false,
     }
@@ -79,7 +93,13 @@ function probeHttp(get: Json, target: ProbeTarget, timeout: number): Promise<Pro
       resolve({ ok: code >= 200 && code < 400, message: `HTTP probe failed with statuscode: ${code}` })
       response.on('end', () => request.destroy())
     })
-    request.on('timeout', () => request.destroy(new Error(`Get "${secure ? 'https' : 'http'}://${options.host}:${options.port}${options.path}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)`)))
+    request.on('timeout', () =>
+      request.destroy(
+        new Error(
+          `Get "${secure ? 'https' : 'http'}://${options.host}:${options.port}${options.path}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)`,
+        ),
+      ),
+    )
     request.on('error', (error) => resolve({ ok: false, message: error.message }))
     request.end()
   })
@@ -117,7 +137,14 @@ export class Prober {
   #timer: Timer | undefined
   #stopped = false
 
-  constructor(options: { runtime: Runtime; clock: Clock; probe: Json; target: ProbeTarget; onVerdict: (passing: boolean, message: string) => void; onFailure: (message: string) => void }) {
+  constructor(options: {
+    runtime: Runtime
+    clock: Clock
+    probe: Json
+    target: ProbeTarget
+    onVerdict: (passing: boolean, message: string) => void
+    onFailure: (message: string) => void
+  }) {
     this.#runtime = options.runtime
     this.#clock = options.clock
     this.#probe = options.probe

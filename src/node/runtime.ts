@@ -106,9 +106,15 @@ export class Runtime {
 
   /** The containers of a pod, with details; newest attempt first. */
   async containers(podUid: string): Promise<ContainerInfo[]> {
-    const { containers = [] } = await this.#client.call(cri.listContainers, { filter: { label_selector: { [LABEL.podUid]: podUid } } }, { timeoutMs: 30_000 })
+    const { containers = [] } = await this.#client.call(
+      cri.listContainers,
+      { filter: { label_selector: { [LABEL.podUid]: podUid } } },
+      { timeoutMs: 30_000 },
+    )
     const infos = await Promise.all(containers.map((c: Message) => this.#container(c)))
-    return infos.filter((i): i is ContainerInfo => i !== undefined).sort((a, b) => b.attempt - a.attempt || b.createdAt - a.createdAt)
+    return infos
+      .filter((i): i is ContainerInfo => i !== undefined)
+      .sort((a, b) => b.attempt - a.attempt || b.createdAt - a.createdAt)
   }
 
   async #container(c: Message): Promise<ContainerInfo | undefined> {
@@ -140,7 +146,11 @@ export class Runtime {
 
   /** The process id of a running container's first process, as the host sees it; 0 when it is not known. */
   async containerPid(id: string): Promise<number> {
-    const { info } = await this.#client.call(cri.containerStatus, { container_id: id, verbose: true }, { timeoutMs: 10_000 })
+    const { info } = await this.#client.call(
+      cri.containerStatus,
+      { container_id: id, verbose: true },
+      { timeoutMs: 10_000 },
+    )
     try {
       return Number(JSON.parse(info?.info ?? '{}').pid ?? 0)
     } catch {
@@ -159,7 +169,13 @@ export class Runtime {
 
   /** SIGTERM, and SIGKILL after `seconds`. */
   async stopContainer(id: string, seconds: number): Promise<void> {
-    await ignoreMissing(this.#client.call(cri.stopContainer, { container_id: id, timeout: seconds }, { timeoutMs: (seconds + 60) * 1000 }))
+    await ignoreMissing(
+      this.#client.call(
+        cri.stopContainer,
+        { container_id: id, timeout: seconds },
+        { timeoutMs: (seconds + 60) * 1000 },
+      ),
+    )
   }
 
   async removeContainer(id: string): Promise<void> {
@@ -167,9 +183,20 @@ export class Runtime {
   }
 
   /** Runs a command in a container and waits. */
-  async execSync(id: string, command: readonly string[], timeoutSeconds: number): Promise<{ exitCode: number; output: string }> {
-    const r = await this.#client.call(cri.execSync, { container_id: id, cmd: command, timeout: timeoutSeconds }, { timeoutMs: (timeoutSeconds + 5) * 1000 })
-    return { exitCode: r.exit_code ?? 0, output: Buffer.concat([r.stdout ?? [], r.stderr ?? []].map((b) => Buffer.from(b))).toString() }
+  async execSync(
+    id: string,
+    command: readonly string[],
+    timeoutSeconds: number,
+  ): Promise<{ exitCode: number; output: string }> {
+    const r = await this.#client.call(
+      cri.execSync,
+      { container_id: id, cmd: command, timeout: timeoutSeconds },
+      { timeoutMs: (timeoutSeconds + 5) * 1000 },
+    )
+    return {
+      exitCode: r.exit_code ?? 0,
+      output: Buffer.concat([r.stdout ?? [], r.stderr ?? []].map((b) => Buffer.from(b))).toString(),
+    }
   }
 
   /** A URL on containerd's streaming server, good for one connection. */
@@ -189,11 +216,20 @@ export class Runtime {
   }
 
   async pullImage(name: string, auth?: { username: string; password: string }): Promise<void> {
-    await this.#client.call(cri.pullImage, { image: { image: name }, ...(auth ? { auth } : {}) }, { timeoutMs: 3_600_000 })
+    await this.#client.call(
+      cri.pullImage,
+      { image: { image: name }, ...(auth ? { auth } : {}) },
+      { timeoutMs: 3_600_000 },
+    )
   }
 
   /** Calls `onTask` with the container id of every task event until `signal` aborts; reconnects. */
-  async watch(onTask: (topic: string, containerId: string) => void, clock: Clock, log: Log, signal: AbortSignal): Promise<void> {
+  async watch(
+    onTask: (topic: string, containerId: string) => void,
+    clock: Clock,
+    log: Log,
+    signal: AbortSignal,
+  ): Promise<void> {
     while (!signal.aborted) {
       await new Promise<void>((resolve) => {
         const stream = this.#client.stream(subscribeEvents, {

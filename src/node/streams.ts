@@ -8,8 +8,14 @@ import { SpdyConnection, type SpdyStream } from '#wire'
 /** Upgrades a connection to the streaming server. */
 function dial(url: string, protocol: string, onClose: () => void): Promise<SpdyConnection> {
   return new Promise((resolve, reject) => {
-    const call = request(url, { method: 'POST', headers: { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': protocol }, agent: false })
-    call.on('upgrade', (_response, socket: Duplex, head: Buffer) => resolve(new SpdyConnection(socket, { server: false, onClose }, head)))
+    const call = request(url, {
+      method: 'POST',
+      headers: { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': protocol },
+      agent: false,
+    })
+    call.on('upgrade', (_response, socket: Duplex, head: Buffer) =>
+      resolve(new SpdyConnection(socket, { server: false, onClose }, head)),
+    )
     call.on('response', (response) => {
       response.resume()
       reject(new SampanError('StreamRefused', `Cannot open a stream: the runtime answered ${response.statusCode}`))
@@ -29,11 +35,21 @@ export interface ExecStreams {
   close(): void
 }
 
-const LOST = Buffer.from(JSON.stringify({ metadata: {}, status: 'Failure', reason: 'InternalError', message: 'the connection to the container was lost' }))
+const LOST = Buffer.from(
+  JSON.stringify({
+    metadata: {},
+    status: 'Failure',
+    reason: 'InternalError',
+    message: 'the connection to the container was lost',
+  }),
+)
 const SUCCESS = Buffer.from(JSON.stringify({ metadata: {}, status: 'Success' }))
 
 /** Opens the channels of an exec or attach at a URL the runtime gave. */
-export async function openExec(url: string, wanted: { stdin: boolean; stdout: boolean; stderr: boolean; tty: boolean }): Promise<ExecStreams> {
+export async function openExec(
+  url: string,
+  wanted: { stdin: boolean; stdout: boolean; stderr: boolean; tty: boolean },
+): Promise<ExecStreams> {
   let exited = false
   let status: Buffer = Buffer.alloc(0)
   const early: (() => void)[] = []

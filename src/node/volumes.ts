@@ -50,7 +50,12 @@ export class Volumes {
       else if (volume.emptyDir) await this.#emptyDir(pod, volume.emptyDir, path)
       else {
         const files = await this.#files(pod, volume, sources)
-        if (!files) throw new ConfigError(`volume "${volume.name}": this kind of volume is not supported: ${Object.keys(volume).filter((k) => k !== 'name').join(', ')}; use emptyDir, hostPath, configMap, secret, downwardAPI or projected`)
+        if (!files)
+          throw new ConfigError(
+            `volume "${volume.name}": this kind of volume is not supported: ${Object.keys(volume)
+              .filter((k) => k !== 'name')
+              .join(', ')}; use emptyDir, hostPath, configMap, secret, downwardAPI or projected`,
+          )
         writeAtomically(path, files, rfc3339(this.#clock.now()))
       }
     }
@@ -76,7 +81,17 @@ export class Volumes {
   async #emptyDir(pod: KubeObject, source: Json, path: string): Promise<void> {
     if (existsSync(path)) return
     mkdirSync(path, { recursive: true })
-    if (source.medium === 'Memory') await execOk('mount', ['-t', 'tmpfs', '-o', source.sizeLimit ? `size=${Number.parseInt(source.sizeLimit, 10)}${/Mi$/.test(source.sizeLimit) ? 'm' : /Gi$/.test(source.sizeLimit) ? 'g' : ''}` : 'size=50%', 'tmpfs', path])
+    if (source.medium === 'Memory')
+      await execOk('mount', [
+        '-t',
+        'tmpfs',
+        '-o',
+        source.sizeLimit
+          ? `size=${Number.parseInt(source.sizeLimit, 10)}${/Mi$/.test(source.sizeLimit) ? 'm' : /Gi$/.test(source.sizeLimit) ? 'g' : ''}`
+          : 'size=50%',
+        'tmpfs',
+        path,
+      ])
     await execOk('chmod', ['0777', path])
     const group = pod.spec.securityContext?.fsGroup
     if (group !== undefined) await execOk('chown', [`:${group}`, path])
@@ -84,8 +99,10 @@ export class Volumes {
 
   async #files(pod: KubeObject, volume: Json, sources: VolumeSources): Promise<Map<string, VolumeFile> | undefined> {
     const files = new Map<string, VolumeFile>()
-    if (volume.configMap) addConfigMap(files, pod, volume.configMap, volume.configMap.name, volume.configMap.defaultMode, sources)
-    else if (volume.secret) addSecret(files, pod, volume.secret, volume.secret.secretName, volume.secret.defaultMode, sources)
+    if (volume.configMap)
+      addConfigMap(files, pod, volume.configMap, volume.configMap.name, volume.configMap.defaultMode, sources)
+    else if (volume.secret)
+      addSecret(files, pod, volume.secret, volume.secret.secretName, volume.secret.defaultMode, sources)
     else if (volume.downwardAPI) addDownward(files, pod, volume.downwardAPI, volume.downwardAPI.defaultMode, sources)
     else if (volume.projected)
       for (const source of volume.projected.sources ?? []) {
@@ -117,16 +134,30 @@ export class Volumes {
 function prepareHostPath(source: Json): void {
   const exists = existsSync(source.path)
   if (source.type === 'DirectoryOrCreate' && !exists) mkdirSync(source.path, { recursive: true })
-  else if (source.type === 'Directory' && !(exists && statSync(source.path).isDirectory())) throw new ConfigError(`hostPath type check failed: ${source.path} is not a directory`)
-  else if (source.type === 'File' && !(exists && statSync(source.path).isFile())) throw new ConfigError(`hostPath type check failed: ${source.path} is not a file`)
+  else if (source.type === 'Directory' && !(exists && statSync(source.path).isDirectory()))
+    throw new ConfigError(`hostPath type check failed: ${source.path} is not a directory`)
+  else if (source.type === 'File' && !(exists && statSync(source.path).isFile()))
+    throw new ConfigError(`hostPath type check failed: ${source.path} is not a file`)
 }
 
-function select(items: Json[] | undefined, keys: readonly string[], mode: number, add: (key: string, path: string, mode: number) => void): void {
+function select(
+  items: Json[] | undefined,
+  keys: readonly string[],
+  mode: number,
+  add: (key: string, path: string, mode: number) => void,
+): void {
   if (!items) for (const key of keys) add(key, key, mode)
   else for (const item of items) add(item.key, item.path, item.mode ?? mode)
 }
 
-function addConfigMap(files: Map<string, VolumeFile>, pod: KubeObject, source: Json, name: string, mode: number, sources: VolumeSources): void {
+function addConfigMap(
+  files: Map<string, VolumeFile>,
+  pod: KubeObject,
+  source: Json,
+  name: string,
+  mode: number,
+  sources: VolumeSources,
+): void {
   const object = sources.configMap(pod.metadata.namespace ?? '', name)
   if (!object) {
     if (source.optional) return
@@ -144,7 +175,14 @@ function addConfigMap(files: Map<string, VolumeFile>, pod: KubeObject, source: J
   })
 }
 
-function addSecret(files: Map<string, VolumeFile>, pod: KubeObject, source: Json, name: string, mode: number, sources: VolumeSources): void {
+function addSecret(
+  files: Map<string, VolumeFile>,
+  pod: KubeObject,
+  source: Json,
+  name: string,
+  mode: number,
+  sources: VolumeSources,
+): void {
   const object = sources.secret(pod.metadata.namespace ?? '', name)
   if (!object) {
     if (source.optional) return
@@ -159,7 +197,17 @@ function addSecret(files: Map<string, VolumeFile>, pod: KubeObject, source: Json
   })
 }
 
-function addDownward(files: Map<string, VolumeFile>, pod: KubeObject, source: Json, mode: number, sources: VolumeSources): void {
+function addDownward(
+  files: Map<string, VolumeFile>,
+  pod: KubeObject,
+  source: Json,
+  mode: number,
+  sources: VolumeSources,
+): void {
   for (const item of (source.items ?? []) as Json[])
-    if (item.fieldRef) files.set(item.path, { data: Buffer.from(podField(pod, item.fieldRef.fieldPath, sources)), mode: item.mode ?? mode })
+    if (item.fieldRef)
+      files.set(item.path, {
+        data: Buffer.from(podField(pod, item.fieldRef.fieldPath, sources)),
+        mode: item.mode ?? mode,
+      })
 }

@@ -33,7 +33,9 @@ export function accept(options: AcceptorOptions): Promise<Server> {
     // Straight to the proxy's own port: nobody's destination, and a loop if followed.
     if (address.port === options.port) return void socket.destroy()
     const destination: Destination = { ...address, inbound }
-    const listener = inbound ? context.config.listeners.get('virtualInbound') : context.config.outboundListener(address.host, address.port)
+    const listener = inbound
+      ? context.config.listeners.get('virtualInbound')
+      : context.config.outboundListener(address.host, address.port)
     if (!listener) return void socket.destroy()
     dispatch(socket, listener, destination, context)
   })
@@ -49,7 +51,9 @@ export function dispatch(socket: Socket, listener: Listener, destination: Destin
   const exact = byPort.filter((c) => c.port === destination.port && c.port !== 0)
   const candidates = exact.length > 0 ? exact : byPort.filter((c) => c.port === 0)
   const plain = candidates.find((c) => c.alpn.length === 0)?.chain ?? (exact.length > 0 ? undefined : listener.fallback)
-  const http = candidates.find((c) => c.chain.kind === 'http' && (c.alpn.length === 0 || c.alpn.includes('http/1.1')))?.chain
+  const http = candidates.find(
+    (c) => c.chain.kind === 'http' && (c.alpn.length === 0 || c.alpn.includes('http/1.1')),
+  )?.chain
   if (http?.kind !== 'http') return serve(socket, plain, Buffer.alloc(0), 'tcp', destination, context)
   // HTTP was promised: wait for it as long as it takes. Otherwise only for a moment.
   const promised = candidates.every((c) => c.alpn.length === 0)
@@ -59,7 +63,14 @@ export function dispatch(socket: Socket, listener: Listener, destination: Destin
   })
 }
 
-function serve(socket: Socket, chain: Chain | undefined, first: Buffer, protocol: 'http1' | 'http2' | 'tcp', destination: Destination, context: ExchangeContext): void {
+function serve(
+  socket: Socket,
+  chain: Chain | undefined,
+  first: Buffer,
+  protocol: 'http1' | 'http2' | 'tcp',
+  destination: Destination,
+  context: ExchangeContext,
+): void {
   if (!chain) return void socket.destroy()
   if (chain.kind === 'tcp') return serveTcp(socket, first, chain.cluster, context, destination)
   if (protocol !== 'http2') return serveH1(socket, first, chain, context, destination)
@@ -70,7 +81,11 @@ function serve(socket: Socket, chain: Chain | undefined, first: Buffer, protocol
 }
 
 /** Reads until the protocol is clear. `patience` 0 waits for ever. */
-function readFirst(socket: Socket, patience: number, done: (first: Buffer, protocol: 'http1' | 'http2' | 'tcp') => void): void {
+function readFirst(
+  socket: Socket,
+  patience: number,
+  done: (first: Buffer, protocol: 'http1' | 'http2' | 'tcp') => void,
+): void {
   let first: Buffer = Buffer.alloc(0)
   const timer = patience > 0 ? setTimeout(() => finish('tcp'), patience) : undefined
   const onData = (data: Buffer) => {

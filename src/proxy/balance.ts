@@ -3,7 +3,12 @@
 import type { Cluster, Endpoint } from './model.ts'
 
 /** Picks an endpoint, avoiding `except` when there is another. */
-export function pickEndpoint(cluster: Cluster, endpoints: readonly Endpoint[], random: () => number, except?: Endpoint): Endpoint | undefined {
+export function pickEndpoint(
+  cluster: Cluster,
+  endpoints: readonly Endpoint[],
+  random: () => number,
+  except?: Endpoint,
+): Endpoint | undefined {
   const { length } = endpoints
   if (length === 0) return undefined
   if (length === 1) return endpoints[0]

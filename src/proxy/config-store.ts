@@ -14,12 +14,21 @@ export class ConfigStore {
 
   /** True once every type is here: the proxy may serve. */
   get ready(): boolean {
-    return this.delivered.has('listeners') && this.delivered.has('clusters') && this.delivered.has('routes') && this.delivered.has('endpoints')
+    return (
+      this.delivered.has('listeners') &&
+      this.delivered.has('clusters') &&
+      this.delivered.has('routes') &&
+      this.delivered.has('endpoints')
+    )
   }
 
   /** The listener for a connection that was on its way to `host:port`. */
   outboundListener(host: string, port: number): Listener | undefined {
-    return this.listeners.get(`${host}_${port}`) ?? this.listeners.get(`0.0.0.0_${port}`) ?? this.listeners.get('virtualOutbound')
+    return (
+      this.listeners.get(`${host}_${port}`) ??
+      this.listeners.get(`0.0.0.0_${port}`) ??
+      this.listeners.get('virtualOutbound')
+    )
   }
 
   routeTable(chain: Extract<Chain, { kind: 'http' }>): RouteTable | undefined {
@@ -30,7 +39,8 @@ export class ConfigStore {
   routeNames(): string[] {
     const names = new Set<string>()
     for (const l of this.listeners.values())
-      for (const chain of [...l.chains.map((c) => c.chain), ...(l.fallback ? [l.fallback] : [])]) if (chain.kind === 'http' && typeof chain.route === 'string') names.add(chain.route)
+      for (const chain of [...l.chains.map((c) => c.chain), ...(l.fallback ? [l.fallback] : [])])
+        if (chain.kind === 'http' && typeof chain.route === 'string') names.add(chain.route)
     return [...names].sort()
   }
 }

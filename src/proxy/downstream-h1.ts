@@ -11,7 +11,13 @@ const LAST_CHUNK = Buffer.from('0\r\n\r\n')
 const CRLF = Buffer.from('\r\n')
 
 /** Serves a connection until it ends. `first` is what has been read of it. */
-export function serveH1(socket: Socket, first: Buffer, chain: Extract<Chain, { kind: 'http' }>, context: ExchangeContext, destination: Destination): void {
+export function serveH1(
+  socket: Socket,
+  first: Buffer,
+  chain: Extract<Chain, { kind: 'http' }>,
+  context: ExchangeContext,
+  destination: Destination,
+): void {
   let exchange: Exchange | undefined
   let head: H1Head | undefined
   let chunked = false
@@ -44,7 +50,8 @@ export function serveH1(socket: Socket, first: Buffer, chain: Extract<Chain, { k
       chunked = !noBody && length === undefined && head!.minor === 1
       if (chunked) out.push('transfer-encoding', 'chunked')
       else if (!noBody && length === undefined) keepAlive = false
-      else if (noBody && end && length === undefined && head!.method !== 'HEAD' && status !== 204 && status !== 304) out.push('content-length', '0')
+      else if (noBody && end && length === undefined && head!.method !== 'HEAD' && status !== 204 && status !== 304)
+        out.push('content-length', '0')
       // A request that was not read to its end cannot be followed by another.
       if (!requestDone && end) keepAlive = false
       if (!keepAlive) out.push('connection', 'close')
@@ -85,7 +92,8 @@ export function serveH1(socket: Socket, first: Buffer, chain: Extract<Chain, { k
       const connection = fieldOf(h.fields, 'connection')?.toLowerCase() ?? ''
       keepAlive = h.minor === 1 ? !connection.includes('close') : connection.includes('keep-alive')
       const request = toRequest(h, hasBody)
-      if (fieldOf(h.fields, 'expect')?.toLowerCase() === '100-continue' && hasBody) socket.write('HTTP/1.1 100 Continue\r\n\r\n')
+      if (fieldOf(h.fields, 'expect')?.toLowerCase() === '100-continue' && hasBody)
+        socket.write('HTTP/1.1 100 Continue\r\n\r\n')
       exchange = new Exchange(context, chain, request, downstream, destination)
     },
     onData: (data) => exchange?.data(data),
@@ -101,7 +109,9 @@ export function serveH1(socket: Socket, first: Buffer, chain: Extract<Chain, { k
     } catch (error) {
       const status = error instanceof H1Error ? error.status : 400
       exchange?.cancel()
-      socket.end(writeHead(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`, ['content-length', '0', 'connection', 'close']))
+      socket.end(
+        writeHead(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`, ['content-length', '0', 'connection', 'close']),
+      )
     }
   }
   socket.on('data', take)
@@ -126,16 +136,29 @@ function toRequest(head: H1Head, hasBody: boolean): HttpRequest {
       authority = head.fields[i + 1]!
       hosts++
     }
-  if (hosts > 1 || (hosts === 0 && head.minor === 1)) throw new H1Error(400, 'Cannot read a request: it must have one host field')
+  if (hosts > 1 || (hosts === 0 && head.minor === 1))
+    throw new H1Error(400, 'Cannot read a request: it must have one host field')
   if (!target.startsWith('/') && target !== '*') {
     const m = /^https?:\/\/([^/?#]+)([/?#].*)?$/i.exec(target)
-    if (!m || head.method === 'CONNECT') throw new H1Error(head.method === 'CONNECT' ? 405 : 400, 'Cannot read a request: bad target')
+    if (!m || head.method === 'CONNECT')
+      throw new H1Error(head.method === 'CONNECT' ? 405 : 400, 'Cannot read a request: bad target')
     authority = m[1]!
     target = m[2]?.startsWith('/') ? m[2] : `/${m[2] ?? ''}`
   }
   const upgrade = fieldOf(head.fields, 'upgrade')
-  const wantsUpgrade = upgrade !== undefined && upgrade.toLowerCase() !== 'h2c' && (fieldOf(head.fields, 'connection') ?? '').toLowerCase().includes('upgrade')
+  const wantsUpgrade =
+    upgrade !== undefined &&
+    upgrade.toLowerCase() !== 'h2c' &&
+    (fieldOf(head.fields, 'connection') ?? '').toLowerCase().includes('upgrade')
   const fields = endToEnd(head.fields, EXPECT)
   if (wantsUpgrade) fields.push('upgrade', upgrade)
-  return { method: head.method, path: target, authority, scheme: 'http', fields, hasBody, protocol: head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0' }
+  return {
+    method: head.method,
+    path: target,
+    authority,
+    scheme: 'http',
+    fields,
+    hasBody,
+    protocol: head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0',
+  }
 }

@@ -29,12 +29,21 @@ server.on('stream', (stream, headers) => {
 })
 
 /** Serves a connection until it ends. What has been read of it must have been put back. */
-export function serveH2(socket: Socket, chain: Extract<Chain, { kind: 'http' }>, context: ExchangeContext, destination: Destination): void {
+export function serveH2(
+  socket: Socket,
+  chain: Extract<Chain, { kind: 'http' }>,
+  context: ExchangeContext,
+  destination: Destination,
+): void {
   server.once('session', (session) => sessions.set(session, { chain, context, destination }))
   server.emit('connection', socket)
 }
 
-function serveStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, { chain, context, destination }: Route): void {
+function serveStream(
+  stream: http2.ServerHttp2Stream,
+  headers: http2.IncomingHttpHeaders,
+  { chain, context, destination }: Route,
+): void {
   let waitTrailers = false
   const downstream: Downstream = {
     respond(status, fields, end) {

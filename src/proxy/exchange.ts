@@ -7,7 +7,7 @@ import { type Downstream, fieldOf, type HttpRequest, type Upstream } from './htt
 import type { Chain, Cluster, Endpoint } from './model.ts'
 import type { PeerMetadata } from './peer-metadata.ts'
 import { findHost, findRoute, pickCluster } from './route.ts'
-import { parseWorkload, type Peer, type Stats, UNKNOWN_PEER } from './stats.ts'
+import { type Peer, parseWorkload, type Stats, UNKNOWN_PEER } from './stats.ts'
 import type { H1Pool } from './upstream-h1.ts'
 import type { H2Pool } from './upstream-h2.ts'
 
@@ -55,7 +55,13 @@ export class Exchange {
   #timer: NodeJS.Timeout | undefined
   #extra: string[] = []
 
-  constructor(context: ExchangeContext, chain: Extract<Chain, { kind: 'http' }>, request: HttpRequest, downstream: Downstream, destination: Destination) {
+  constructor(
+    context: ExchangeContext,
+    chain: Extract<Chain, { kind: 'http' }>,
+    request: HttpRequest,
+    downstream: Downstream,
+    destination: Destination,
+  ) {
     this.#context = context
     this.#request = request
     this.#downstream = downstream
@@ -124,7 +130,8 @@ export class Exchange {
     const { config } = this.#context
     const cluster = this.#cluster!
     this.#tries++
-    if (cluster.type === 'originalDst') this.#endpoint = { host: this.#destination.host, port: this.#destination.port, workload: '', active: 0 }
+    if (cluster.type === 'originalDst')
+      this.#endpoint = { host: this.#destination.host, port: this.#destination.port, workload: '', active: 0 }
     else {
       const endpoints = config.endpoints.get(cluster.name) ?? []
       this.#endpoint = pickEndpoint(cluster, endpoints, this.#context.random, this.#endpoint)
@@ -133,7 +140,8 @@ export class Exchange {
     if (!endpoint) return this.#local(503, 'UH', 'no healthy upstream')
     if (!this.#destination.inbound) this.#peer = parseWorkload(endpoint.workload)
     endpoint.active++
-    const http2 = cluster.protocol === 'http2' || (cluster.protocol === 'downstream' && this.#request.protocol === 'HTTP/2')
+    const http2 =
+      cluster.protocol === 'http2' || (cluster.protocol === 'downstream' && this.#request.protocol === 'HTTP/2')
     const pool = http2 ? this.#context.h2 : this.#context.h1
     let released = false
     const release = () => {
@@ -182,8 +190,15 @@ export class Exchange {
 
   #responseFields(fields: string[]): readonly string[] {
     const name = this.#destination.inbound ? 'istio-envoy' : 'envoy'
-    const result: string[] = ['x-envoy-upstream-service-time', String(Math.round(performance.now() - this.#started)), 'server', name]
-    for (let i = 0; i < fields.length; i += 2) if (fields[i] !== 'server' && fields[i] !== 'x-envoy-upstream-service-time') result.push(fields[i]!, fields[i + 1]!)
+    const result: string[] = [
+      'x-envoy-upstream-service-time',
+      String(Math.round(performance.now() - this.#started)),
+      'server',
+      name,
+    ]
+    for (let i = 0; i < fields.length; i += 2)
+      if (fields[i] !== 'server' && fields[i] !== 'x-envoy-upstream-service-time')
+        result.push(fields[i]!, fields[i + 1]!)
     return result
   }
 
@@ -197,7 +212,11 @@ export class Exchange {
     }
     const safe = kind === 'connect' || reused
     if (safe && this.#replay && this.#tries <= RETRIES) return this.#try()
-    this.#local(503, kind === 'connect' ? 'UF' : 'UC', `upstream connect error or disconnect/reset before headers. reset reason: ${kind === 'connect' ? 'connection failure' : 'connection termination'}, transport failure reason: ${reason}`)
+    this.#local(
+      503,
+      kind === 'connect' ? 'UF' : 'UC',
+      `upstream connect error or disconnect/reset before headers. reset reason: ${kind === 'connect' ? 'connection failure' : 'connection termination'}, transport failure reason: ${reason}`,
+    )
   }
 
   #timedOut(): void {
@@ -218,11 +237,28 @@ export class Exchange {
     if (grpc) {
       const code = status === 404 ? 12 : status === 504 ? 4 : 14
       this.#grpcStatus = String(code)
-      this.#downstream.respond(200, ['content-type', 'application/grpc', 'grpc-status', String(code), 'grpc-message', encodeURIComponent(body), 'server', 'envoy'], true)
+      this.#downstream.respond(
+        200,
+        [
+          'content-type',
+          'application/grpc',
+          'grpc-status',
+          String(code),
+          'grpc-message',
+          encodeURIComponent(body),
+          'server',
+          'envoy',
+        ],
+        true,
+      )
       return this.#finish(200)
     }
     const text = Buffer.from(body)
-    const fields = [...(body ? ['content-length', String(text.length), 'content-type', 'text/plain'] : ['content-length', '0']), 'server', this.#destination.inbound ? 'istio-envoy' : 'envoy']
+    const fields = [
+      ...(body ? ['content-length', String(text.length), 'content-type', 'text/plain'] : ['content-length', '0']),
+      'server',
+      this.#destination.inbound ? 'istio-envoy' : 'envoy',
+    ]
     this.#downstream.respond(status, fields, text.length === 0)
     if (text.length > 0) {
       this.#downstream.data(text)

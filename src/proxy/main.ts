@@ -50,7 +50,14 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
   }
   h1.onConnection = count
   h2.onConnection = count
-  const context: ExchangeContext = { config, stats, h1, h2, peers: new PeerMetadata(local, nodeId), random: Math.random }
+  const context: ExchangeContext = {
+    config,
+    stats,
+    h1,
+    h2,
+    peers: new PeerMetadata(local, nodeId),
+    random: Math.random,
+  }
   const [host = 'istiod.istio-system.svc', port = '15012'] = (env.CA_ADDR ?? '').split(':')
   const ports = JSON.parse(env.ISTIO_META_POD_PORTS || '[]') as object[]
   const xds = new XdsClient({
@@ -58,7 +65,21 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     port: Number(port),
     caFile: '/var/run/secrets/istio/root-cert.pem',
     tokenFile: '/var/run/secrets/tokens/istio-token',
-    node: { id: nodeId, cluster: `${local.canonicalName}.${namespace}`, metadata: { NAME: env.POD_NAME, NAMESPACE: namespace, WORKLOAD_NAME: workload, LABELS: labels, POD_PORTS: ports, CLUSTER_ID: 'Kubernetes', MESH_ID: 'cluster.local', INSTANCE_IPS: env.INSTANCE_IP, GENERATOR: 'sampan' } },
+    node: {
+      id: nodeId,
+      cluster: `${local.canonicalName}.${namespace}`,
+      metadata: {
+        NAME: env.POD_NAME,
+        NAMESPACE: namespace,
+        WORKLOAD_NAME: workload,
+        LABELS: labels,
+        POD_PORTS: ports,
+        CLUSTER_ID: 'Kubernetes',
+        MESH_ID: 'cluster.local',
+        INSTANCE_IPS: env.INSTANCE_IP,
+        GENERATOR: 'sampan',
+      },
+    },
     config,
     log,
   })
@@ -81,8 +102,18 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     setTimeout(look, 500)
   }
   xds.start()
-  servers.push(await accept({ context, port: OUTBOUND, inbound: false, originalDestination: find }), await accept({ context, port: INBOUND, inbound: true, originalDestination: find }))
-  await startAdmin({ config, stats, raw: xds.raw, ready: () => config.ready && !draining, drain, quit: () => process.exit(0) })
+  servers.push(
+    await accept({ context, port: OUTBOUND, inbound: false, originalDestination: find }),
+    await accept({ context, port: INBOUND, inbound: true, originalDestination: find }),
+  )
+  await startAdmin({
+    config,
+    stats,
+    raw: xds.raw,
+    ready: () => config.ready && !draining,
+    drain,
+    quit: () => process.exit(0),
+  })
   process.on('SIGTERM', drain)
   process.on('SIGINT', drain)
   process.on('uncaughtException', (error) => log.error('uncaught exception', { error: error.stack ?? error.message }))

@@ -1,7 +1,7 @@
+export { dispatch } from './acceptor.ts'
 export { pickEndpoint } from './balance.ts'
 export { ConfigStore } from './config-store.ts'
 export { type Destination, Exchange, type ExchangeContext } from './exchange.ts'
-export { dispatch } from './acceptor.ts'
 export * from './model.ts'
 export { PeerMetadata } from './peer-metadata.ts'
 export { findHost, findRoute, pickCluster } from './route.ts'

@@ -1,6 +1,14 @@
 // The data plane's own model, decoded from xDS. A resource that cannot be used is refused with a reason.
 
-import { ClusterType, fromDuration, fromStruct, HttpConnectionManager, HttpProtocolOptions, LbPolicy, TcpProxy } from '#api/xds'
+import {
+  ClusterType,
+  fromDuration,
+  fromStruct,
+  HttpConnectionManager,
+  HttpProtocolOptions,
+  LbPolicy,
+  TcpProxy,
+} from '#api/xds'
 import { SampanError } from '#base'
 import type { Message } from '#wire'
 
@@ -86,13 +94,27 @@ function refuse(what: string, why: string): never {
 export function decodeCluster(m: Message): Cluster {
   const options = m.typed_extension_protocol_options?.['envoy.extensions.upstreams.http.v3.HttpProtocolOptions']
   const http = options ? HttpProtocolOptions.decode(options.value) : {}
-  const services = (fromStruct(m.metadata?.filter_metadata?.istio).services ?? []) as { host: string; name: string; namespace: string }[]
-  if (m.type !== undefined && ![ClusterType.static, ClusterType.eds, ClusterType.originalDst].includes(m.type)) refuse(`cluster ${m.name}: type`, `${m.type} is not supported`)
+  const services = (fromStruct(m.metadata?.filter_metadata?.istio).services ?? []) as {
+    host: string
+    name: string
+    namespace: string
+  }[]
+  if (m.type !== undefined && ![ClusterType.static, ClusterType.eds, ClusterType.originalDst].includes(m.type))
+    refuse(`cluster ${m.name}: type`, `${m.type} is not supported`)
   return {
     name: m.name,
     type: m.type === ClusterType.eds ? 'eds' : m.type === ClusterType.originalDst ? 'originalDst' : 'static',
-    policy: m.lb_policy === LbPolicy.random ? 'random' : m.lb_policy === LbPolicy.leastRequest ? 'leastRequest' : 'roundRobin',
-    protocol: http.explicit_http_config?.http2_protocol_options ? 'http2' : http.use_downstream_protocol_config ? 'downstream' : 'http1',
+    policy:
+      m.lb_policy === LbPolicy.random
+        ? 'random'
+        : m.lb_policy === LbPolicy.leastRequest
+          ? 'leastRequest'
+          : 'roundRobin',
+    protocol: http.explicit_http_config?.http2_protocol_options
+      ? 'http2'
+      : http.use_downstream_protocol_config
+        ? 'downstream'
+        : 'http1',
     connectTimeout: fromDuration(m.connect_timeout) ?? 5000,
     service: services[0] ?? { host: '', name: '', namespace: '' },
     turn: 0,
@@ -104,8 +126,14 @@ export function decodeEndpoints(m: Message): { name: string; endpoints: Endpoint
   for (const locality of m.endpoints ?? [])
     for (const e of locality.lb_endpoints ?? []) {
       const address = e.endpoint?.address?.socket_address
-      if (!address?.address || !address.port_value) refuse(`endpoints of ${m.cluster_name}`, 'an endpoint has no socket address')
-      endpoints.push({ host: address.address, port: address.port_value, workload: String(fromStruct(e.metadata?.filter_metadata?.istio).workload ?? ''), active: 0 })
+      if (!address?.address || !address.port_value)
+        refuse(`endpoints of ${m.cluster_name}`, 'an endpoint has no socket address')
+      endpoints.push({
+        host: address.address,
+        port: address.port_value,
+        workload: String(fromStruct(e.metadata?.filter_metadata?.istio).workload ?? ''),
+        active: 0,
+      })
     }
   return { name: m.cluster_name, endpoints }
 }
@@ -144,12 +172,20 @@ function decodeRoute(m: Message, what: string): Route {
   const action = m.route
   if (!action && !m.direct_response) refuse(what, 'its action is not supported')
   const weighted = (action?.weighted_clusters?.clusters ?? []) as Message[]
-  const clusters = action?.cluster ? [{ name: action.cluster, weight: 1 }] : weighted.map((c) => ({ name: c.name, weight: c.weight?.value ?? 0 }))
+  const clusters = action?.cluster
+    ? [{ name: action.cluster, weight: 1 }]
+    : weighted.map((c) => ({ name: c.name, weight: c.weight?.value ?? 0 }))
   if (action && clusters.length === 0) refuse(what, 'names no cluster')
   return {
     name: m.name ?? '',
     path: decodePath(m.match ?? {}, `${what}.match`),
-    headers: (m.match?.headers ?? []).map((h: Message): HeaderMatch => ({ name: h.name, match: h.string_match ? compileString(h.string_match, `${what}.match.headers[${h.name}]`) : undefined, invert: h.invert_match ?? false })),
+    headers: (m.match?.headers ?? []).map(
+      (h: Message): HeaderMatch => ({
+        name: h.name,
+        match: h.string_match ? compileString(h.string_match, `${what}.match.headers[${h.name}]`) : undefined,
+        invert: h.invert_match ?? false,
+      }),
+    ),
     clusters,
     totalWeight: clusters.reduce((n, c) => n + c.weight, 0),
     directStatus: m.direct_response?.status ?? 0,
@@ -162,7 +198,12 @@ export function decodeRoutes(m: Message): RouteTable {
   const suffixes: { suffix: string; host: VirtualHost }[] = []
   let any: VirtualHost | undefined
   for (const h of (m.virtual_hosts ?? []) as Message[]) {
-    const host: VirtualHost = { name: h.name, routes: ((h.routes ?? []) as Message[]).map((r, i) => decodeRoute(r, `routes ${m.name}, host ${h.name}, route ${i}`)) }
+    const host: VirtualHost = {
+      name: h.name,
+      routes: ((h.routes ?? []) as Message[]).map((r, i) =>
+        decodeRoute(r, `routes ${m.name}, host ${h.name}, route ${i}`),
+      ),
+    }
     for (const domain of (h.domains ?? []) as string[]) {
       if (domain === '*') any = host
       else if (domain.startsWith('*')) suffixes.push({ suffix: domain.slice(1).toLowerCase(), host })
@@ -181,7 +222,12 @@ function decodeChain(m: Message, what: string): Chain {
   const any = filter?.typed_config
   if (any?.type_url === HCM) {
     const hcm = HttpConnectionManager.decode(any.value)
-    return { kind: 'http', route: hcm.route_config ? decodeRoutes(hcm.route_config) : (hcm.rds?.route_config_name ?? refuse(what, 'has neither routes nor a name of routes')) }
+    return {
+      kind: 'http',
+      route: hcm.route_config
+        ? decodeRoutes(hcm.route_config)
+        : (hcm.rds?.route_config_name ?? refuse(what, 'has neither routes nor a name of routes')),
+    }
   }
   if (any?.type_url === TCP) return { kind: 'tcp', cluster: TcpProxy.decode(any.value).cluster ?? '' }
   return refuse(what, `filter ${filter?.name ?? '(none)'} is not supported`)
@@ -199,7 +245,9 @@ export function decodeListener(m: Message): Listener {
       alpn: c.filter_chain_match?.application_protocols ?? [],
       chain: decodeChain(c, `listener ${m.name}, filter chain ${i}`),
     })),
-    fallback: m.default_filter_chain ? decodeChain(m.default_filter_chain, `listener ${m.name}, default filter chain`) : undefined,
+    fallback: m.default_filter_chain
+      ? decodeChain(m.default_filter_chain, `listener ${m.name}, default filter chain`)
+      : undefined,
     inspect: ((m.listener_filters ?? []) as Message[]).some((f) => f.name === 'envoy.filters.listener.http_inspector'),
   }
 }

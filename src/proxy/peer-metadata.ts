@@ -16,7 +16,12 @@ export class PeerMetadata {
       WORKLOAD_NAME: local.workload,
       NAMESPACE: local.namespace,
       CLUSTER_ID: 'Kubernetes',
-      LABELS: { app: local.app, version: local.version, 'service.istio.io/canonical-name': local.canonicalName, 'service.istio.io/canonical-revision': local.canonicalRevision },
+      LABELS: {
+        app: local.app,
+        version: local.version,
+        'service.istio.io/canonical-name': local.canonicalName,
+        'service.istio.io/canonical-revision': local.canonicalRevision,
+      },
     }
     this.own = [METADATA, Struct.encode(toStruct(metadata)).toString('base64'), ID, nodeId]
   }
@@ -37,7 +42,12 @@ export class PeerMetadata {
     if (known) return known
     let peer = UNKNOWN_PEER
     try {
-      const m = fromStruct(Struct.decode(Buffer.from(text, 'base64'))) as { WORKLOAD_NAME?: string; NAMESPACE?: string; CLUSTER_ID?: string; LABELS?: Record<string, string> }
+      const m = fromStruct(Struct.decode(Buffer.from(text, 'base64'))) as {
+        WORKLOAD_NAME?: string
+        NAMESPACE?: string
+        CLUSTER_ID?: string
+        LABELS?: Record<string, string>
+      }
       const labels = m.LABELS ?? {}
       peer = {
         workload: m.WORKLOAD_NAME ?? 'unknown',

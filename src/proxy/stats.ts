@@ -21,10 +21,21 @@ export interface Peer {
   readonly cluster: string
 }
 
-export const UNKNOWN_PEER: Peer = { workload: 'unknown', namespace: 'unknown', canonicalName: 'unknown', canonicalRevision: 'unknown', app: 'unknown', version: 'unknown', cluster: 'unknown' }
+export const UNKNOWN_PEER: Peer = {
+  workload: 'unknown',
+  namespace: 'unknown',
+  canonicalName: 'unknown',
+  canonicalRevision: 'unknown',
+  app: 'unknown',
+  version: 'unknown',
+  cluster: 'unknown',
+}
 
 /** Bucket bounds of Istio's histograms, milliseconds. */
-const BUCKETS = [0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000, 3_600_000]
+const BUCKETS = [
+  0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000,
+  3_600_000,
+]
 
 interface Series {
   labels: string
@@ -63,7 +74,12 @@ export class Stats {
     let series = this.#series.get(key)
     if (!series) {
       if (this.#series.size >= SERIES_LIMIT) return
-      series = { labels: this.#labels(r), requests: 0, durationSum: 0, buckets: new Array<number>(BUCKETS.length).fill(0) }
+      series = {
+        labels: this.#labels(r),
+        requests: 0,
+        durationSum: 0,
+        buckets: new Array<number>(BUCKETS.length).fill(0),
+      }
       this.#series.set(key, series)
     }
     series.requests++
@@ -71,7 +87,11 @@ export class Stats {
     for (let i = BUCKETS.length - 1; i >= 0 && r.durationMs <= BUCKETS[i]!; i--) series.buckets[i]!++
   }
 
-  recordTcp(inbound: boolean, service: string, change: { opened?: number; closed?: number; sent?: number; received?: number }): void {
+  recordTcp(
+    inbound: boolean,
+    service: string,
+    change: { opened?: number; closed?: number; sent?: number; received?: number },
+  ): void {
     const key = `reporter="${inbound ? 'destination' : 'source'}",destination_service="${escape(service || 'unknown')}",request_protocol="tcp"`
     let entry = this.#tcp.get(key)
     if (!entry) {
@@ -124,11 +144,18 @@ export class Stats {
     for (const s of this.#series.values()) lines.push(`istio_requests_total{${s.labels}} ${s.requests}`)
     lines.push('# TYPE istio_request_duration_milliseconds histogram')
     for (const s of this.#series.values()) {
-      for (const [i, bound] of BUCKETS.entries()) lines.push(`istio_request_duration_milliseconds_bucket{${s.labels},le="${bound}"} ${s.buckets[i]}`)
+      for (const [i, bound] of BUCKETS.entries())
+        lines.push(`istio_request_duration_milliseconds_bucket{${s.labels},le="${bound}"} ${s.buckets[i]}`)
       lines.push(`istio_request_duration_milliseconds_bucket{${s.labels},le="+Inf"} ${s.requests}`)
-      lines.push(`istio_request_duration_milliseconds_sum{${s.labels}} ${s.durationSum.toFixed(3)}`, `istio_request_duration_milliseconds_count{${s.labels}} ${s.requests}`)
+      lines.push(
+        `istio_request_duration_milliseconds_sum{${s.labels}} ${s.durationSum.toFixed(3)}`,
+        `istio_request_duration_milliseconds_count{${s.labels}} ${s.requests}`,
+      )
     }
-    for (const [metric, key] of [['opened', 'opened'], ['closed', 'closed']] as const) {
+    for (const [metric, key] of [
+      ['opened', 'opened'],
+      ['closed', 'closed'],
+    ] as const) {
       lines.push(`# TYPE istio_tcp_connections_${metric}_total counter`)
       for (const [labels, v] of this.#tcp) lines.push(`istio_tcp_connections_${metric}_total{${labels}} ${v[key]}`)
     }
@@ -149,7 +176,15 @@ export function parseWorkload(text: string): Peer {
   const known = peers.get(text)
   if (known) return known
   const [workload = '', namespace = '', canonicalName = '', canonicalRevision = '', cluster = ''] = text.split(';')
-  const peer: Peer = { workload: workload || 'unknown', namespace: namespace || 'unknown', canonicalName: canonicalName || 'unknown', canonicalRevision: canonicalRevision || 'unknown', app: canonicalName || 'unknown', version: canonicalRevision || 'unknown', cluster: cluster || 'unknown' }
+  const peer: Peer = {
+    workload: workload || 'unknown',
+    namespace: namespace || 'unknown',
+    canonicalName: canonicalName || 'unknown',
+    canonicalRevision: canonicalRevision || 'unknown',
+    app: canonicalName || 'unknown',
+    version: canonicalRevision || 'unknown',
+    cluster: cluster || 'unknown',
+  }
   if (peers.size > 1000) peers.clear()
   peers.set(text, peer)
   return peer

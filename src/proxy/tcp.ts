@@ -5,11 +5,20 @@ import { pickEndpoint } from './balance.ts'
 import type { Destination, ExchangeContext } from './exchange.ts'
 
 /** Connects a client to a cluster. `first` is what has been read of the client. */
-export function serveTcp(client: Socket, first: Buffer, clusterName: string, context: ExchangeContext, destination: Destination): void {
+export function serveTcp(
+  client: Socket,
+  first: Buffer,
+  clusterName: string,
+  context: ExchangeContext,
+  destination: Destination,
+): void {
   const { config, stats } = context
   const cluster = config.clusters.get(clusterName)
   if (!cluster) return void client.destroy()
-  const target = cluster.type === 'originalDst' ? { host: destination.host, port: destination.port } : pickEndpoint(cluster, config.endpoints.get(clusterName) ?? [], context.random)
+  const target =
+    cluster.type === 'originalDst'
+      ? { host: destination.host, port: destination.port }
+      : pickEndpoint(cluster, config.endpoints.get(clusterName) ?? [], context.random)
   if (!target) return void client.destroy()
   const upstream = connect({ host: target.host, port: target.port, allowHalfOpen: true, noDelay: true })
   const timer = setTimeout(() => upstream.destroy(), cluster.connectTimeout)
@@ -23,7 +32,11 @@ export function serveTcp(client: Socket, first: Buffer, clusterName: string, con
     upstream.destroy()
     if (closed) return
     closed = true
-    stats.recordTcp(destination.inbound, service, { closed: 1, sent: upstream.bytesRead, received: upstream.bytesWritten })
+    stats.recordTcp(destination.inbound, service, {
+      closed: 1,
+      sent: upstream.bytesRead,
+      received: upstream.bytesWritten,
+    })
   }
   if (first.length > 0) upstream.write(first)
   client.pipe(upstream)

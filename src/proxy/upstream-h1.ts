@@ -52,7 +52,12 @@ class Connection {
       }
     })
     this.socket.on('drain', () => this.events?.onDrain())
-    this.socket.on('error', (error) => this.#fail(this.socket.connecting || this.socket.bytesRead + this.socket.bytesWritten === 0 ? 'connect' : 'reset', error.message))
+    this.socket.on('error', (error) =>
+      this.#fail(
+        this.socket.connecting || this.socket.bytesRead + this.socket.bytesWritten === 0 ? 'connect' : 'reset',
+        error.message,
+      ),
+    )
     this.socket.on('end', () => {
       try {
         if (this.#tunnel) this.events?.onEnd(undefined)
@@ -135,13 +140,28 @@ export class H1Pool {
   readonly #idle = new Map<string, Connection[]>()
   onConnection: () => void = () => {}
 
-  request(host: string, port: number, connectTimeout: number, request: HttpRequest, extra: readonly string[], events: UpstreamEvents, fresh: boolean): Upstream {
+  request(
+    host: string,
+    port: number,
+    connectTimeout: number,
+    request: HttpRequest,
+    extra: readonly string[],
+    events: UpstreamEvents,
+    fresh: boolean,
+  ): Upstream {
     const address = `${host}:${port}`
     const idle = fresh ? undefined : this.#idle.get(address)?.pop()
     const upgrade = fieldOf(request.fields, 'upgrade')
     const lengthKnown = fieldOf(request.fields, 'content-length') !== undefined
     const chunked = request.hasBody && !lengthKnown && !upgrade
-    const fields = ['host', request.authority, ...endToEnd(request.fields), ...extra, ...(chunked ? ['transfer-encoding', 'chunked'] : []), ...(upgrade ? ['connection', 'upgrade', 'upgrade', upgrade] : [])]
+    const fields = [
+      'host',
+      request.authority,
+      ...endToEnd(request.fields),
+      ...extra,
+      ...(chunked ? ['transfer-encoding', 'chunked'] : []),
+      ...(upgrade ? ['connection', 'upgrade', 'upgrade', upgrade] : []),
+    ]
     let connection = idle
     if (!connection) {
       connection = new Connection(this, address, host, port, connectTimeout)

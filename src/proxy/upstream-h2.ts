@@ -10,12 +10,25 @@ export class H2Pool {
   readonly #sessions = new Map<string, http2.ClientHttp2Session>()
   onConnection: () => void = () => {}
 
-  request(host: string, port: number, connectTimeout: number, request: HttpRequest, extra: readonly string[], events: UpstreamEvents, fresh: boolean): Upstream {
+  request(
+    host: string,
+    port: number,
+    connectTimeout: number,
+    request: HttpRequest,
+    extra: readonly string[],
+    events: UpstreamEvents,
+    fresh: boolean,
+  ): Upstream {
     const address = `${host}:${port}`
     const known = this.#sessions.get(address)
     const reused = !fresh && known !== undefined && !known.closed && !known.destroyed
     const session = reused ? known : this.#open(address, host, port, connectTimeout)
-    const headers: http2.OutgoingHttpHeaders = { ':method': request.method, ':path': request.path, ':authority': request.authority, ':scheme': 'http' }
+    const headers: http2.OutgoingHttpHeaders = {
+      ':method': request.method,
+      ':path': request.path,
+      ':authority': request.authority,
+      ':scheme': 'http',
+    }
     addFields(headers, endToEnd(request.fields))
     addFields(headers, extra)
     let settled = false
@@ -79,7 +92,10 @@ export class H2Pool {
 
   #open(address: string, host: string, port: number, connectTimeout: number): http2.ClientHttp2Session {
     const socket = connect({ host, port, noDelay: true })
-    const session = http2.connect(`http://${address}`, { createConnection: () => socket, settings: { initialWindowSize: 1024 * 1024 } })
+    const session = http2.connect(`http://${address}`, {
+      createConnection: () => socket,
+      settings: { initialWindowSize: 1024 * 1024 },
+    })
     this.onConnection()
     const timer = setTimeout(() => session.destroy(new Error('connection timeout')), connectTimeout)
     const forget = () => {

@@ -1,7 +1,15 @@
 // The ADS client: subscribes, applies what is good, refuses what is not with a reason, reconnects.
 
 import { readFileSync } from 'node:fs'
-import { streamAggregatedResources, toStruct, TYPE, Cluster as ClusterType, ClusterLoadAssignment, Listener as ListenerType, RouteConfiguration } from '#api/xds'
+import {
+  ClusterLoadAssignment,
+  Cluster as ClusterType,
+  Listener as ListenerType,
+  RouteConfiguration,
+  streamAggregatedResources,
+  TYPE,
+  toStruct,
+} from '#api/xds'
 import { type Log, messageOf } from '#base'
 import { GrpcClient, type GrpcStream, type Message, type MessageType } from '#wire'
 import type { ConfigStore } from './config-store.ts'
@@ -25,7 +33,12 @@ interface TypeState {
 }
 
 const ORDER = [TYPE.cluster, TYPE.endpoint, TYPE.listener, TYPE.route] as const
-const MESSAGE: Record<string, MessageType> = { [TYPE.cluster]: ClusterType, [TYPE.endpoint]: ClusterLoadAssignment, [TYPE.listener]: ListenerType, [TYPE.route]: RouteConfiguration }
+const MESSAGE: Record<string, MessageType> = {
+  [TYPE.cluster]: ClusterType,
+  [TYPE.endpoint]: ClusterLoadAssignment,
+  [TYPE.listener]: ListenerType,
+  [TYPE.route]: RouteConfiguration,
+}
 
 export class XdsClient {
   readonly #options: XdsClientOptions
@@ -45,7 +58,12 @@ export class XdsClient {
     const { host, port, caFile, tokenFile, log } = this.#options
     try {
       const ca = readFileSync(caFile, 'utf8')
-      this.#client = new GrpcClient({ host, port, tls: { ca, servername: 'istiod.istio-system.svc' }, headers: () => ({ authorization: `Bearer ${readFileSync(tokenFile, 'utf8').trim()}` }) })
+      this.#client = new GrpcClient({
+        host,
+        port,
+        tls: { ca, servername: 'istiod.istio-system.svc' },
+        headers: () => ({ authorization: `Bearer ${readFileSync(tokenFile, 'utf8').trim()}` }),
+      })
       this.#stream = this.#client.stream(streamAggregatedResources, {
         onMessage: (m) => this.#receive(m),
         onEnd: (error) => this.#again(error?.message ?? 'the server ended the stream'),
@@ -54,7 +72,8 @@ export class XdsClient {
       return this.#again(messageOf(error))
     }
     for (const url of ORDER) this.#state.set(url, { version: '', nonce: '', names: [] })
-    for (const [i, url] of ORDER.entries()) if (url !== TYPE.route || this.#options.config.listeners.size > 0) this.#send(url, i === 0)
+    for (const [i, url] of ORDER.entries())
+      if (url !== TYPE.route || this.#options.config.listeners.size > 0) this.#send(url, i === 0)
     log.debug('connected', { host, port })
   }
 
@@ -73,7 +92,16 @@ export class XdsClient {
       version_info: s.version,
       response_nonce: s.nonce,
       resource_names: s.names,
-      ...(withNode ? { node: { id: this.#options.node.id, cluster: this.#options.node.cluster, metadata: toStruct(this.#options.node.metadata), user_agent_name: 'sampan' } } : {}),
+      ...(withNode
+        ? {
+            node: {
+              id: this.#options.node.id,
+              cluster: this.#options.node.cluster,
+              metadata: toStruct(this.#options.node.metadata),
+              user_agent_name: 'sampan',
+            },
+          }
+        : {}),
       ...(error ? { error_detail: { code: 3, message: error } } : {}),
     })
   }

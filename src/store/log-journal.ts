@@ -66,6 +66,14 @@ interface Waiting {
   reject: (error: unknown) => void
 }
 
+interface Exchange {
+  file: FileHandle
+  next: string
+  size: number
+  resolve: () => void
+  reject: (error: unknown) => void
+}
+
 class LogJournal implements Journal {
   readonly #path: string
   readonly #rewriteAt: number
@@ -74,6 +82,8 @@ class LogJournal implements Journal {
   #waiting: Waiting[] = []
   #flushing: Promise<void> | undefined
   #rewriting = false
+  /** A rewritten file that waits to take the place of the one in use. */
+  #exchange: Exchange | undefined
   /** The batch on disk whose writers are just being told. */
   #written: readonly Waiting[] = []
   /** Records accepted while the file is being rewritten; they follow the snapshot in the new file. */
@@ -92,9 +102,13 @@ class LogJournal implements Journal {
     const record = encodeRecord(change)
     return new Promise((resolve, reject) => {
       this.#waiting.push({ revision: change.revision, record, resolve, reject })
-      this.#flushing ??= this.#flush().finally(() => {
-        this.#flushing = undefined
-      })
+      this.#startFlush()
+    })
+  }
+
+  #startFlush(): void {
+    this.#flushing ??= this.#flush().finally(() => {
+      this.#flushing = undefined
     })
   }
 
@@ -118,7 +132,11 @@ class LogJournal implements Journal {
   async #flush(): Promise<void> {
     // One turn of the event loop, so that writes made together share a sync.
     await new Promise((resolve) => setImmediate(resolve))
-    while (this.#waiting.length > 0) {
+    while (this.#waiting.length > 0 || this.#exchange) {
+      if (this.#exchange) {
+        await this.#swap(this.#exchange)
+        continue
+      }
       const batch = this.#waiting
       this.#waiting = []
       try {
@@ -164,32 +182,33 @@ class LogJournal implements Journal {
       }
       at += await writeFrame(file, chunk, at)
       await file.datasync()
-      // From here no flush may run until the files are exchanged.
-      while (this.#flushing) await this.#flushing
-      this.#flushing = this.#exchange(file, next, at).finally(() => {
-        this.#flushing = undefined
-        if (this.#waiting.length > 0)
-          this.#flushing = this.#flush().finally(() => {
-            this.#flushing = undefined
-          })
+      // The files are exchanged between two syncs; writers that never pause must not hold it up.
+      await new Promise<void>((resolve, reject) => {
+        this.#exchange = { file, next, size: at, resolve, reject }
+        this.#startFlush()
       })
-      await this.#flushing
     } catch {
       // The old file stays in use; the next write tries again.
       this.#tail = undefined
     }
   }
 
-  async #exchange(file: FileHandle, next: string, size: number): Promise<void> {
-    const at = size + (await writeFrame(file, this.#tail ?? [], size))
-    this.#tail = undefined
-    await file.datasync()
-    renameSync(next, this.#path)
-    syncDirectory(dirname(this.#path))
-    const old = this.#file
-    this.#file = file
-    this.#size = at
-    await old.close()
+  async #swap({ file, next, size, resolve, reject }: Exchange): Promise<void> {
+    this.#exchange = undefined
+    try {
+      const at = size + (await writeFrame(file, this.#tail ?? [], size))
+      this.#tail = undefined
+      await file.datasync()
+      renameSync(next, this.#path)
+      syncDirectory(dirname(this.#path))
+      const old = this.#file
+      this.#file = file
+      this.#size = at
+      resolve()
+      await old.close()
+    } catch (error) {
+      reject(error)
+    }
   }
 }
 

@@ -36,7 +36,17 @@ const MAX_FIELDS = 100
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const CRLF2 = Buffer.from('\r\n\r\n')
 
-const State = { head: 0, length: 1, chunkSize: 2, chunkData: 3, chunkEnd: 4, trailers: 5, untilClose: 6, done: 7, tunnel: 8 } as const
+const State = {
+  head: 0,
+  length: 1,
+  chunkSize: 2,
+  chunkData: 3,
+  chunkEnd: 4,
+  trailers: 5,
+  untilClose: 6,
+  done: 7,
+  tunnel: 8,
+} as const
 
 /** Parses requests or responses of one connection, one message at a time: after `onEnd` it waits for `next()`. */
 export class H1Parser {
@@ -82,13 +92,18 @@ export class H1Parser {
     if (this.#state === State.untilClose) {
       this.#state = State.done
       this.#sink.onEnd(undefined)
-    } else if (this.#state !== State.done && this.#state !== State.tunnel && !(this.#state === State.head && this.#buffer.length === 0))
+    } else if (
+      this.#state !== State.done &&
+      this.#state !== State.tunnel &&
+      !(this.#state === State.head && this.#buffer.length === 0)
+    )
       throw new H1Error(400, 'Cannot read a message: the connection ended in the middle of it')
   }
 
   /** Takes bytes. Fails with H1Error. */
   push(data: Buffer): void {
-    let buffer = this.#buffer.length === 0 ? data : data.length === 0 ? this.#buffer : Buffer.concat([this.#buffer, data])
+    let buffer =
+      this.#buffer.length === 0 ? data : data.length === 0 ? this.#buffer : Buffer.concat([this.#buffer, data])
     this.#buffer = EMPTY
     while (buffer.length > 0) {
       switch (this.#state) {
@@ -139,7 +154,8 @@ export class H1Parser {
             this.#buffer = buffer
             return
           }
-          if (buffer[0] !== 13 || buffer[1] !== 10) throw new H1Error(400, 'Cannot read a message: a chunk is longer than its size')
+          if (buffer[0] !== 13 || buffer[1] !== 10)
+            throw new H1Error(400, 'Cannot read a message: a chunk is longer than its size')
           buffer = buffer.subarray(2)
           this.#state = State.chunkSize
           break
@@ -198,15 +214,26 @@ export class H1Parser {
     for (let i = 0; i < fields.length; i += 2) {
       if (fields[i] === 'content-length') {
         const value = fields[i + 1]!
-        if (!/^\d{1,15}$/.test(value) || (length !== undefined && length !== value)) throw new H1Error(400, 'Cannot read a message: bad content-length')
+        if (!/^\d{1,15}$/.test(value) || (length !== undefined && length !== value))
+          throw new H1Error(400, 'Cannot read a message: bad content-length')
         length = value
-      } else if (fields[i] === 'transfer-encoding') encoding = encoding === undefined ? fields[i + 1]! : `${encoding},${fields[i + 1]}`
+      } else if (fields[i] === 'transfer-encoding')
+        encoding = encoding === undefined ? fields[i + 1]! : `${encoding},${fields[i + 1]}`
     }
     if (encoding !== undefined) {
-      if (length !== undefined || head.minor === 0) throw new H1Error(400, 'Cannot read a message: transfer-encoding with content-length or HTTP/1.0')
-      if (encoding.trim().toLowerCase() !== 'chunked') throw new H1Error(501, `Cannot read a message: transfer-encoding ${JSON.stringify(encoding)}`)
+      if (length !== undefined || head.minor === 0)
+        throw new H1Error(400, 'Cannot read a message: transfer-encoding with content-length or HTTP/1.0')
+      if (encoding.trim().toLowerCase() !== 'chunked')
+        throw new H1Error(501, `Cannot read a message: transfer-encoding ${JSON.stringify(encoding)}`)
     }
-    if (!this.#request && (this.#answered === 'HEAD' || head.status === 204 || head.status === 304 || (head.status >= 100 && head.status < 200))) return State.done
+    if (
+      !this.#request &&
+      (this.#answered === 'HEAD' ||
+        head.status === 204 ||
+        head.status === 304 ||
+        (head.status >= 100 && head.status < 200))
+    )
+      return State.done
     if (encoding !== undefined) return State.chunkSize
     if (length !== undefined) {
       this.#left = Number(length)

@@ -1,6 +1,6 @@
 // Envoy's xDS v3 messages, the fields our control plane emits and our data plane reads (envoy/api, v3).
 
-import { type MessageType, message, mapOf, repeated } from '#wire'
+import { type MessageType, mapOf, message, repeated } from '#wire'
 
 const Value: MessageType = message('google.protobuf.Value', {
   null_value: [1, 'enum'],
@@ -19,7 +19,12 @@ const Bool = message('google.protobuf.BoolValue', { value: [1, 'bool'] })
 const RpcStatus = message('google.rpc.Status', { code: [1, 'int32'], message: [2, 'string'] })
 const Empty = message('google.protobuf.Empty', {})
 
-const Node = message('envoy.config.core.v3.Node', { id: [1, 'string'], cluster: [2, 'string'], metadata: [3, Struct], user_agent_name: [6, 'string'] })
+const Node = message('envoy.config.core.v3.Node', {
+  id: [1, 'string'],
+  cluster: [2, 'string'],
+  metadata: [3, Struct],
+  user_agent_name: [6, 'string'],
+})
 export const DiscoveryRequest = message('envoy.service.discovery.v3.DiscoveryRequest', {
   version_info: [1, 'string'],
   node: [2, Node],
@@ -35,10 +40,17 @@ export const DiscoveryResponse = message('envoy.service.discovery.v3.DiscoveryRe
   nonce: [5, 'string'],
 })
 
-const SocketAddress = message('envoy.config.core.v3.SocketAddress', { protocol: [1, 'enum'], address: [2, 'string'], port_value: [3, 'uint32'] })
+const SocketAddress = message('envoy.config.core.v3.SocketAddress', {
+  protocol: [1, 'enum'],
+  address: [2, 'string'],
+  port_value: [3, 'uint32'],
+})
 const Address = message('envoy.config.core.v3.Address', { socket_address: [1, SocketAddress] })
 const Metadata = message('envoy.config.core.v3.Metadata', { filter_metadata: [1, mapOf(Struct)] })
-const ConfigSource = message('envoy.config.core.v3.ConfigSource', { ads: [3, Empty], resource_api_version: [6, 'enum'] })
+const ConfigSource = message('envoy.config.core.v3.ConfigSource', {
+  ads: [3, Empty],
+  resource_api_version: [6, 'enum'],
+})
 
 const Filter = message('envoy.config.listener.v3.Filter', { name: [1, 'string'], typed_config: [4, Any] })
 const FilterChainMatch = message('envoy.config.listener.v3.FilterChainMatch', {
@@ -47,8 +59,15 @@ const FilterChainMatch = message('envoy.config.listener.v3.FilterChainMatch', {
   application_protocols: [10, repeated('string')],
   server_names: [11, repeated('string')],
 })
-const FilterChain = message('envoy.config.listener.v3.FilterChain', { filter_chain_match: [1, FilterChainMatch], filters: [3, repeated(Filter)], name: [7, 'string'] })
-const ListenerFilter = message('envoy.config.listener.v3.ListenerFilter', { name: [1, 'string'], typed_config: [3, Any] })
+const FilterChain = message('envoy.config.listener.v3.FilterChain', {
+  filter_chain_match: [1, FilterChainMatch],
+  filters: [3, repeated(Filter)],
+  name: [7, 'string'],
+})
+const ListenerFilter = message('envoy.config.listener.v3.ListenerFilter', {
+  name: [1, 'string'],
+  typed_config: [3, Any],
+})
 export const Listener = message('envoy.config.listener.v3.Listener', {
   name: [1, 'string'],
   address: [2, Address],
@@ -69,7 +88,12 @@ const StringMatcher = message('envoy.type.matcher.v3.StringMatcher', {
   ignore_case: [6, 'bool'],
   contains: [7, 'string'],
 })
-const HeaderMatcher = message('envoy.config.route.v3.HeaderMatcher', { name: [1, 'string'], present_match: [7, 'bool'], invert_match: [8, 'bool'], string_match: [13, StringMatcher] })
+const HeaderMatcher = message('envoy.config.route.v3.HeaderMatcher', {
+  name: [1, 'string'],
+  present_match: [7, 'bool'],
+  invert_match: [8, 'bool'],
+  string_match: [13, StringMatcher],
+})
 const RouteMatch = message('envoy.config.route.v3.RouteMatch', {
   prefix: [1, 'string'],
   path: [2, 'string'],
@@ -77,9 +101,16 @@ const RouteMatch = message('envoy.config.route.v3.RouteMatch', {
   headers: [6, repeated(HeaderMatcher)],
   safe_regex: [10, RegexMatcher],
 })
-const ClusterWeight = message('envoy.config.route.v3.WeightedCluster.ClusterWeight', { name: [1, 'string'], weight: [2, UInt32] })
+const ClusterWeight = message('envoy.config.route.v3.WeightedCluster.ClusterWeight', {
+  name: [1, 'string'],
+  weight: [2, UInt32],
+})
 const WeightedCluster = message('envoy.config.route.v3.WeightedCluster', { clusters: [1, repeated(ClusterWeight)] })
-const RouteAction = message('envoy.config.route.v3.RouteAction', { cluster: [1, 'string'], weighted_clusters: [3, WeightedCluster], timeout: [8, Duration] })
+const RouteAction = message('envoy.config.route.v3.RouteAction', {
+  cluster: [1, 'string'],
+  weighted_clusters: [3, WeightedCluster],
+  timeout: [8, Duration],
+})
 const DirectResponse = message('envoy.config.route.v3.DirectResponseAction', { status: [1, 'uint32'] })
 const Decorator = message('envoy.config.route.v3.Decorator', { operation: [1, 'string'] })
 const Route = message('envoy.config.route.v3.Route', {
@@ -90,25 +121,59 @@ const Route = message('envoy.config.route.v3.Route', {
   direct_response: [7, DirectResponse],
   name: [14, 'string'],
 })
-const VirtualHost = message('envoy.config.route.v3.VirtualHost', { name: [1, 'string'], domains: [2, repeated('string')], routes: [3, repeated(Route)] })
-export const RouteConfiguration = message('envoy.config.route.v3.RouteConfiguration', { name: [1, 'string'], virtual_hosts: [2, repeated(VirtualHost)] })
-
-const Rds = message('envoy.extensions.filters.network.http_connection_manager.v3.Rds', { config_source: [1, ConfigSource], route_config_name: [2, 'string'] })
-const HttpFilter = message('envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter', { name: [1, 'string'], typed_config: [4, Any] })
-export const HttpConnectionManager = message('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', {
-  codec_type: [1, 'enum'],
-  stat_prefix: [2, 'string'],
-  rds: [3, Rds],
-  route_config: [4, RouteConfiguration],
-  http_filters: [5, repeated(HttpFilter)],
+const VirtualHost = message('envoy.config.route.v3.VirtualHost', {
+  name: [1, 'string'],
+  domains: [2, repeated('string')],
+  routes: [3, repeated(Route)],
 })
-export const TcpProxy = message('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', { stat_prefix: [1, 'string'], cluster: [2, 'string'] })
+export const RouteConfiguration = message('envoy.config.route.v3.RouteConfiguration', {
+  name: [1, 'string'],
+  virtual_hosts: [2, repeated(VirtualHost)],
+})
+
+const Rds = message('envoy.extensions.filters.network.http_connection_manager.v3.Rds', {
+  config_source: [1, ConfigSource],
+  route_config_name: [2, 'string'],
+})
+const HttpFilter = message('envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter', {
+  name: [1, 'string'],
+  typed_config: [4, Any],
+})
+export const HttpConnectionManager = message(
+  'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
+  {
+    codec_type: [1, 'enum'],
+    stat_prefix: [2, 'string'],
+    rds: [3, Rds],
+    route_config: [4, RouteConfiguration],
+    http_filters: [5, repeated(HttpFilter)],
+  },
+)
+export const TcpProxy = message('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
+  stat_prefix: [1, 'string'],
+  cluster: [2, 'string'],
+})
 
 const Endpoint = message('envoy.config.endpoint.v3.Endpoint', { address: [1, Address] })
-const LbEndpoint = message('envoy.config.endpoint.v3.LbEndpoint', { endpoint: [1, Endpoint], health_status: [2, 'enum'], metadata: [3, Metadata], load_balancing_weight: [4, UInt32] })
-const LocalityLbEndpoints = message('envoy.config.endpoint.v3.LocalityLbEndpoints', { lb_endpoints: [2, repeated(LbEndpoint)], load_balancing_weight: [3, UInt32], priority: [5, 'uint32'] })
-export const ClusterLoadAssignment = message('envoy.config.endpoint.v3.ClusterLoadAssignment', { cluster_name: [1, 'string'], endpoints: [2, repeated(LocalityLbEndpoints)] })
-const EdsClusterConfig = message('envoy.config.cluster.v3.Cluster.EdsClusterConfig', { eds_config: [1, ConfigSource], service_name: [2, 'string'] })
+const LbEndpoint = message('envoy.config.endpoint.v3.LbEndpoint', {
+  endpoint: [1, Endpoint],
+  health_status: [2, 'enum'],
+  metadata: [3, Metadata],
+  load_balancing_weight: [4, UInt32],
+})
+const LocalityLbEndpoints = message('envoy.config.endpoint.v3.LocalityLbEndpoints', {
+  lb_endpoints: [2, repeated(LbEndpoint)],
+  load_balancing_weight: [3, UInt32],
+  priority: [5, 'uint32'],
+})
+export const ClusterLoadAssignment = message('envoy.config.endpoint.v3.ClusterLoadAssignment', {
+  cluster_name: [1, 'string'],
+  endpoints: [2, repeated(LocalityLbEndpoints)],
+})
+const EdsClusterConfig = message('envoy.config.cluster.v3.Cluster.EdsClusterConfig', {
+  eds_config: [1, ConfigSource],
+  service_name: [2, 'string'],
+})
 export const Cluster = message('envoy.config.cluster.v3.Cluster', {
   name: [1, 'string'],
   type: [2, 'enum'],
@@ -118,8 +183,14 @@ export const Cluster = message('envoy.config.cluster.v3.Cluster', {
   metadata: [25, Metadata],
   typed_extension_protocol_options: [36, mapOf(Any)],
 })
-const ExplicitHttp = message('envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig', { http_protocol_options: [1, Empty], http2_protocol_options: [2, Empty] })
-export const HttpProtocolOptions = message('envoy.extensions.upstreams.http.v3.HttpProtocolOptions', { explicit_http_config: [3, ExplicitHttp], use_downstream_protocol_config: [4, Empty] })
+const ExplicitHttp = message('envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig', {
+  http_protocol_options: [1, Empty],
+  http2_protocol_options: [2, Empty],
+})
+export const HttpProtocolOptions = message('envoy.extensions.upstreams.http.v3.HttpProtocolOptions', {
+  explicit_http_config: [3, ExplicitHttp],
+  use_downstream_protocol_config: [4, Empty],
+})
 
 /** Type URLs. */
 export const TYPE = {
@@ -131,7 +202,14 @@ export const TYPE = {
 
 /** Numbers of enumerations. */
 export const ClusterType = { static: 0, strictDns: 1, eds: 3, originalDst: 4 } as const
-export const LbPolicy = { roundRobin: 0, leastRequest: 1, ringHash: 2, random: 3, maglev: 5, clusterProvided: 6 } as const
+export const LbPolicy = {
+  roundRobin: 0,
+  leastRequest: 1,
+  ringHash: 2,
+  random: 3,
+  maglev: 5,
+  clusterProvided: 6,
+} as const
 export const Direction = { unspecified: 0, inbound: 1, outbound: 2 } as const
 
 export const streamAggregatedResources = {

@@ -1,0 +1,304 @@
+// The API server over HTTPS, as clients see it.
+
+import assert from 'node:assert/strict'
+import { request } from 'node:https'
+import { test } from 'node:test'
+import type { Json } from '#api'
+import { startApi, type TestApi } from '#kit'
+
+interface Answer {
+  status: number
+  headers: Record<string, string | string[] | undefined>
+  body: Json
+}
+
+function call(
+  api: TestApi,
+  method: string,
+  path: string,
+  body?: unknown,
+  options: { type?: string; accept?: string; anonymous?: boolean; raw?: string } = {},
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const identity = options.anonymous ? {} : { cert: api.admin.cert, key: api.admin.key }
+    const headers = { 'content-type': options.type ?? 'application/json', accept: options.accept ?? 'application/json' }
+    const r = request(
+      { host: '127.0.0.1', port: api.port, path, method, ca: api.ca.cert, ...identity, headers, agent: false },
+      (response) => {
+        let text = ''
+        response.setEncoding('utf8').on('data', (d: string) => (text += d))
+        response.on('end', () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            body: text.startsWith('{') ? JSON.parse(text) : { text },
+          }),
+        )
+      },
+    )
+    r.on('error', reject)
+    r.end(options.raw ?? (body === undefined ? undefined : JSON.stringify(body)))
+  })
+}
+
+const maps = '/api/v1/namespaces/default/configmaps'
+const deployments = '/apis/apps/v1/namespaces/default/deployments'
+const deployment = (name: string, extra: Json = {}): Json => ({
+  apiVersion: 'apps/v1',
+  kind: 'Deployment',
+  metadata: { name },
+  spec: {
+    replicas: 2,
+    selector: { matchLabels: { app: name } },
+    template: { metadata: { labels: { app: name } }, spec: { containers: [{ name: 'c', image: 'i:v1' }] } },
+    ...extra,
+  },
+})
+
+test('nothing but health and version is anonymous', async () => {
+  await using api = await startApi()
+  assert.equal((await call(api, 'GET', '/healthz', undefined, { anonymous: true })).status, 200)
+  assert.equal((await call(api, 'GET', '/version', undefined, { anonymous: true })).status, 200)
+  for (const path of ['/api', '/apis', '/openapi/v2', maps, '/api/v1/secrets'])
+    assert.equal((await call(api, 'GET', path, undefined, { anonymous: true })).status, 401, path)
+})
+
+test('create, conflict, update, delete of an object', async () => {
+  await using api = await startApi()
+  const made = await call(api, 'POST', maps, { metadata: { name: 'm' }, data: { a: '1' } })
+  assert.equal(made.status, 201)
+  assert.equal((await call(api, 'POST', maps, { metadata: { name: 'm' } })).body.reason, 'AlreadyExists')
+  const stale = { ...made.body, data: { a: '2' } }
+  assert.equal((await call(api, 'PUT', `${maps}/m`, stale)).status, 200)
+  const conflict = await call(api, 'PUT', `${maps}/m`, { ...stale, data: { a: '3' } })
+  assert.equal(conflict.status, 409)
+  assert.match(conflict.body.message, /the object has been modified/)
+  assert.equal((await call(api, 'DELETE', `${maps}/m`)).body.status, 'Success')
+  const gone = await call(api, 'GET', `${maps}/m`)
+  assert.equal(gone.body.message, 'configmaps "m" not found')
+})
+
+test('bad input is refused with object, field and reason, and nothing is stored', async () => {
+  await using api = await startApi()
+  const cases: [name: string, answer: Promise<Answer>, status: number, message: RegExp][] = [
+    ['malformed JSON', call(api, 'POST', maps, undefined, { raw: '{"a":' }), 400, /couldn't parse/],
+    [
+      'malformed YAML',
+      call(api, 'POST', maps, undefined, { raw: 'a: [', type: 'application/yaml' }),
+      400,
+      /couldn't parse/,
+    ],
+    [
+      'wrong type',
+      call(api, 'POST', deployments, deployment('x', { replicas: 'three' })),
+      400,
+      /cannot unmarshal string into Go struct field Deployment\.spec\.replicas of type int32/,
+    ],
+    [
+      'unknown kind',
+      call(api, 'POST', '/apis/apps/v1/namespaces/default/boats', {}),
+      404,
+      /could not find the requested resource/,
+    ],
+    [
+      'name too long',
+      call(api, 'POST', maps, { metadata: { name: 'x'.repeat(254) } }),
+      422,
+      /metadata\.name: Invalid value: .*must be no more than 253 bytes/,
+    ],
+    [
+      'body over the limit',
+      call(api, 'POST', maps, { metadata: { name: 'big' }, data: { a: 'x'.repeat(4_000_000) } }),
+      413,
+      /too large/i,
+    ],
+    [
+      'no image',
+      call(api, 'POST', '/api/v1/namespaces/default/pods', {
+        metadata: { name: 'p' },
+        spec: { containers: [{ name: 'c' }] },
+      }),
+      422,
+      /spec\.containers\[0\]\.image: Required value/,
+    ],
+    [
+      'no such namespace',
+      call(api, 'POST', '/api/v1/namespaces/nowhere/configmaps', { metadata: { name: 'm' } }),
+      404,
+      /namespaces "nowhere" not found/,
+    ],
+    [
+      'strict unknown field',
+      call(api, 'POST', `${deployments}?fieldValidation=Strict`, deployment('x', { replica: 1 })),
+      400,
+      /strict decoding error: unknown field "spec\.replica"/,
+    ],
+  ]
+  for (const [name, answer, status, message] of cases) {
+    const { status: got, body } = await answer
+    assert.equal(got, status, `${name}: ${JSON.stringify(body)}`)
+    assert.match(body.message, message, name)
+  }
+  assert.equal((await call(api, 'GET', maps)).body.items.length, 0)
+  assert.equal((await call(api, 'GET', deployments)).body.items.length, 0)
+})
+
+test('an unknown field is a warning by default', async () => {
+  await using api = await startApi()
+  const { status, headers } = await call(api, 'POST', deployments, deployment('x', { replica: 1 }))
+  assert.equal(status, 201)
+  assert.equal(headers.warning, '299 - "unknown field \\"spec.replica\\""')
+})
+
+test('the three patch types', async () => {
+  await using api = await startApi()
+  await call(api, 'POST', deployments, deployment('d'))
+  const strategic = await call(
+    api,
+    'PATCH',
+    `${deployments}/d`,
+    { spec: { template: { spec: { containers: [{ name: 'c', env: [{ name: 'A', value: '1' }] }] } } } },
+    { type: 'application/strategic-merge-patch+json' },
+  )
+  assert.equal(strategic.body.spec.template.spec.containers[0].image, 'i:v1')
+  const json = await call(api, 'PATCH', `${deployments}/d`, [{ op: 'replace', path: '/spec/replicas', value: 5 }], {
+    type: 'application/json-patch+json',
+  })
+  assert.equal(json.body.spec.replicas, 5)
+  const merge = await call(
+    api,
+    'PATCH',
+    `${deployments}/d`,
+    { metadata: { labels: { a: 'b' } } },
+    { type: 'application/merge-patch+json' },
+  )
+  assert.deepEqual(merge.body.metadata.labels, { a: 'b' })
+  assert.equal(merge.body.metadata.generation, 3)
+})
+
+test('a table has the columns of kubectl get', async () => {
+  await using api = await startApi()
+  await call(api, 'POST', deployments, deployment('d'))
+  const { body } = await call(api, 'GET', deployments, undefined, {
+    accept: 'application/json;as=Table;v=v1;g=meta.k8s.io',
+  })
+  assert.deepEqual(
+    body.columnDefinitions.map((c: Json) => c.name),
+    ['Name', 'Ready', 'Up-to-date', 'Available', 'Age', 'Containers', 'Images', 'Selector'],
+  )
+  assert.deepEqual(body.rows[0].cells.slice(0, 4), ['d', '0/2', 0, 0])
+})
+
+test('lists come in pages and select by label and field', async () => {
+  await using api = await startApi()
+  for (const i of [1, 2, 3, 4, 5])
+    await call(api, 'POST', maps, { metadata: { name: `m${i}`, labels: { odd: String(i % 2) } } })
+  const first = await call(api, 'GET', `${maps}?limit=2`)
+  assert.equal(first.body.metadata.remainingItemCount, 3)
+  const second = await call(api, 'GET', `${maps}?limit=2&continue=${first.body.metadata.continue}`)
+  assert.deepEqual(
+    second.body.items.map((i: Json) => i.metadata.name),
+    ['m3', 'm4'],
+  )
+  assert.equal((await call(api, 'GET', `${maps}?labelSelector=odd%20in%20(1)`)).body.items.length, 3)
+  assert.equal((await call(api, 'GET', `${maps}?fieldSelector=metadata.name=m2`)).body.items.length, 1)
+  assert.equal((await call(api, 'GET', `${maps}?fieldSelector=data.a=1`)).status, 400)
+})
+
+test('a finalizer holds an object until it is removed', async () => {
+  await using api = await startApi()
+  await call(api, 'POST', maps, { metadata: { name: 'm', finalizers: ['example.com/hold'] } })
+  const marked = await call(api, 'DELETE', `${maps}/m`)
+  assert.ok(marked.body.metadata.deletionTimestamp)
+  assert.equal((await call(api, 'GET', `${maps}/m`)).status, 200)
+  await call(api, 'PATCH', `${maps}/m`, { metadata: { finalizers: null } }, { type: 'application/merge-patch+json' })
+  assert.equal((await call(api, 'GET', `${maps}/m`)).status, 404)
+})
+
+test('custom resources are served in all their versions, pruned and validated', async () => {
+  await using api = await startApi()
+  const schema = {
+    openAPIV3Schema: {
+      type: 'object',
+      properties: {
+        spec: { type: 'object', required: ['size'], properties: { size: { type: 'integer', minimum: 1 } } },
+      },
+    },
+  }
+  await call(api, 'POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', {
+    metadata: { name: 'boats.example.com' },
+    spec: {
+      group: 'example.com',
+      scope: 'Namespaced',
+      names: { kind: 'Boat', plural: 'boats' },
+      versions: [
+        { name: 'v1', served: true, storage: true, schema },
+        { name: 'v1beta1', served: true, storage: false, schema },
+      ],
+    },
+  })
+  const made = await call(api, 'POST', '/apis/example.com/v1/namespaces/default/boats', {
+    apiVersion: 'example.com/v1',
+    kind: 'Boat',
+    metadata: { name: 'b' },
+    spec: { size: 3, sail: true },
+  })
+  assert.equal(made.status, 201)
+  assert.deepEqual(made.body.spec, { size: 3 })
+  assert.equal(
+    (await call(api, 'GET', '/apis/example.com/v1beta1/namespaces/default/boats/b')).body.apiVersion,
+    'example.com/v1beta1',
+  )
+  const bad = await call(api, 'POST', '/apis/example.com/v1/namespaces/default/boats', {
+    metadata: { name: 'c' },
+    spec: { size: 0 },
+  })
+  assert.match(
+    bad.body.message,
+    /spec\.size: Invalid value: 0: spec\.size in body should be greater than or equal to 1/,
+  )
+})
+
+test('services get addresses and node ports that nobody else has', async () => {
+  await using api = await startApi()
+  const services = '/api/v1/namespaces/default/services'
+  const make = (name: string, spec: Json) =>
+    call(api, 'POST', services, { metadata: { name }, spec: { ports: [{ port: 80 }], ...spec } })
+  const [a, b] = await Promise.all([make('a', { type: 'NodePort' }), make('b', { type: 'NodePort' })])
+  assert.notEqual(a.body.spec.clusterIP, b.body.spec.clusterIP)
+  assert.notEqual(a.body.spec.ports[0].nodePort, b.body.spec.ports[0].nodePort)
+  const taken = await make('c', { type: 'NodePort', ports: [{ port: 80, nodePort: a.body.spec.ports[0].nodePort }] })
+  assert.match(taken.body.message, /spec\.ports\[0\]\.nodePort: Invalid value: \d+: provided port is already allocated/)
+})
+
+test('a watch that starts at an old revision gets every change since', async () => {
+  await using api = await startApi()
+  const { body } = await call(api, 'GET', maps)
+  await call(api, 'POST', maps, { metadata: { name: 'm' } })
+  await call(api, 'DELETE', `${maps}/m`)
+  const types: string[] = []
+  await new Promise<void>((resolve, reject) => {
+    const r = request(
+      {
+        host: '127.0.0.1',
+        port: api.port,
+        path: `${maps}?watch=true&resourceVersion=${body.metadata.resourceVersion}`,
+        ca: api.ca.cert,
+        cert: api.admin.cert,
+        key: api.admin.key,
+        agent: false,
+      },
+      (response) => {
+        response.setEncoding('utf8').on('data', (text: string) => {
+          for (const line of text.trim().split('\n')) types.push(JSON.parse(line).type)
+          if (types.length < 2) return
+          r.destroy()
+          resolve()
+        })
+      },
+    )
+    r.on('error', (e) => (types.length >= 2 ? resolve() : reject(e)))
+    r.end()
+  })
+  assert.deepEqual(types, ['ADDED', 'DELETED'])
+})
