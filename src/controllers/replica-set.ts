@@ -111,23 +111,20 @@ export function replicaSetController(informers: Informers, log: Log): Controller
   }
 
   async function reportFailure(set: KubeObject, message: string): Promise<void> {
-    const other = (set.status?.conditions ?? []).filter((c: { type: string }) => c.type !== 'ReplicaFailure')
-    const conditions = [
-      ...other,
-      {
-        type: 'ReplicaFailure',
-        status: 'True',
-        lastTransitionTime: rfc3339(clock.now()),
-        reason: 'FailedCreate',
-        message,
-      },
-    ]
+    const failure = {
+      type: 'ReplicaFailure',
+      status: 'True',
+      lastTransitionTime: rfc3339(clock.now()),
+      reason: 'FailedCreate',
+      message,
+    }
+    const { namespace = '', name } = set.metadata
     await client.patch(
       resources.replicaSets,
-      set.metadata.namespace!,
-      set.metadata.name,
-      { status: { conditions } },
-      'merge',
+      namespace,
+      name,
+      { status: { conditions: [failure] } },
+      'strategic',
       'status',
     )
   }

@@ -51,25 +51,17 @@ export function scheduler(informers: Informers, log: Log): Controller {
     events.warning(pod, 'FailedScheduling', message)
     const before = condition(pod, 'PodScheduled')
     if (before?.status !== 'False' || before.message !== message) {
-      const conditions = [
-        ...(pod.status?.conditions ?? []).filter((c: { type: string }) => c.type !== 'PodScheduled'),
-        {
-          type: 'PodScheduled',
-          status: 'False',
-          lastProbeTime: null,
-          lastTransitionTime: rfc3339(clock.now()),
-          reason: 'Unschedulable',
-          message,
-        },
-      ]
-      await client.patch(
-        resources.pods,
-        pod.metadata.namespace!,
-        pod.metadata.name,
-        { status: { conditions } },
-        'merge',
-        'status',
-      )
+      // Conditions merge by type: what the node wrote meanwhile stays.
+      const entry = {
+        type: 'PodScheduled',
+        status: 'False',
+        lastProbeTime: null,
+        lastTransitionTime: rfc3339(clock.now()),
+        reason: 'Unschedulable',
+        message,
+      }
+      const { namespace = '', name } = pod.metadata
+      await client.patch(resources.pods, namespace, name, { status: { conditions: [entry] } }, 'strategic', 'status')
     }
     return { requeueAfter: 30_000 }
   }
