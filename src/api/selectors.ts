@@ -43,7 +43,7 @@ const all =
  */
 export function parseLabelSelector(text: string): LabelMatcher {
   const requirements: Requirement[] = []
-  const key = String.raw`[A-Za-z0-9][-A-Za-z0-9_./]*`
+  const key = '[A-Za-z0-9][-A-Za-z0-9_./]*'
   const token = new RegExp(
     String.raw`^\s*(?:!\s*(${key})|(${key})\s+(in|notin)\s*\(([^)]*)\)|(${key})\s*(==|=|!=|>|<)\s*([-A-Za-z0-9_.]*)|(${key}))\s*(?:,|$)`,
   )

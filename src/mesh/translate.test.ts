@@ -30,7 +30,7 @@ const to = (subset: string, weight?: number) => ({
   destination: { host: 'greeter', subset },
   ...(weight === undefined ? {} : { weight }),
 })
-const pod = (name: string, version: string, ip: string) => ({
+const pod = (name: string, version: string, ip: string): KubeObject => ({
   ...object('Pod', name, { status: { podIP: ip } }),
   metadata: { ...object('Pod', name, {}).metadata, labels: { version } },
 })

@@ -45,7 +45,7 @@ export class ImageManager {
 
   /** Makes sure a container's image is there. Fails with ImageError. */
   async ensure(pod: KubeObject, container: Json): Promise<ImageInfo> {
-    const { runtime, events, clock, bundled, isBundled } = this.#options
+    const { events, clock, bundled, isBundled } = this.#options
     const name: string = container.image
     const at = `spec.containers{${container.name}}`
     if (isBundled(name)) await bundled

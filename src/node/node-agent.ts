@@ -3,7 +3,16 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { condition, errors, isAlreadyExists, isNotFound, type KubeObject, resources, StatusError } from '#api'
+import {
+  condition,
+  errors,
+  isAlreadyExists,
+  isNotFound,
+  type Json,
+  type KubeObject,
+  resources,
+  StatusError,
+} from '#api'
 import { type Clock, type Log, messageOf, rfc3339, rfc3339Micro } from '#base'
 import { type Client, EventRecorder, type Informers } from '#client'
 import { readLog } from './container-logs.ts'
@@ -74,7 +83,7 @@ export class NodeAgent {
       cgroupParent: (uid) => `/${options.cgroupRoot}/pod${uid}`,
       removeCgroup: (uid) => removeCgroups(`${options.cgroupRoot}/pod${uid}`),
       dns: (pod) => resolverOf(pod, { dnsIp: options.dnsIp }, host),
-      volumeSources: (pod, podIp) => ({
+      volumeSources: (_pod, podIp) => ({
         configMap: (namespace, name) => configMaps.get(`${namespace}/${name}`),
         secret: (namespace, name) => secrets.get(`${namespace}/${name}`),
         token: async (p, spec) => {
@@ -278,7 +287,10 @@ export class NodeAgent {
     const workers = owners.length > 0 ? owners : [...this.#workers.values()]
     for (const worker of workers) worker.update()
     if (topic !== '/tasks/exit' && topic !== '/tasks/delete') return
-    for (const ms of EXIT_LOOKS) this.#options.clock.after(ms, () => owners.forEach((w) => w.update()))
+    for (const ms of EXIT_LOOKS)
+      this.#options.clock.after(ms, () => {
+        for (const w of owners) w.update()
+      })
   }
 
   /** Removes what runs here for pods that are no longer. */
@@ -392,13 +404,12 @@ export class NodeAgent {
 }
 
 function mounts(pod: KubeObject, name: string): boolean {
-  // biome-ignore lint/suspicious/noExplicitAny: volume sources
-  const names = (v: any) => [
+  const names = (v: Json) => [
     v.configMap?.name,
     v.secret?.secretName,
-    ...(v.projected?.sources ?? []).flatMap((s: any) => [s.configMap?.name, s.secret?.name]),
+    ...(v.projected?.sources ?? []).flatMap((s: Json) => [s.configMap?.name, s.secret?.name]),
   ]
-  return (pod.spec.volumes ?? []).some((v: object) => names(v).includes(name))
+  return (pod.spec.volumes ?? []).some((v: Json) => names(v).includes(name))
 }
 
 function waitingReason(pod: KubeObject, container: string): string {

@@ -97,7 +97,7 @@ function phaseOf(pod: KubeObject, init: readonly Json[], main: readonly Json[]):
   for (const [i, s] of init.entries()) {
     if (isSidecar(specs[i]!)) continue
     if (s.state.terminated && s.state.terminated.exitCode !== 0 && pod.spec.restartPolicy === 'Never') return 'Failed'
-    if (!s.state.terminated || s.state.terminated.exitCode !== 0) return 'Pending'
+    if (s.state.terminated?.exitCode !== 0) return 'Pending'
   }
   const running = main.filter((s) => s.state.running).length
   const waiting = main.filter((s) => s.state.waiting && !s.lastState?.terminated).length

@@ -92,7 +92,7 @@ export class Stats {
     service: string,
     change: { opened?: number; closed?: number; sent?: number; received?: number },
   ): void {
-    const key = `reporter="${inbound ? 'destination' : 'source'}",destination_service="${escape(service || 'unknown')}",request_protocol="tcp"`
+    const key = `reporter="${inbound ? 'destination' : 'source'}",destination_service="${quote(service || 'unknown')}",request_protocol="tcp"`
     let entry = this.#tcp.get(key)
     if (!entry) {
       entry = { opened: 0, closed: 0, sent: 0, received: 0 }
@@ -135,7 +135,7 @@ export class Stats {
       ['response_flags', r.flags],
       ['connection_security_policy', r.inbound ? 'none' : 'unknown'],
     ]
-    return pairs.map(([k, v]) => `${k}="${escape(v || (k === 'grpc_response_status' ? '' : 'unknown'))}"`).join(',')
+    return pairs.map(([k, v]) => `${k}="${quote(v || (k === 'grpc_response_status' ? '' : 'unknown'))}"`).join(',')
   }
 
   /** The exposition text. */
@@ -168,7 +168,7 @@ export class Stats {
   }
 }
 
-const escape = (text: string) => text.replace(/[\\"\n]/g, (c) => (c === '\n' ? '\\n' : `\\${c}`))
+const quote = (text: string) => text.replace(/[\\"\n]/g, (c) => (c === '\n' ? '\\n' : `\\${c}`))
 
 /** Reads "workload;namespace;canonical name;revision;cluster". */
 export function parseWorkload(text: string): Peer {

@@ -243,7 +243,7 @@ function readScalar(reader: Reader, type: Scalar): unknown {
     case 'fixed64':
       return reader.fixed64()
     case 'int32':
-      return reader.varint() | 0
+      return Number(BigInt.asIntN(32, reader.bigVarint()))
     case 'sint64': {
       const n = reader.bigVarint()
       return Number((n >> 1n) ^ -(n & 1n))
@@ -399,7 +399,7 @@ export class Reader {
   bytes(): Uint8Array {
     const length = this.length()
     this.at += length
-    return Uint8Array.prototype.slice.call(this.#data, this.at - length, this.at)
+    return new Uint8Array(this.#data.subarray(this.at - length, this.at))
   }
 
   double(): number {

@@ -1,0 +1,215 @@
+// A real cluster: containers, nftables, kubectl. Uses its own name, folder and kubeconfig, and leaves nothing behind.
+
+import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { type ExecResult, exec } from '#base'
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+const NAME = `e2e-${process.pid}`
+const folder = mkdtempSync('/tmp/sampan-e2e-')
+const common = ['--name', NAME, '--data-dir', join(folder, 'data'), '--kubeconfig', join(folder, 'kubeconfig')]
+const env = { ...process.env, KUBECONFIG: join(folder, 'kubeconfig') } as Record<string, string>
+
+const sampan = (...args: string[]) => exec(join(ROOT, 'bin/sampan'), [...args, ...common], { env })
+const kubectl = (args: string, stdin?: string): Promise<ExecResult> =>
+  exec('kubectl', args.split(' '), { env, ...(stdin ? { stdin } : {}) })
+const ok = async (work: Promise<ExecResult>): Promise<string> => {
+  const r = await work
+  assert.equal(r.code, 0, r.stderr || r.stdout)
+  return r.stdout
+}
+/** Tries again until `look` is content; fails with what it last said. */
+const eventually = async (look: () => Promise<void>, seconds = 30): Promise<void> => {
+  const end = Date.now() + seconds * 1000
+  for (;;) {
+    try {
+      return await look()
+    } catch (error) {
+      if (Date.now() > end) throw error
+      await new Promise((resolve) => setTimeout(resolve, 200))
+    }
+  }
+}
+
+const web = (version: string) => `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: "oliwave/kubia:${version}", ports: [{containerPort: 8080}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+`
+
+before(async () => {
+  await ok(sampan('up'))
+})
+
+after(async () => {
+  await sampan('down', '--purge')
+  rmSync(folder, { recursive: true, force: true })
+})
+
+test('up twice is harmless, status tells the truth', async () => {
+  await ok(sampan('up'))
+  const status = JSON.parse(await ok(sampan('status', '-o', 'json')))
+  assert.equal(status.ready, true)
+  assert.match(await ok(kubectl('get nodes --no-headers')), / Ready /)
+})
+
+test('a Deployment answers on its cluster address, its node port and its name', async () => {
+  await ok(kubectl('apply -f -', web('v1')))
+  await ok(kubectl('rollout status deployment/web --timeout=60s'))
+  const [ip, port] = (
+    await ok(kubectl('get service web -o jsonpath={.spec.clusterIP},{.spec.ports[0].nodePort}'))
+  ).split(',')
+  for (const url of [`http://${ip}`, `http://127.0.0.1:${port}`])
+    await eventually(
+      async () => assert.match(await ok(exec('curl', ['-sf', '-m', '2', url])), /This is v1 running in pod web-/),
+      10,
+    )
+  const pod = (await ok(kubectl('get pods -l app=web -o jsonpath={.items[0].metadata.name}'))).trim()
+  assert.match(await ok(kubectl(`exec ${pod} -- wget -qO- http://web.default.svc.cluster.local`)), /This is v1/)
+})
+
+test('exec carries output, errors and the exit code; logs and cp work', async () => {
+  const pod = (await ok(kubectl('get pods -l app=web -o jsonpath={.items[0].metadata.name}'))).trim()
+  const r = await exec('kubectl', ['exec', pod, '--', 'sh', '-c', 'echo out; echo err >&2; exit 3'], { env })
+  assert.equal(r.code, 3)
+  assert.equal(r.stdout, 'out\n')
+  assert.match(r.stderr, /^err\n/)
+  assert.equal(await ok(kubectl(`exec -i ${pod} -- cat`, 'through stdin')), 'through stdin')
+  assert.match(await ok(kubectl(`logs ${pod}`)), /Kubia server v1 starting/)
+  await ok(kubectl(`cp ${join(ROOT, 'package.json')} ${pod}:/tmp/copied`))
+  assert.equal(await ok(kubectl(`exec ${pod} -- cat /tmp/copied`)), readFileSync(join(ROOT, 'package.json'), 'utf8'))
+})
+
+test('no request is lost in a rolling update', async () => {
+  const ip = await ok(kubectl('get service web -o jsonpath={.spec.clusterIP}'))
+  let stop = false
+  const lost: string[] = []
+  const seen = new Set<string>()
+  const load = (async () => {
+    while (!stop) {
+      const r = await exec('curl', ['-s', '-m', '5', `http://${ip}`])
+      if (r.code !== 0) lost.push(`curl exit ${r.code}`)
+      seen.add(/This is (v\d)/.exec(r.stdout)?.[1] ?? 'nothing')
+    }
+  })()
+  await ok(kubectl('apply -f -', web('v2')))
+  await ok(kubectl('rollout status deployment/web --timeout=60s'))
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  stop = true
+  await load
+  assert.deepEqual(lost, [])
+  assert.deepEqual([...seen].sort(), ['v1', 'v2'])
+})
+
+test('after kill -9 of the server pods run on and every acknowledged object is there', async () => {
+  const restarts = () =>
+    ok(kubectl('get pods -l app=web -o jsonpath={.items[*].status.containerStatuses[*].containerID}'))
+  const ids = await restarts()
+  const { pid } = JSON.parse(await ok(sampan('status', '-o', 'json')))
+  const names: string[] = []
+  const writer = (async () => {
+    for (let i = 0; i < 200; i++) {
+      const r = await kubectl(`create configmap written-${i}`)
+      if (r.code !== 0) return
+      names.push(`written-${i}`)
+    }
+  })()
+  await new Promise((resolve) => setTimeout(resolve, 1500))
+  process.kill(pid, 'SIGKILL')
+  await writer
+  assert.ok(names.length > 0)
+  await ok(sampan('up'))
+  const there = new Set((await ok(kubectl('get configmaps -o jsonpath={.items[*].metadata.name}'))).split(' '))
+  for (const name of names) assert.ok(there.has(name), `${name} was acknowledged and is lost`)
+  await eventually(async () => assert.equal(await restarts(), ids, 'containers were started again'), 10)
+})
+
+test('an image that does not exist is said so, on the pod and as an event', async () => {
+  await ok(kubectl('run broken --image=sampan.invalid/nothing:v1'))
+  await eventually(async () => {
+    assert.match(
+      await ok(kubectl('get pod broken -o jsonpath={.status.containerStatuses[0].state.waiting.reason}')),
+      /ErrImagePull|ImagePullBackOff/,
+    )
+    assert.match(
+      await ok(kubectl('get events --field-selector involvedObject.name=broken')),
+      /Failed to pull image "sampan.invalid\/nothing:v1"/,
+    )
+  })
+  await ok(kubectl('delete pod broken --now'))
+})
+
+test('the mesh splits traffic by weight and follows a change', async () => {
+  await ok(kubectl('create namespace mesh'))
+  await ok(kubectl('label namespace mesh istio-injection=enabled'))
+  await ok(kubectl(`apply -n mesh -f ${join(ROOT, 'examples/gray-release')}`))
+  for (const v of ['v1', 'v2'])
+    await ok(kubectl(`rollout status -n mesh deployment/k8s-combat-service-${v} --timeout=90s`))
+  assert.match(await ok(kubectl('get pods -n mesh --no-headers')), /( 2\/2 +Running[\s\S]*){2}/)
+  const pod = (
+    await ok(kubectl('get pods -n mesh -l app=k8s-combat-service-v1 -o jsonpath={.items[0].metadata.name}'))
+  ).trim()
+  const ask = async (count: number): Promise<number> => {
+    const loop = `i=0; while [ $i -lt ${count} ]; do curl -s -m 5 'http://127.0.0.1:8081/grpc_client?name=k8s-combat-service-istio-mesh'; echo; i=$((i+1)); done`
+    const answers = await ok(
+      exec('kubectl', ['exec', '-n', 'mesh', pod, '-c', 'istio-proxy', '--', 'sh', '-c', loop], { env }),
+    )
+    assert.equal(answers.split('hostname:').length - 1, count, answers)
+    return answers.split('hostname:k8s-combat-service-v2').length - 1
+  }
+  const v2 = await ask(200)
+  assert.ok(v2 > 150 && v2 < 200, `of 200 at weight 90 v2 took ${v2}`)
+  const patch =
+    '[{"op":"replace","path":"/spec/http/0/route/0/weight","value":100},{"op":"replace","path":"/spec/http/0/route/1/weight","value":0}]'
+  await ok(
+    exec('kubectl', ['patch', '-n', 'mesh', 'virtualservice', 'k8s-combat-service-vs', '--type=json', '-p', patch], {
+      env,
+    }),
+  )
+  await eventually(async () => assert.equal(await ask(20), 0), 10)
+  const refused = await exec(
+    'kubectl',
+    ['patch', '-n', 'mesh', 'virtualservice', 'k8s-combat-service-vs', '--type=json', '-p', patch.replace('100', '-5')],
+    { env },
+  )
+  assert.match(refused.stderr, /spec\.http\[0\]\.route\[0\]\.weight: weight -5 < 0/)
+  assert.match(
+    await ok(
+      exec(
+        'kubectl',
+        ['exec', '-n', 'mesh', pod, '-c', 'istio-proxy', '--', 'curl', '-s', 'http://127.0.0.1:15090/stats/prometheus'],
+        { env },
+      ),
+    ),
+    /istio_requests_total\{.*destination_workload="k8s-combat-service-v2"/,
+  )
+})
+
+test('down --purge leaves nothing', async () => {
+  await ok(sampan('down', '--purge'))
+  assert.equal(existsSync(join(folder, 'data')), false)
+  assert.equal(existsSync(`/run/sampan/${NAME}`), false)
+  assert.doesNotMatch(await ok(exec('nft', ['list', 'tables'])), new RegExp(NAME))
+  assert.doesNotMatch(readFileSync('/proc/self/mountinfo', 'utf8'), new RegExp(folder))
+  assert.doesNotMatch(await ok(exec('ps', ['-eo', 'args'])), new RegExp(`${folder}/data|/run/sampan/${NAME}`))
+  for (const root of ['/sys/fs/cgroup', '/sys/fs/cgroup/memory'])
+    if (existsSync(root)) assert.ok(!readdirSync(root).includes(`sampan-${NAME}`), root)
+  const missing = await sampan('status')
+  assert.equal(missing.code, 3)
+  assert.match(missing.stderr, /Cannot find the cluster/)
+})
