@@ -3,6 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parseDocument } from 'yaml'
 import { errors, type Json, StatusError } from '#api'
+import { decodeProtobufBody } from './protobuf-body.ts'
 
 /** Bytes of a request body at most (kube-apiserver's own limit is 3 MiB). */
 export const BODY_LIMIT = 3 * 1024 * 1024
@@ -33,10 +34,7 @@ export function readBody(request: IncomingMessage, limit = BODY_LIMIT): Promise<
 /** Parses a body as JSON or YAML by its content type. Fails with BadRequest or UnsupportedMediaType. */
 export function parseBody(body: Buffer, contentType: string | undefined): Json {
   const type = (contentType ?? 'application/json').split(';')[0]!.trim()
-  if (type === 'application/vnd.kubernetes.protobuf' || type.startsWith('application/vnd.kubernetes.protobuf'))
-    throw errors.unsupportedMediaType(
-      'the body of the request was in an unknown format - accepted media types include: application/json, application/yaml',
-    )
+  if (type === 'application/vnd.kubernetes.protobuf') return decodeProtobufBody(body)
   if (body.length === 0) throw errors.badRequest('the request body is empty')
   const text = body.toString('utf8')
   let value: unknown
