@@ -27,7 +27,15 @@ const DEFAULTS: Record<string, (object: Json) => void> = {
     }
   },
   services: service,
-  secrets: (o) => set(o, 'type', 'Opaque'),
+  secrets: (o) => {
+    set(o, 'type', 'Opaque')
+    // stringData is write-only: it becomes data.
+    for (const [key, value] of Object.entries<string>(o.stringData ?? {})) {
+      o.data ??= {}
+      o.data[key] = Buffer.from(value).toString('base64')
+    }
+    delete o.stringData
+  },
   namespaces: (o) => {
     const labels = (o.metadata.labels ??= {})
     labels['kubernetes.io/metadata.name'] = o.metadata.name

@@ -1,0 +1,131 @@
+// A real cluster: start, idle cost, pods to Ready, a routing change to the first request that obeys it.
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { execOk } from '#base'
+import { median, type report as Report } from './report.ts'
+
+const ROOT = fileURLToPath(new URL('../', import.meta.url))
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+const TICKS = 100
+
+const deployment = (name: string) => `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: ${name}}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: ${name}}}
+  template:
+    metadata: {labels: {app: ${name}}}
+    spec: {containers: [{name: c, image: "oliwave/kubia:v1", ports: [{containerPort: 8080}]}]}
+`
+
+function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / TICKS
+}
+
+export async function run(report: typeof Report): Promise<void> {
+  const folder = mkdtempSync('/tmp/sampan-bench-')
+  const kubeconfig = join(folder, 'kubeconfig')
+  const common = ['--name', `bench-${process.pid}`, '--data-dir', join(folder, 'data'), '--kubeconfig', kubeconfig]
+  const env = { ...process.env, KUBECONFIG: kubeconfig } as Record<string, string>
+  const sampan = (...args: string[]) => execOk(join(ROOT, 'bin/sampan'), [...args, ...common], { env })
+  const kubectl = (...args: string[]) => execOk('kubectl', args, { env })
+  const timed = async (work: () => Promise<unknown>) => {
+    const begin = performance.now()
+    await work()
+    return performance.now() - begin
+  }
+  try {
+    await sampan('up')
+    await sleep(4000)
+    const starts: number[] = []
+    for (let i = 0; i < 3; i++) {
+      await sampan('down')
+      starts.push(await timed(() => sampan('up')))
+    }
+    report({ metric: 'sampan up, images present, to Ready', unit: 's', ours: median(starts) / 1000, budget: '2' })
+    await sleep(10_000)
+    const { pid, memoryBytes } = JSON.parse(await sampan('status', '-o', 'json'))
+    const before = cpuSeconds(pid)
+    await sleep(10_000)
+    report({ metric: 'server, idle, resident memory', unit: 'MB', ours: memoryBytes / 1e6, budget: '150' })
+    report({
+      metric: 'server, idle, CPU',
+      unit: '% of a core',
+      ours: ((cpuSeconds(pid) - before) / 10) * 100,
+      budget: '1',
+    })
+
+    const rollout = async (name: string) => {
+      const file = join(folder, `${name}.yaml`)
+      writeFileSync(file, deployment(name))
+      const ms = await timed(async () => {
+        await kubectl('apply', '-f', file)
+        await kubectl('rollout', 'status', `deployment/${name}`, '--timeout=60s')
+      })
+      await kubectl('delete', '-f', file, '--wait=true')
+      await sleep(2000)
+      return ms / 1000
+    }
+    report({
+      metric: 'apply of 3 replicas to Ready, no mesh',
+      unit: 's',
+      ours: median([await rollout('a1'), await rollout('a2'), await rollout('a3')]),
+      budget: '1.2',
+    })
+    await kubectl('label', 'namespace', 'default', 'istio-injection=enabled')
+    report({
+      metric: 'apply of 3 replicas to Ready, mesh',
+      unit: 's',
+      ours: median([await rollout('m1'), await rollout('m2'), await rollout('m3')]),
+      budget: '2.5',
+    })
+
+    await kubectl('apply', '-f', join(ROOT, 'examples/gray-release'))
+    for (const v of ['v1', 'v2'])
+      await kubectl('rollout', 'status', `deployment/k8s-combat-service-${v}`, '--timeout=60s')
+    const pod = (
+      await kubectl('get', 'pods', '-l', 'app=k8s-combat-service-v1', '-o', 'jsonpath={.items[0].metadata.name}')
+    ).trim()
+    const ip = (await kubectl('get', 'pod', pod, '-o', 'jsonpath={.status.podIP}')).trim()
+    const url = `http://${ip}:8081/grpc_client?name=k8s-combat-service-istio-mesh`
+    const shift = async (v1: number) => {
+      const patch = JSON.stringify(
+        [0, 1].map((i) => ({ op: 'replace', path: `/spec/http/0/route/${i}/weight`, value: i === 0 ? v1 : 100 - v1 })),
+      )
+      await kubectl('patch', 'virtualservice', 'k8s-combat-service-vs', '--type=json', '-p', patch)
+    }
+    const delays: number[] = []
+    for (let i = 0; i < 5; i++) {
+      const target = i % 2 === 0 ? 100 : 0
+      const want = target === 100 ? 'service-v1' : 'service-v2'
+      await shift(100 - target)
+      await sleep(1000)
+      // The clock starts when the API server has acknowledged: kubectl's own time is not the mesh's.
+      await shift(target)
+      const begin = performance.now()
+      let last = begin
+      for (let good = 0; good < 5; ) {
+        const text = await (await fetch(url)).text()
+        if (text.includes(want)) good++
+        else {
+          good = 0
+          last = performance.now()
+        }
+      }
+      delays.push(last - begin)
+    }
+    report({
+      metric: 'VirtualService acknowledged to last request by the old rule',
+      unit: 'ms',
+      ours: median(delays),
+      budget: '100',
+    })
+  } finally {
+    await sampan('down', '--purge').catch(() => {})
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
