@@ -1,8 +1,10 @@
 // A real cluster: start, idle cost, pods to Ready, a routing change to the first request that obeys it.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { Agent, request } from 'node:https'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parse } from 'yaml'
 import { execOk } from '#base'
 import { median, type report as Report } from './report.ts'
 
@@ -24,6 +26,32 @@ spec:
 function cpuSeconds(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
   return (Number(fields[11]) + Number(fields[12])) / TICKS
+}
+
+/** Sends JSON patches as the cluster's administrator. */
+function apiClient(kubeconfig: string) {
+  const config = parse(readFileSync(kubeconfig, 'utf8'))
+  const bytes = (text: string) => Buffer.from(text, 'base64')
+  const { cluster } = config.clusters[0]
+  const { user } = config.users[0]
+  const agent = new Agent({
+    keepAlive: true,
+    ca: bytes(cluster['certificate-authority-data']),
+    cert: bytes(user['client-certificate-data']),
+    key: bytes(user['client-key-data']),
+  })
+  return (method: string, path: string, body: string) =>
+    new Promise<void>((resolve, reject) => {
+      const headers = { 'content-type': 'application/json-patch+json' }
+      const call = request(`${cluster.server}${path}`, { method, agent, headers }, (response) => {
+        response.resume()
+        response.on('end', () =>
+          response.statusCode === 200 ? resolve() : reject(new Error(`${method} ${path}: ${response.statusCode}`)),
+        )
+      })
+      call.on('error', reject)
+      call.end(body)
+    })
 }
 
 export async function run(report: typeof Report): Promise<void> {
@@ -96,17 +124,22 @@ export async function run(report: typeof Report): Promise<void> {
       const patch = JSON.stringify(
         [0, 1].map((i) => ({ op: 'replace', path: `/spec/http/0/route/${i}/weight`, value: i === 0 ? v1 : 100 - v1 })),
       )
-      await kubectl('patch', 'virtualservice', 'k8s-combat-service-vs', '--type=json', '-p', patch)
+      await send(
+        'PATCH',
+        '/apis/networking.istio.io/v1/namespaces/default/virtualservices/k8s-combat-service-vs',
+        patch,
+      )
     }
+    const send = apiClient(kubeconfig)
     const delays: number[] = []
     for (let i = 0; i < 5; i++) {
       const target = i % 2 === 0 ? 100 : 0
       const want = target === 100 ? 'service-v1' : 'service-v2'
       await shift(100 - target)
       await sleep(1000)
-      // The clock starts when the API server has acknowledged: kubectl's own time is not the mesh's.
-      await shift(target)
+      // The clock starts with the write itself; kubectl's own start is not in it.
       const begin = performance.now()
+      await shift(target)
       let last = begin
       for (let good = 0; good < 5; ) {
         const text = await (await fetch(url)).text()
@@ -119,7 +152,7 @@ export async function run(report: typeof Report): Promise<void> {
       delays.push(last - begin)
     }
     report({
-      metric: 'VirtualService acknowledged to last request by the old rule',
+      metric: 'VirtualService written to last request by the old rule',
       unit: 'ms',
       ours: median(delays),
       budget: '100',

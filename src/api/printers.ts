@@ -135,12 +135,7 @@ export const PRINTERS: Record<string, KindPrinter> = {
     wide: containerColumns,
     wideCells: (o) => [names(o.spec?.jobTemplate?.spec), images(o.spec?.jobTemplate?.spec), '<none>'],
   },
-  nodes: {
-    columns: text('Status', 'Roles'),
-    cells: (o) => [nodeStatus(o), nodeRoles(o)],
-    noAge: true,
-    wide: [],
-  },
+  nodes: nodePrinter(),
   namespaces: { columns: text('Status'), cells: (o) => [o.status?.phase] },
   configmaps: {
     columns: int('Data'),
@@ -148,18 +143,7 @@ export const PRINTERS: Record<string, KindPrinter> = {
   },
   secrets: { columns: [...text('Type'), ...int('Data')], cells: (o) => [o.type, Object.keys(o.data ?? {}).length] },
   serviceaccounts: { columns: int('Secrets'), cells: (o) => [o.secrets?.length ?? 0] },
-  events: {
-    noName: true,
-    noAge: true,
-    columns: text('Last Seen', 'Type', 'Reason', 'Object'),
-    cells: (o, now) => [
-      age(o.series?.lastObservedTime ?? o.lastTimestamp ?? o.eventTime ?? o.firstTimestamp, now),
-      o.type,
-      o.reason,
-      `${String(o.involvedObject?.kind ?? '').toLowerCase()}/${o.involvedObject?.name}`,
-    ],
-    wide: [],
-  },
+  events: eventPrinter(),
   endpoints: { columns: text('Endpoints'), cells: (o) => [endpointsText(o)] },
   'endpointslices.discovery.k8s.io': {
     columns: text('AddressType', 'Ports', 'Endpoints'),
@@ -284,50 +268,55 @@ export const PRINTERS: Record<string, KindPrinter> = {
   },
 }
 
-// Nodes and events put columns after Age.
-PRINTERS.nodes = {
-  ...PRINTERS.nodes!,
-  columns: text('Status', 'Roles', 'Age', 'Version'),
-  cells: (o, now) => [
-    nodeStatus(o),
-    nodeRoles(o),
-    age(o.metadata.creationTimestamp, now),
-    o.status?.nodeInfo?.kubeletVersion,
-  ],
-  wide: text('Internal-IP', 'External-IP', 'OS-Image', 'Kernel-Version', 'Container-Runtime'),
-  wideCells: (o) => {
-    const address = (type: string) => o.status?.addresses?.find((a: Json) => a.type === type)?.address
-    const info = o.status?.nodeInfo ?? {}
-    return [
-      or(address('InternalIP')),
-      or(address('ExternalIP')),
-      info.osImage,
-      info.kernelVersion,
-      info.containerRuntimeVersion,
-    ]
-  },
+/** Nodes have columns behind Age. */
+function nodePrinter(): KindPrinter {
+  return {
+    noAge: true,
+    columns: text('Status', 'Roles', 'Age', 'Version'),
+    cells: (o, now) => [
+      nodeStatus(o),
+      nodeRoles(o),
+      age(o.metadata.creationTimestamp, now),
+      o.status?.nodeInfo?.kubeletVersion,
+    ],
+    wide: text('Internal-IP', 'External-IP', 'OS-Image', 'Kernel-Version', 'Container-Runtime'),
+    wideCells: (o) => {
+      const address = (type: string) => o.status?.addresses?.find((a: Json) => a.type === type)?.address
+      const info = o.status?.nodeInfo ?? {}
+      return [
+        or(address('InternalIP')),
+        or(address('ExternalIP')),
+        info.osImage,
+        info.kernelVersion,
+        info.containerRuntimeVersion,
+      ]
+    },
+  }
 }
-PRINTERS.events = {
-  ...PRINTERS.events!,
-  columns: [
-    ...PRINTERS.events!.columns,
-    ...text('Subobject').map((c) => ({ ...c, priority: 1 })),
-    ...text('Source').map((c) => ({ ...c, priority: 1 })),
-    ...text('Message'),
-  ],
-  cells: (o, now) => [
-    ...[
+
+/** Events begin with when they were last seen and have wide columns in between. */
+function eventPrinter(): KindPrinter {
+  const wide = (name: string): Column => ({ name, type: 'string', priority: 1 })
+  return {
+    noName: true,
+    noAge: true,
+    columns: [...text('Last Seen', 'Type', 'Reason', 'Object'), wide('Subobject'), wide('Source'), ...text('Message')],
+    cells: (o, now) => [
       age(o.series?.lastObservedTime ?? o.lastTimestamp ?? o.eventTime ?? o.firstTimestamp, now),
       o.type,
       o.reason,
       `${String(o.involvedObject?.kind ?? '').toLowerCase()}/${o.involvedObject?.name}`,
+      o.involvedObject?.fieldPath ?? '',
+      [o.source?.component, o.source?.host].filter(Boolean).join(', ') || (o.reportingComponent ?? ''),
+      String(o.message ?? '').trim(),
     ],
-    o.involvedObject?.fieldPath ?? '',
-    [o.source?.component, o.source?.host].filter(Boolean).join(', ') || (o.reportingComponent ?? ''),
-    String(o.message ?? '').trim(),
-  ],
-  wide: [...text('First Seen'), ...int('Count'), ...text('Name')],
-  wideCells: (o, now) => [age(o.firstTimestamp ?? o.eventTime, now), o.count ?? o.series?.count ?? 1, o.metadata.name],
+    wide: [...text('First Seen'), ...int('Count'), ...text('Name')],
+    wideCells: (o, now) => [
+      age(o.firstTimestamp ?? o.eventTime, now),
+      o.count ?? o.series?.count ?? 1,
+      o.metadata.name,
+    ],
+  }
 }
 
 function created(): KindPrinter {

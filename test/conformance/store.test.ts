@@ -167,7 +167,9 @@ describe('store: embedded, durability', () => {
       assert.equal((await store.list('/d/')).items.length, 9)
       await store.create('/d/0009', bytes('again'))
       await store.close()
-      assert.equal((await (await openEmbeddedStore(folder)).list('/d/')).items.length, 10)
+      const again = await openEmbeddedStore(folder)
+      assert.equal((await again.list('/d/')).items.length, 10)
+      await again.close()
     }))
 
   test('a flipped byte is named, and nothing is served', () =>
