@@ -109,7 +109,9 @@ export function generatedFile(name: string): string {
 /** The built-in kinds, from the table generated at install. */
 export function builtinKinds(): ResourceKind[] {
   const list = JSON.parse(readFileSync(generatedFile('kinds.json'), 'utf8')) as GeneratedKind[]
-  return list.map((k) => {
+  // A built-in version that would need converting is not served: it would be stored in the wrong shape.
+  const isStored = (k: GeneratedKind) => (STORAGE_VERSION[groupResource(k)] ?? k.version) === k.version
+  return list.filter(isStored).map((k) => {
     const resource = groupResource(k)
     return {
       ...k,
