@@ -19,7 +19,7 @@ import { pruneCustom, validateCustom } from './custom-resources.ts'
 import { type DeleteOptions, deletionComplete, planDeletion } from './deletion.ts'
 import type { Admission, AdmissionRequest, RequestContext } from './identity.ts'
 import { editable, type ObjectStore } from './object-store.ts'
-import { checkIdentity, prepareCreate, prepareUpdate, unchanged, validateMetadata } from './strategy.ts'
+import { checkIdentity, prepareCreate, prepareUpdate, qosClass, unchanged, validateMetadata } from './strategy.ts'
 
 export interface ResourcesOptions {
   store: ObjectStore
@@ -63,6 +63,8 @@ export class Resources {
         object: editable(object),
       }
       await this.#admit(request)
+      // Admission may have added containers.
+      if (groupResource(kind) === 'pods') request.object.status.qosClass = qosClass(request.object.spec)
       if (context.dryRun) {
         if ((await this.store.cache(kind)).entry(keyOf(request.object)))
           throw errors.alreadyExists(kind, request.object.metadata.name)

@@ -37,7 +37,7 @@ export function prepareCreate(kind: ResourceKind, input: KubeInput, namespace: s
   if (tracksGeneration(object)) metadata.generation = 1
   if (hasStatus(kind)) {
     delete object.status
-    if (groupResource(kind) === 'pods') object.status = { phase: 'Pending', qosClass: qosClass(object.spec ?? {}) }
+    if (groupResource(kind) === 'pods') object.status = { phase: 'Pending' }
   }
   return object
 }
