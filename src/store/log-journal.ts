@@ -166,8 +166,9 @@ class LogJournal implements Journal {
 
   async #rewrite(snapshot: readonly Change[], revision: number): Promise<void> {
     const next = `${this.#path}.new`
+    let file: FileHandle | undefined
     try {
-      const file = await open(next, 'w', 0o600)
+      file = await open(next, 'w', 0o600)
       let at = (await file.write(MAGIC, 0, MAGIC.length, 0)).bytesWritten
       let chunk: Buffer[] = [encodeRecord({ type: 'mark', revision })]
       let bytes = 0
@@ -184,12 +185,13 @@ class LogJournal implements Journal {
       await file.datasync()
       // The files are exchanged between two syncs; writers that never pause must not hold it up.
       await new Promise<void>((resolve, reject) => {
-        this.#exchange = { file, next, size: at, resolve, reject }
+        this.#exchange = { file: file!, next, size: at, resolve, reject }
         this.#startFlush()
       })
     } catch {
       // The old file stays in use; the next write tries again.
       this.#tail = undefined
+      await file?.close().catch(() => {})
     }
   }
 

@@ -1,38 +1,14 @@
 // A real cluster: containers, nftables, kubectl. Uses its own name, folder and kubeconfig, and leaves nothing behind.
 
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
-import { type ExecResult, exec } from '#base'
+import { exec } from '#base'
+import { eventually, ok, ROOT, testCluster } from '#kit'
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-const NAME = `e2e-${process.pid}`
-const folder = mkdtempSync('/tmp/sampan-e2e-')
-const common = ['--name', NAME, '--data-dir', join(folder, 'data'), '--kubeconfig', join(folder, 'kubeconfig')]
-const env = { ...process.env, KUBECONFIG: join(folder, 'kubeconfig') } as Record<string, string>
-
-const sampan = (...args: string[]) => exec(join(ROOT, 'bin/sampan'), [...args, ...common], { env })
-const kubectl = (args: string, stdin?: string): Promise<ExecResult> =>
-  exec('kubectl', args.split(' '), { env, ...(stdin ? { stdin } : {}) })
-const ok = async (work: Promise<ExecResult>): Promise<string> => {
-  const r = await work
-  assert.equal(r.code, 0, r.stderr || r.stdout)
-  return r.stdout
-}
-/** Tries again until `look` is content; fails with what it last said. */
-const eventually = async (look: () => Promise<void>, seconds = 30): Promise<void> => {
-  const end = Date.now() + seconds * 1000
-  for (;;) {
-    try {
-      return await look()
-    } catch (error) {
-      if (Date.now() > end) throw error
-      await new Promise((resolve) => setTimeout(resolve, 200))
-    }
-  }
-}
+const cluster = testCluster('e2e')
+const { name: NAME, folder, env, sampan, kubectl } = cluster
 
 const web = (version: string) => `
 apiVersion: apps/v1
@@ -56,10 +32,7 @@ before(async () => {
   await ok(sampan('up'))
 })
 
-after(async () => {
-  await sampan('down', '--purge')
-  rmSync(folder, { recursive: true, force: true })
-})
+after(() => cluster[Symbol.asyncDispose]())
 
 test('up twice is harmless, status tells the truth', async () => {
   await ok(sampan('up'))
