@@ -1,7 +1,7 @@
 // Bringing a cluster up and taking it down, from the command line's side.
 
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { exec, SampanError, sleep, systemClock } from '#base'
@@ -118,6 +118,7 @@ export async function down(options: DownOptions): Promise<boolean> {
   await stopPods(cluster)
   const pid = containerdPid(cluster.runDir)
   if (pid) await endProcess(pid, 10_000)
+  for (const stray of clientsOf(socketOf(cluster.runDir))) process.kill(stray, 'SIGKILL')
   await unmountBelow(join(cluster.runDir, 'containerd'))
   await unmountBelow(cluster.dataDir)
   await exec('nft', ['delete', 'table', 'ip', cluster.nftTable])
@@ -129,6 +130,20 @@ export async function down(options: DownOptions): Promise<boolean> {
     removeFromKubeconfig(options.kubeconfig, cluster.name)
   }
   return true
+}
+
+/** Programs that still wait for the containerd of a server that was killed: imports of images. */
+function clientsOf(socket: string): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => {
+      if (!(pid > 1)) return false
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(socket)
+      } catch {
+        return false
+      }
+    })
 }
 
 /** Removes every sandbox, so that no container and no shim is left. */

@@ -51,6 +51,8 @@ function client() {
 before(() => sampan('up'))
 after(async () => {
   await sampan('down', '--purge')
+  const { stdout } = await exec('ps', ['-eo', 'args'])
+  assert.doesNotMatch(stdout, new RegExp(`/run/sampan/crash-${process.pid}/|${folder}`), 'a process is left behind')
   rmSync(folder, { recursive: true, force: true })
 })
 
