@@ -56,9 +56,18 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-test(`${CRASHES} times kill -9 under writes: every acknowledged object is there`, async () => {
+test(`${CRASHES} times kill -9 under writes: every acknowledged object is there, pods run on`, async () => {
   const maps = '/api/v1/namespaces/default/configmaps'
   const acknowledged = new Set<string>()
+  const kubectl = async (...args: string[]) => {
+    const r = await exec('kubectl', ['--kubeconfig', kubeconfig, ...args])
+    assert.equal(r.code, 0, r.stderr)
+    return r.stdout
+  }
+  await kubectl('create', 'deployment', 'web', '--image=oliwave/kubia:v1', '--replicas=2')
+  await kubectl('rollout', 'status', 'deployment/web', '--timeout=60s')
+  const containers = () => kubectl('get', 'pods', '-o', 'jsonpath={.items[*].status.containerStatuses[*].containerID}')
+  const before = await containers()
   let revision = 0
   for (let crash = 0; crash < CRASHES; crash++) {
     const call = client()
@@ -87,5 +96,6 @@ test(`${CRASHES} times kill -9 under writes: every acknowledged object is there`
     for (const name of acknowledged) assert.ok(there.has(name), `crash ${crash}: ${name} was acknowledged and is lost`)
     assert.ok(Number(list.metadata.resourceVersion) >= revision, 'the resourceVersion went back')
   }
+  assert.equal(await containers(), before, 'containers were started again')
   console.log(`${acknowledged.size} objects acknowledged, all there`)
 })
