@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { CONVERSIONS, type VersionConversion } from './conversion.ts'
 
 /** A subresource and the verbs it takes. */
 export interface Subresource {
@@ -28,6 +29,13 @@ export interface ResourceKind {
   /** The CustomResourceDefinition's version entry, for custom resources. */
   // biome-ignore lint/suspicious/noExplicitAny: an apiextensions version object
   readonly custom?: Record<string, any>
+  /** For a version that is converted: the kind it is stored as, and how. */
+  readonly converted?: { readonly storage: ResourceKind; readonly conversion: VersionConversion }
+}
+
+/** The kind objects of `kind` are stored as: itself, but for converted versions. */
+export function storedKind(kind: ResourceKind): ResourceKind {
+  return kind.converted?.storage ?? kind
 }
 
 /** "apps/v1" or "v1". */
@@ -87,9 +95,6 @@ const CATEGORY_ALL = new Set([
   'jobs.batch',
 ])
 
-/** Resources with several versions, and the one they are stored in. */
-const STORAGE_VERSION: Record<string, string> = { 'horizontalpodautoscalers.autoscaling': 'v2' }
-
 interface GeneratedKind {
   group: string
   version: string
@@ -106,21 +111,47 @@ export function generatedFile(name: string): string {
   return fileURLToPath(new URL(`../../generated/${name}`, import.meta.url))
 }
 
-/** The built-in kinds, from the table generated at install. */
+const isConverted = (k: { group: string; version: string; plural: string }) =>
+  CONVERSIONS.some((c) => c.group === k.group && c.version === k.version && c.plural === k.plural)
+
+/** The built-in kinds, from the table generated at install, with the versions converted to them. */
 export function builtinKinds(): ResourceKind[] {
   const list = JSON.parse(readFileSync(generatedFile('kinds.json'), 'utf8')) as GeneratedKind[]
-  // A built-in version that would need converting is not served: it would be stored in the wrong shape.
-  const isStored = (k: GeneratedKind) => (STORAGE_VERSION[groupResource(k)] ?? k.version) === k.version
-  return list.filter(isStored).map((k) => {
-    const resource = groupResource(k)
-    return {
-      ...k,
-      singular: k.kind.toLowerCase(),
-      shortNames: SHORT_NAMES[resource]?.split(',') ?? [],
-      categories: CATEGORY_ALL.has(resource) ? ['all'] : [],
-      storageVersion: STORAGE_VERSION[resource] ?? k.version,
-    }
+  const stored = list
+    .filter((k) => !isConverted(k))
+    .map((k): ResourceKind => {
+      const resource = groupResource(k)
+      return {
+        ...k,
+        singular: k.kind.toLowerCase(),
+        shortNames: SHORT_NAMES[resource]?.split(',') ?? [],
+        categories: CATEGORY_ALL.has(resource) ? ['all'] : [],
+        storageVersion: k.version,
+      }
+    })
+  const converted = CONVERSIONS.flatMap((conversion): ResourceKind[] => {
+    const { group, version, plural, model } = conversion
+    const [storageGroup, storageVersion, storagePlural] = conversion.storage
+    const storage = stored.find(
+      (k) => k.group === storageGroup && k.version === storageVersion && k.plural === storagePlural,
+    )
+    if (!storage) return []
+    const ownModel = model ?? storage.model
+    return [
+      {
+        ...storage,
+        group,
+        version,
+        plural,
+        storageVersion,
+        ...(ownModel ? { model: ownModel } : {}),
+        shortNames: conversion.deprecated && group !== storage.group ? [] : storage.shortNames,
+        categories: conversion.deprecated && group !== storage.group ? [] : storage.categories,
+        converted: { storage, conversion },
+      },
+    ]
   })
+  return [...stored, ...converted]
 }
 
 /** What is served now. Custom resources come and go. */
@@ -171,7 +202,8 @@ export class KindRegistry {
   /** The version of a resource that is stored. */
   stored(group: string, plural: string): ResourceKind | undefined {
     for (const kind of this.#byResource.values())
-      if (kind.group === group && kind.plural === plural && kind.version === kind.storageVersion) return kind
+      if (kind.group === group && kind.plural === plural && kind.version === kind.storageVersion && !kind.converted)
+        return kind
     return undefined
   }
 

@@ -1,3 +1,4 @@
+export * from './conversion.ts'
 export * from './defaults.ts'
 export * from './duration.ts'
 export * from './json-path.ts'

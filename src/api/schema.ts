@@ -1,6 +1,7 @@
 // The schemas of the built-in kinds, and the check of an object's shape against them.
 
 import { readFileSync } from 'node:fs'
+import { OLD_DEFINITIONS } from './conversion.ts'
 import { generatedFile } from './kinds.ts'
 import type { Json } from './types.ts'
 
@@ -22,7 +23,10 @@ let loaded: Record<string, Definition> | undefined
 
 /** All definitions by name. Read once, on first use. */
 export function schemas(): Record<string, Definition> {
-  loaded ??= JSON.parse(readFileSync(generatedFile('schemas.json'), 'utf8')) as Record<string, Definition>
+  loaded ??= {
+    ...(JSON.parse(readFileSync(generatedFile('schemas.json'), 'utf8')) as Record<string, Definition>),
+    ...OLD_DEFINITIONS,
+  }
   return loaded
 }
 

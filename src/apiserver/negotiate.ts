@@ -1,6 +1,16 @@
 // What form a client wants its answer in.
 
-import { errors, type IncludeObject, type Json, partialMetadata, type ResourceKind, table } from '#api'
+import {
+  errors,
+  type IncludeObject,
+  type Json,
+  partialMetadata,
+  type ResourceKind,
+  storedKind,
+  type TableOptions,
+  table,
+} from '#api'
+import { asVersion } from './object-store.ts'
 
 /** The form of objects in an answer. */
 export type Representation = 'object' | 'table' | 'partial'
@@ -35,15 +45,29 @@ export function negotiate(accept: string | undefined, query: URLSearchParams): W
   throw errors.notAcceptable('only the following media types are accepted: application/json')
 }
 
-/** One object in the wanted form. */
+/** Stored objects as a Table. Columns are those of the stored version. */
+export function tableOf(kind: ResourceKind, objects: readonly Json[], metadata: Json, options: TableOptions): Json {
+  const stored = storedKind(kind)
+  const whole = options.includeObject === 'Object' && stored !== kind
+  const result = table(
+    stored,
+    objects.map((o) => (stored === kind ? asVersion(kind, o) : o)),
+    metadata,
+    options,
+  )
+  if (whole) for (const [i, row] of result.rows.entries()) row.object = asVersion(kind, objects[i]!)
+  return result
+}
+
+/** One stored object in the wanted form and in the kind's version. */
 export function represent(kind: ResourceKind, object: Json, wanted: Wanted, now: number): Json {
   if (wanted.representation === 'table')
-    return table(
+    return tableOf(
       kind,
       [object],
       { resourceVersion: object.metadata?.resourceVersion ?? '' },
       { now, includeObject: wanted.includeObject },
     )
   if (wanted.representation === 'partial') return partialMetadata(object)
-  return object
+  return asVersion(kind, object)
 }

@@ -172,8 +172,10 @@ function gvksOf(kinds: readonly ResourceKind[]): Map<string, Json[]> {
   const map = new Map<string, Json[]>()
   for (const kind of kinds) {
     if (!kind.model) continue
-    map.set(kind.model, [gvkOf(kind)])
-    map.set(`${kind.model}List`, [{ ...gvkOf(kind), kind: `${kind.kind}List` }])
+    // Versions of the same shape share a definition.
+    map.set(kind.model, [...(map.get(kind.model) ?? []), gvkOf(kind)])
+    const list = `${kind.model}List`
+    map.set(list, [...(map.get(list) ?? []), { ...gvkOf(kind), kind: `${kind.kind}List` }])
   }
   return map
 }

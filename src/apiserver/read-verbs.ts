@@ -12,10 +12,10 @@ import {
   parseLabelSelector,
   partialMetadata,
   type ResourceKind,
-  table,
+  storedKind,
 } from '#api'
 import { sendBytes, sendJson } from './http-io.ts'
-import { represent, type Wanted } from './negotiate.ts'
+import { represent, tableOf, type Wanted } from './negotiate.ts'
 import { asVersion } from './object-store.ts'
 import type { ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
@@ -38,7 +38,7 @@ export function selectionOf(request: ResourceRequest): Selection {
   if (labels) selection.labels = parseLabelSelector(labels)
   if (fields) {
     const extra = (kind.custom?.selectableFields ?? []).map((f: Json) => String(f.jsonPath).replace(/^\./, ''))
-    selection.fields = parseFieldSelector(fields, groupResource(kind), extra)
+    selection.fields = parseFieldSelector(fields, groupResource(storedKind(kind)), extra)
   }
   return selection
 }
@@ -51,6 +51,11 @@ export function selects(selection: Selection, entry: CacheEntry): boolean {
   return !selection.fields || selection.fields(object)
 }
 
+/** An entry in the version of a request. */
+export function entryBytes(kind: ResourceKind, entry: CacheEntry): Uint8Array {
+  return entry.jsonIn(groupVersion(kind), (object) => asVersion(kind, object))
+}
+
 export async function getVerb(
   resources: Resources,
   request: ResourceRequest,
@@ -58,12 +63,11 @@ export async function getVerb(
   response: ServerResponse,
 ): Promise<void> {
   const { kind, namespace, name } = request
-  const cache = await resources.store.cache(kind)
+  const cache = await resources.store.cache(storedKind(kind))
   const entry = cache.entry(kind.namespaced ? `${namespace}/${name}` : name)
   if (!entry) throw errors.notFound(kind, name)
-  if (wanted.representation === 'object')
-    return sendBytes(response, 200, 'application/json', entry.json(groupVersion(kind)))
-  sendJson(response, 200, represent(kind, asVersion(kind, entry.object), wanted, resources.clock.now()))
+  if (wanted.representation === 'object') return sendBytes(response, 200, 'application/json', entryBytes(kind, entry))
+  sendJson(response, 200, represent(kind, entry.object, wanted, resources.clock.now()))
 }
 
 export async function listVerb(
@@ -73,7 +77,7 @@ export async function listVerb(
   response: ServerResponse,
 ): Promise<void> {
   const { kind, query } = request
-  const cache = await resources.store.cache(kind)
+  const cache = await resources.store.cache(storedKind(kind))
   const page = listPage(
     cache,
     selectionOf(request),
@@ -91,9 +95,9 @@ export async function listVerb(
     return sendJson(
       response,
       200,
-      table(
+      tableOf(
         kind,
-        page.entries.map((e) => asVersion(kind, e.object)),
+        page.entries.map((e) => e.object),
         metadata,
         { now: resources.clock.now(), includeObject: wanted.includeObject },
       ),
@@ -113,10 +117,9 @@ function listBytes(kind: ResourceKind, metadata: Json, entries: readonly CacheEn
   const head = `{"kind":"${kind.kind}List","apiVersion":"${groupVersion(kind)}","metadata":${JSON.stringify(metadata)},"items":[`
   const parts: Uint8Array[] = [Buffer.from(head)]
   const comma = Buffer.from(',')
-  const version = groupVersion(kind)
   for (const [i, entry] of entries.entries()) {
     if (i > 0) parts.push(comma)
-    parts.push(entry.json(version))
+    parts.push(entryBytes(kind, entry))
   }
   parts.push(Buffer.from(']}'))
   return Buffer.concat(parts)

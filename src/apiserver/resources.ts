@@ -12,13 +12,14 @@ import {
   type KubeObject,
   keyOf,
   type ResourceKind,
+  storedKind,
   validate,
 } from '#api'
 import { type Clock, rfc3339 } from '#base'
 import { pruneCustom, validateCustom } from './custom-resources.ts'
 import { type DeleteOptions, deletionComplete, planDeletion } from './deletion.ts'
 import type { Admission, AdmissionRequest, RequestContext } from './identity.ts'
-import { editable, type ObjectStore } from './object-store.ts'
+import { editable, fromVersion, type ObjectStore } from './object-store.ts'
 import { checkIdentity, prepareCreate, prepareUpdate, qosClass, unchanged, validateMetadata } from './strategy.ts'
 
 export interface ResourcesOptions {
@@ -47,9 +48,17 @@ export class Resources {
     this.#admission.push(step)
   }
 
-  async create(kind: ResourceKind, namespace: string, input: KubeInput, context: RequestContext): Promise<KubeObject> {
-    checkIdentity(kind, input, namespace, '')
-    this.#checkFields(kind, input, context)
+  /** Creates an object sent in the version `version`; returns it as stored. */
+  async create(
+    version: ResourceKind,
+    namespace: string,
+    body: KubeInput,
+    context: RequestContext,
+  ): Promise<KubeObject> {
+    checkIdentity(version, body, namespace, '')
+    this.#checkFields(version, body, context)
+    const kind = storedKind(version)
+    const input = fromVersion(version, body)
     if (input.metadata.resourceVersion)
       throw errors.badRequest('resourceVersion should not be set on objects to be created')
     for (let attempt = 0; ; attempt++) {
@@ -99,21 +108,24 @@ export class Resources {
 
   /**
    * Read, change, write. `change` gets the stored object and returns what a client would PUT; it is
-   * called again when somebody else was faster, unless it asked for a resourceVersion.
+   * called again when somebody else was faster, unless it asked for a resourceVersion. What it
+   * returns is in the version `version`.
    */
   async modify(
-    kind: ResourceKind,
+    version: ResourceKind,
     namespace: string,
     name: string,
     context: RequestContext,
     change: (current: KubeObject) => KubeInput | Promise<KubeInput>,
     subresource = '',
   ): Promise<KubeObject> {
+    const kind = storedKind(version)
     const resource = groupResource(kind)
     let preview: KubeObject | undefined
     const { object } = await this.store.modify(kind, namespace, name, async (current) => {
-      const input = await change(current)
-      if (input === current) return current
+      const changed = await change(current)
+      if (changed === current) return current
+      const input = fromVersion(version, changed)
       const wanted = input.metadata.resourceVersion
       if (wanted && wanted !== current.metadata.resourceVersion)
         throw errors.conflict(
@@ -147,12 +159,13 @@ export class Resources {
 
   /** Deletes; `removed` tells whether the object is gone already. */
   async delete(
-    kind: ResourceKind,
+    version: ResourceKind,
     namespace: string,
     name: string,
     options: DeleteOptions,
     context: RequestContext,
   ): Promise<{ object: KubeObject; removed: boolean }> {
+    const kind = storedKind(version)
     const resource = groupResource(kind)
     if (resource === 'namespaces' && PROTECTED.has(name))
       throw errors.forbidden(kind, name, 'this namespace may not be deleted')

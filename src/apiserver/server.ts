@@ -4,7 +4,16 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { errors, type Json, type KindRegistry, resources as R, StatusError } from '#api'
+import {
+  errors,
+  groupVersion,
+  type Json,
+  type KindRegistry,
+  resources as R,
+  type ResourceKind,
+  StatusError,
+  storedKind,
+} from '#api'
 import type { Log } from '#base'
 import { authenticate, type Tokens } from './authentication.ts'
 import type { Attributes, Authorizer } from './authorization.ts'
@@ -163,6 +172,8 @@ export class ApiServer {
   ): Promise<void> {
     const { resources } = this.#options
     const { query, verb, subresource } = request
+    const warning = deprecation(request.kind)
+    if (warning) response.appendHeader('Warning', `299 - "${warning}"`)
     const context = contextOf(user, query)
     if (request.kind.namespaced && !request.namespace && verb !== 'list' && verb !== 'watch')
       throw errors.methodNotAllowed('')
@@ -176,9 +187,10 @@ export class ApiServer {
     }
     const wanted = negotiate(subresource === 'log' ? '*/*' : http.headers.accept, query)
     const call: WriteCall = { resources, request, context, wanted, http, response }
+    const stored = { ...call, request: { ...request, kind: storedKind(request.kind) } }
     if (
       subresource &&
-      (await subresourceVerb(call, { tokens: this.#options.tokens, node: this.#options.node }, this.#stopping.signal))
+      (await subresourceVerb(stored, { tokens: this.#options.tokens, node: this.#options.node }, this.#stopping.signal))
     )
       return
     if (!subresource && !request.kind.verbs.includes(verb)) throw errors.methodNotAllowed('')
@@ -280,6 +292,14 @@ export class ApiServer {
       )
     }
   }
+}
+
+/** What clients are told of a version that Kubernetes has dropped, in its own words. */
+function deprecation(kind: ResourceKind): string | undefined {
+  const { storage, conversion } = kind.converted ?? {}
+  if (!storage || !conversion?.deprecated) return undefined
+  const [since, removed] = conversion.deprecated
+  return `${groupVersion(kind)} ${kind.kind} is deprecated in v${since}+, unavailable in v${removed}+; use ${groupVersion(storage)} ${storage.kind}`
 }
 
 function contextOf(user: User, query: URLSearchParams): RequestContext {

@@ -20,19 +20,22 @@ export class CacheEntry {
     this.revision = revision
   }
 
-  /** The object as JSON bytes in the version it is stored in, or in `apiVersion`. */
-  json(apiVersion?: string): Uint8Array {
-    if (apiVersion !== undefined && apiVersion !== this.object.apiVersion) {
-      this.#otherVersions ??= new Map()
-      let bytes = this.#otherVersions.get(apiVersion)
-      if (!bytes) {
-        bytes = encoder.encode(JSON.stringify({ ...this.object, apiVersion }))
-        this.#otherVersions.set(apiVersion, bytes)
-      }
-      return bytes
-    }
+  /** The object as JSON bytes, as it is stored. */
+  json(): Uint8Array {
     this.#json ??= encoder.encode(JSON.stringify(this.object))
     return this.#json
+  }
+
+  /** The object as JSON bytes in another version, made by `convert` once. */
+  jsonIn(apiVersion: string, convert: (object: KubeObject) => unknown): Uint8Array {
+    if (apiVersion === this.object.apiVersion) return this.json()
+    this.#otherVersions ??= new Map()
+    let bytes = this.#otherVersions.get(apiVersion)
+    if (!bytes) {
+      bytes = encoder.encode(JSON.stringify(convert(this.object)))
+      this.#otherVersions.set(apiVersion, bytes)
+    }
+    return bytes
   }
 }
 

@@ -1,10 +1,9 @@
 // WATCH: a stream of events from the watch cache; one encoding of an object serves all watchers.
 
 import type { ServerResponse } from 'node:http'
-import { errors, groupVersion, type Json, partialMetadata, StatusError, table } from '#api'
-import type { Wanted } from './negotiate.ts'
-import { asVersion } from './object-store.ts'
-import { type Selection, selectionOf, selects } from './read-verbs.ts'
+import { errors, groupVersion, type Json, partialMetadata, StatusError, storedKind } from '#api'
+import { tableOf, type Wanted } from './negotiate.ts'
+import { entryBytes, type Selection, selectionOf, selects } from './read-verbs.ts'
 import type { ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
 import type { CacheEntry, CacheEvent } from './watch-cache.ts'
@@ -24,7 +23,7 @@ export async function watchVerb(
   signal: AbortSignal,
 ): Promise<void> {
   const { kind, query } = request
-  const cache = await resources.store.cache(kind)
+  const cache = await resources.store.cache(storedKind(kind))
   const selection = selectionOf(request)
   const bookmarks = query.get('allowWatchBookmarks') === 'true'
   const initial = query.get('sendInitialEvents')
@@ -45,12 +44,12 @@ export async function watchVerb(
   let headers = true
   const encode = (type: string, entry: CacheEntry): Uint8Array => {
     if (wanted.representation === 'object')
-      return Buffer.concat([Buffer.from(`{"type":"${type}","object":`), entry.json(apiVersion), END])
-    const object = asVersion(kind, entry.object)
+      return Buffer.concat([Buffer.from(`{"type":"${type}","object":`), entryBytes(kind, entry), END])
+    const { object } = entry
     const body: Json =
       wanted.representation === 'partial'
         ? partialMetadata(object)
-        : table(
+        : tableOf(
             kind,
             [object],
             { resourceVersion: object.metadata.resourceVersion },

@@ -11,6 +11,7 @@ import {
   mergePatch,
   type ResourceKind,
   StatusError,
+  storedKind,
   strategicMerge,
 } from '#api'
 import { readDeleteOptions } from './deletion.ts'
@@ -34,12 +35,7 @@ export interface WriteCall {
 
 function answer(call: WriteCall, code: number, object: Json): void {
   const { request, wanted, resources, response, context } = call
-  sendJson(
-    response,
-    code,
-    represent(request.kind, asVersion(request.kind, object), wanted, resources.clock.now()),
-    context.warnings,
-  )
+  sendJson(response, code, represent(request.kind, object, wanted, resources.clock.now()), context.warnings)
 }
 
 export async function createVerb(call: WriteCall): Promise<void> {
@@ -110,7 +106,7 @@ async function applyVerb(call: WriteCall, body: KubeInput): Promise<void> {
   const { kind, namespace, name, subresource } = request
   body.metadata ??= {}
   body.metadata.name ??= name
-  const exists = (await resources.store.cache(kind)).entry(kind.namespaced ? `${namespace}/${name}` : name)
+  const exists = (await resources.store.cache(storedKind(kind))).entry(kind.namespaced ? `${namespace}/${name}` : name)
   if (!exists) return answer(call, 201, await resources.create(kind, namespace, body, context))
   const object = await resources.modify(
     kind,
@@ -159,7 +155,7 @@ export async function deleteCollectionVerb(call: WriteCall): Promise<void> {
   const { resources, request } = call
   const { kind } = request
   const { options, context } = await deleteOptions(call)
-  const cache = await resources.store.cache(kind)
+  const cache = await resources.store.cache(storedKind(kind))
   const page = listPage(cache, selectionOf(request), 0, '', '', '')
   const items: Json[] = []
   for (const { object } of page.entries) {

@@ -100,9 +100,8 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
   const served = (): Resource[] =>
     registry
       .all()
-      .filter((k) => k.version === k.storageVersion && k.verbs.includes('list') && k.verbs.includes('delete'))
-      // Events of events.k8s.io are the core ones in another shape.
-      .filter((k) => k.group !== 'events.k8s.io')
+      .filter((k) => k.version === k.storageVersion && !k.converted)
+      .filter((k) => k.verbs.includes('list') && k.verbs.includes('delete'))
       .map(({ group, version, plural, kind, namespaced }) => ({ group, version, plural, kind, namespaced }))
 
   const startControllers = () => {

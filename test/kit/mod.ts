@@ -1,2 +1,3 @@
 export * from './api.ts'
+export { type Answer, call } from './call.ts'
 export * from './cluster.ts'

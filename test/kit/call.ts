@@ -1,0 +1,42 @@
+// Requests to a server under test, as a client on the wire sends them.
+
+import { request } from 'node:https'
+import type { Json } from '#api'
+import type { TestApi } from './api.ts'
+
+/** What the server answered. */
+export interface Answer {
+  status: number
+  headers: Record<string, string | string[] | undefined>
+  body: Json
+}
+
+/** Sends a request as the administrator, or as nobody. */
+export function call(
+  api: TestApi,
+  method: string,
+  path: string,
+  body?: unknown,
+  options: { type?: string; accept?: string; anonymous?: boolean; raw?: string } = {},
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const identity = options.anonymous ? {} : { cert: api.admin.cert, key: api.admin.key }
+    const headers = { 'content-type': options.type ?? 'application/json', accept: options.accept ?? 'application/json' }
+    const r = request(
+      { host: '127.0.0.1', port: api.port, path, method, ca: api.ca.cert, ...identity, headers, agent: false },
+      (response) => {
+        let text = ''
+        response.setEncoding('utf8').on('data', (d: string) => (text += d))
+        response.on('end', () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            body: text.startsWith('{') ? JSON.parse(text) : { text },
+          }),
+        )
+      },
+    )
+    r.on('error', reject)
+    r.end(options.raw ?? (body === undefined ? undefined : JSON.stringify(body)))
+  })
+}
