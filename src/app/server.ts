@@ -178,6 +178,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     serviceCidr: cluster.serviceCidr,
     bridge: cluster.bridge,
     gatewayIp: cluster.gatewayIp,
+    hostIp: hostAddress(cluster.gatewayIp),
     ownPorts: [cluster.apiPort, MESH_PORT, MESH_MONITORING_PORT, 53],
   })
   const resolver = hostResolver()

@@ -1,7 +1,7 @@
 // The service proxy's nftables rules, computed from Services and their endpoints. Pure.
 //
 // A packet to a Service is looked up in one verdict map (address . protocol . port) and jumps to the
-// Service's chain, which picks an endpoint at random from a map. Node ports have a map of their own.
+// Service's chain, which picks an endpoint at random from a map. Ports of the host have a map of their own.
 
 import type { Json, KubeObject } from '#api'
 import { fnv1a } from '#base'
@@ -12,7 +12,14 @@ export interface ServicePort {
   readonly clusterIp: string
   readonly protocol: 'tcp' | 'udp' | 'sctp'
   readonly port: number
-  readonly nodePort: number
+  /** Addresses besides the cluster's own: spec.externalIPs. */
+  readonly externalIps: readonly string[]
+  /** Ports on the host's addresses: the node port, and the Service's port when it is a load balancer. */
+  readonly hostPorts: readonly number[]
+  /** Whether the clients' addresses are kept (externalTrafficPolicy Local). */
+  readonly keepSource: boolean
+  /** Ranges that may use the load balancer; empty for all. */
+  readonly sourceRanges: readonly string[]
   /** Seconds a client stays with its endpoint; 0 without affinity. */
   readonly affinity: number
   readonly endpoints: readonly { ip: string; port: number }[]
@@ -57,7 +64,13 @@ export function servicePorts(
         clusterIp: spec.clusterIP,
         protocol: String(port.protocol ?? 'TCP').toLowerCase() as 'tcp',
         port: port.port,
-        nodePort: port.nodePort ?? 0,
+        externalIps: spec.externalIPs ?? [],
+        hostPorts: [
+          ...(port.nodePort ? [port.nodePort] : []),
+          ...(spec.type === 'LoadBalancer' && !spec.loadBalancerClass ? [port.port] : []),
+        ],
+        keepSource: spec.externalTrafficPolicy === 'Local',
+        sourceRanges: spec.type === 'LoadBalancer' ? (spec.loadBalancerSourceRanges ?? []) : [],
         affinity:
           spec.sessionAffinity === 'ClientIP' ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? 10800) : 0,
         endpoints: ready.length > 0 ? ready : last,
@@ -69,30 +82,35 @@ export function servicePorts(
 
 const chainOf = (p: ServicePort) => `svc-${fnv1a(`${p.key}/${p.protocol}/${p.port}`).toString(16).padStart(8, '0')}`
 
-/** The whole ruleset as one nft transaction: the table is replaced. */
+/** The whole table as nft reads it. */
 export function renderRuleset(ports: readonly ServicePort[], options: RulesetOptions): string {
   const { table, podCidr, bridge, gatewayIp, ownPorts } = options
   const chains: string[] = []
   const clusterMap: string[] = []
-  const nodeMap: string[] = []
+  const hostMap: string[] = []
   const hairpins = [...new Set(ports.flatMap((p) => p.endpoints.map((e) => `${e.ip} . ${e.ip}`)))].sort()
   for (const p of ports) {
     const chain = chainOf(p)
     const target = p.endpoints.length === 0 ? 'no-endpoints' : chain
+    const external = p.endpoints.length === 0 ? 'no-endpoints' : `ext-${chain}`
     clusterMap.push(`${p.clusterIp} . ${p.protocol} . ${p.port} : goto ${target}`)
-    if (p.nodePort)
-      nodeMap.push(`${p.protocol} . ${p.nodePort} : goto ${p.endpoints.length === 0 ? 'no-endpoints' : `ext-${chain}`}`)
+    for (const ip of p.externalIps) clusterMap.push(`${ip} . ${p.protocol} . ${p.port} : goto ${external}`)
+    for (const number of p.hostPorts) hostMap.push(`${p.protocol} . ${number} : goto ${external}`)
     if (p.endpoints.length === 0) continue
     chains.push(...serviceChain(p, chain))
-    if (p.nodePort)
-      chains.push(`  chain ext-${chain} {`, `    meta mark set meta mark or 0x4000`, `    goto ${chain}`, '  }')
+    if (p.hostPorts.length > 0 || p.externalIps.length > 0)
+      chains.push(
+        `  chain ext-${chain} {`,
+        ...(p.sourceRanges.length > 0 ? [`    ip saddr != { ${p.sourceRanges.join(', ')} } drop`] : []),
+        ...(p.keepSource ? [] : ['    meta mark set meta mark or 0x4000']),
+        `    goto ${chain}`,
+        '  }',
+      )
   }
   return [
-    `table ip ${table}`,
-    `delete table ip ${table}`,
     `table ip ${table} {`,
     ...map('service-ips', 'ipv4_addr . inet_proto . inet_service : verdict', clusterMap),
-    ...map('node-ports', 'inet_proto . inet_service : verdict', nodeMap),
+    ...map('host-ports', 'inet_proto . inet_service : verdict', hostMap),
     ...set('hairpin', 'ipv4_addr . ipv4_addr', hairpins),
     '  chain no-endpoints {',
     '    meta mark set meta mark or 0x8000',
@@ -102,7 +120,7 @@ export function renderRuleset(ports: readonly ServicePort[], options: RulesetOpt
     '    ip daddr . meta l4proto . th dport vmap @service-ips',
     // Loopback destinations are served by the program itself, which holds the port.
     '    ip daddr 127.0.0.0/8 return',
-    '    fib daddr type local meta l4proto . th dport vmap @node-ports',
+    '    fib daddr type local meta l4proto . th dport vmap @host-ports',
     '  }',
     '  chain prerouting {',
     '    type nat hook prerouting priority dstnat; policy accept;',
@@ -145,11 +163,13 @@ function serviceChain(p: ServicePort, chain: string): string[] {
       : `dnat ip to numgen random mod ${p.endpoints.length} map { ${targets} }`
   if (!p.affinity) return [`  chain ${chain} {`, `    meta l4proto ${p.protocol} ${pick}`, '  }']
   const lines: string[] = []
-  // One set of clients an endpoint: who is in it goes there again.
-  for (const [i] of p.endpoints.entries())
+  // One set of clients an endpoint: who is in it goes there again. It outlives changes of the ruleset.
+  const sets = p.endpoints.map((e) => affinitySet(p, chain, e))
+  for (const name of sets)
     lines.push(
-      `  set ${chain}-${i} {`,
+      `  set ${name} {`,
       '    type ipv4_addr',
+      '    size 65535',
       '    flags dynamic, timeout',
       `    timeout ${p.affinity}s`,
       '  }',
@@ -157,17 +177,47 @@ function serviceChain(p: ServicePort, chain: string): string[] {
   for (const [i, e] of p.endpoints.entries())
     lines.push(
       `  chain ${chain}-${i} {`,
-      `    update @${chain}-${i} { ip saddr }`,
+      `    update @${sets[i]} { ip saddr }`,
       `    meta l4proto ${p.protocol} dnat ip to ${e.ip}:${e.port}`,
       '  }',
     )
   lines.push(`  chain ${chain} {`)
-  for (const [i] of p.endpoints.entries()) lines.push(`    ip saddr @${chain}-${i} goto ${chain}-${i}`)
+  for (const [i, name] of sets.entries()) lines.push(`    ip saddr @${name} goto ${chain}-${i}`)
   lines.push(
     `    numgen random mod ${p.endpoints.length} vmap { ${p.endpoints.map((_, i) => `${i} : goto ${chain}-${i}`).join(', ')} }`,
     '  }',
   )
   return lines
+}
+
+/** A set's timeout cannot be changed: it is part of the name. */
+const affinitySet = (p: ServicePort, chain: string, e: { ip: string; port: number }) =>
+  `aff-${chain.slice(4)}-${e.ip.replaceAll('.', '-')}-${e.port}-${p.affinity}`
+
+/** Chains, maps and sets that a ruleset declares. */
+function declared(ruleset: string): { chains: string[]; maps: string[]; sets: string[] } {
+  const names = (type: string) => [...ruleset.matchAll(new RegExp(`^  ${type} (\\S+) \\{$`, 'gm'))].map((m) => m[1]!)
+  return { chains: names('chain'), maps: names('map'), sets: names('set') }
+}
+
+/**
+ * The transaction that turns one ruleset into another. Sets of clients with affinity that are in both
+ * keep their elements; without `before` the table is made anew.
+ */
+export function transaction(table: string, before: string | undefined, after: string): string {
+  if (before === undefined) return `table ip ${table}\ndelete table ip ${table}\n${after}`
+  const old = declared(before)
+  const next = declared(after)
+  const kept = new Set(next.sets.filter((s) => s.startsWith('aff-')))
+  const base = new Set(['prerouting', 'output', 'postrouting', 'reject-forward', 'reject-output', 'input'])
+  return [
+    `flush table ip ${table}`,
+    // Maps point at chains: they go first.
+    ...old.maps.map((name) => `delete map ip ${table} ${name}`),
+    ...old.sets.filter((name) => !kept.has(name)).map((name) => `delete set ip ${table} ${name}`),
+    ...old.chains.filter((name) => !base.has(name)).map((name) => `delete chain ip ${table} ${name}`),
+    after,
+  ].join('\n')
 }
 
 function set(name: string, type: string, elements: readonly string[]): string[] {

@@ -1,11 +1,11 @@
 // The service proxy: keeps nftables in step with Services and endpoints.
 
 import { readFileSync, writeFileSync } from 'node:fs'
-import { type Json, type KubeObject, resources } from '#api'
+import { type Json, type KubeObject, keyOf, resources, sameJson } from '#api'
 import { type Clock, Coalesced, execOk, type Log, messageOf } from '#base'
 import { EventRecorder, type Informers } from '#client'
-import { NodePorts } from './node-ports.ts'
-import { type RulesetOptions, renderRuleset, type ServicePort, servicePorts } from './ruleset.ts'
+import { HostPorts, type Refusal } from './host-ports.ts'
+import { type RulesetOptions, renderRuleset, type ServicePort, servicePorts, transaction } from './ruleset.ts'
 
 /** Applies a ruleset; the real one runs `nft`. */
 export type Nft = (ruleset: string) => Promise<void>
@@ -19,31 +19,28 @@ export interface ServiceProxyOptions extends RulesetOptions {
   clock: Clock
   log: Log
   nft: Nft
+  /** The host's address that load balancers are reached at. */
+  hostIp: string
 }
+
+/** How often a port that somebody else has is tried again. */
+const RETRY_MS = 2000
 
 export class ServiceProxy {
   readonly #options: ServiceProxyOptions
   readonly #job: Coalesced
-  readonly #nodePorts: NodePorts
-  #applied = ''
-  #ports: readonly ServicePort[] = []
+  readonly #hostPorts = new HostPorts()
+  readonly #events: EventRecorder
+  /** What the kernel has; undefined when that is not known. */
+  #applied: string | undefined
   #failures = 0
+  /** Ports that are known to be somebody else's, so that each is said once. */
+  #refused = new Set<string>()
 
   constructor(options: ServiceProxyOptions) {
     this.#options = options
     const { informers, clock, log } = options
-    const events = new EventRecorder(informers.client, clock, log, 'kube-proxy')
-    this.#nodePorts = new NodePorts((port, error) => {
-      const [namespace = '', rest = ''] = port.key.split('/')
-      const service = informers.for(resources.services).get(`${namespace}/${rest.split(':')[0]}`)
-      log.warn('node port is taken', { service: port.key, port: port.nodePort, error: error.message })
-      if (service)
-        events.warning(
-          service,
-          'NodePortTaken',
-          `Cannot listen on node port ${port.nodePort}: ${error.code === 'EADDRINUSE' ? 'another program or cluster on this machine uses it' : error.message}; choose another spec.ports[].nodePort`,
-        )
-    })
+    this.#events = new EventRecorder(informers.client, clock, log, 'kube-proxy')
     this.#job = new Coalesced(
       () => this.#sync(),
       (error) => {
@@ -92,23 +89,88 @@ export class ServiceProxy {
   }
 
   close(): void {
-    this.#nodePorts.close()
+    this.#hostPorts.close()
   }
 
   async #sync(): Promise<void> {
-    const { informers, nft } = this.#options
+    const { informers, nft, table, clock } = this.#options
     const slices = informers.for(resources.endpointSlices)
     const slicesOf = (service: KubeObject) =>
       slices.byIndex('service', `${service.metadata.namespace}/${service.metadata.name}`)
-    this.#ports = servicePorts(informers.for(resources.services).list(), slicesOf)
-    const ruleset = renderRuleset(this.#ports, this.#options)
+    const services = informers.for(resources.services).list()
+    const ports = servicePorts(services, slicesOf)
+    const refusals = await this.#hostPorts.update(ports)
+    const ruleset = renderRuleset(
+      ports.map((p) => withoutRefused(p, refusals)),
+      this.#options,
+    )
     if (ruleset !== this.#applied) {
-      await nft(ruleset)
+      const before = this.#applied
+      this.#applied = undefined
+      await nft(transaction(table, before, ruleset))
       this.#applied = ruleset
-      this.#failures = 0
     }
-    this.#nodePorts.update(this.#ports)
+    this.#failures = 0
+    this.#tell(refusals)
+    await this.#publish(services, refusals)
+    if (refusals.length > 0) clock.after(RETRY_MS, () => void this.#job.trigger())
   }
+
+  /** Says once of each port that it is somebody else's. */
+  #tell(refusals: readonly Refusal[]): void {
+    const { informers, log } = this.#options
+    const now = new Set<string>()
+    for (const { port, number, reason } of refusals) {
+      const id = `${port.key} ${number}`
+      now.add(id)
+      if (this.#refused.has(id)) continue
+      log.warn('host port is taken', { service: port.key, port: number, reason })
+      const service = informers.for(resources.services).get(port.key.split(':')[0]!)
+      const which = number === port.port ? 'port' : 'nodePort'
+      if (service)
+        this.#events.warning(
+          service,
+          'PortTaken',
+          `Cannot listen on port ${number} of this machine: ${reason}; choose another spec.ports[].${which}`,
+        )
+    }
+    this.#refused = now
+  }
+
+  /** Load balancers whose ports are all had are reached at the host's address. */
+  async #publish(services: readonly KubeObject[], refusals: readonly Refusal[]): Promise<void> {
+    const { informers, hostIp, log } = this.#options
+    for (const service of services) {
+      const wanted = loadBalancerStatus(service, refusals, hostIp)
+      if (sameJson(service.status?.loadBalancer ?? {}, wanted)) continue
+      await informers.client
+        .patch(
+          resources.services,
+          service.metadata.namespace ?? '',
+          service.metadata.name,
+          {
+            status: { loadBalancer: wanted.ingress ? wanted : { ingress: null } },
+          },
+          'merge',
+          'status',
+        )
+        .catch((error) => log.warn('status not written', { service: keyOf(service), error: messageOf(error) }))
+    }
+  }
+}
+
+function withoutRefused(port: ServicePort, refusals: readonly Refusal[]): ServicePort {
+  const lost = refusals.filter((r) => r.port.key === port.key).map((r) => r.number)
+  return lost.length === 0 ? port : { ...port, hostPorts: port.hostPorts.filter((n) => !lost.includes(n)) }
+}
+
+/** What status.loadBalancer of a Service should say. */
+function loadBalancerStatus(service: KubeObject, refusals: readonly Refusal[], hostIp: string): Json {
+  const { spec } = service
+  if (spec.loadBalancerClass && spec.type === 'LoadBalancer') return service.status?.loadBalancer ?? {}
+  if (spec.type !== 'LoadBalancer') return {}
+  const taken = refusals.some((r) => r.port.key.startsWith(`${keyOf(service)}:`) && r.number === r.port.port)
+  return taken ? {} : { ingress: [{ ip: hostIp, ipMode: 'VIP' }] }
 }
 
 /** Packets of pods must be forwarded by the host. */
