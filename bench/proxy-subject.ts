@@ -68,11 +68,15 @@ const listener: Listener = {
   address: '0.0.0.0',
   port: 80,
   inbound: false,
-  chains: [{ port: 0, alpn: [], chain: { kind: 'http', route: '80' } }],
+  chains: [
+    { port: 0, alpn: [], serverNames: [], chain: { kind: 'http', route: '80', serverName: 'envoy', edge: false } },
+  ],
   fallback: undefined,
   inspect: false,
+  inspectTls: false,
+  bind: false,
 }
 createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
   socket.on('error', () => socket.destroy())
-  dispatch(socket, listener, { host: '127.0.0.1', port: 80, inbound: false }, context)
+  dispatch(socket, listener, { host: '127.0.0.1', port: 80, inbound: false, client: '127.0.0.1' }, context)
 }).listen(port, '127.0.0.1')

@@ -35,6 +35,8 @@ export const resources = {
   clusterRoleBindings: r('rbac.authorization.k8s.io', 'v1', 'clusterrolebindings', 'ClusterRoleBinding', false),
   roles: r('rbac.authorization.k8s.io', 'v1', 'roles', 'Role'),
   roleBindings: r('rbac.authorization.k8s.io', 'v1', 'rolebindings', 'RoleBinding'),
+  ingresses: r('networking.k8s.io', 'v1', 'ingresses', 'Ingress'),
+  ingressClasses: r('networking.k8s.io', 'v1', 'ingressclasses', 'IngressClass', false),
   customResourceDefinitions: r(
     'apiextensions.k8s.io',
     'v1',
@@ -43,5 +45,6 @@ export const resources = {
     false,
   ),
   virtualServices: r('networking.istio.io', 'v1', 'virtualservices', 'VirtualService'),
+  gateways: r('networking.istio.io', 'v1', 'gateways', 'Gateway'),
   destinationRules: r('networking.istio.io', 'v1', 'destinationrules', 'DestinationRule'),
 } as const

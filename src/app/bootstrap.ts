@@ -2,6 +2,8 @@
 
 import { isAlreadyExists, type KubeInput, type Resource, resources, sameJson } from '#api'
 import type { Client } from '#client'
+import { INGRESS_CONTROLLER } from '#mesh'
+import { PROXY_IMAGE } from './bundled-images.ts'
 import type { Cluster } from './cluster.ts'
 
 interface Wanted {
@@ -72,9 +74,149 @@ function wanted(): Wanted[] {
   ]
 }
 
+/** The mesh's ingress gateway as Istio installs it: an account, a Deployment and a load balancer. */
+function ingressGateway(): Wanted[] {
+  const namespaceName = 'istio-system'
+  const account = 'istio-ingressgateway-service-account'
+  const labels = { app: 'istio-ingressgateway', istio: 'ingressgateway' }
+  const meta = (name: string, more: object = {}) => ({ name, namespace: namespaceName, labels, ...more })
+  const field = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } })
+  const role = 'istio-ingressgateway-sds'
+  return [
+    { resource: resources.serviceAccounts, object: { metadata: meta(account) } },
+    {
+      resource: resources.roles,
+      object: {
+        metadata: meta(role),
+        rules: [{ apiGroups: [''], resources: ['secrets'], verbs: ['get', 'watch', 'list'] }],
+      },
+    },
+    {
+      resource: resources.roleBindings,
+      object: {
+        metadata: meta(role),
+        roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: role },
+        subjects: [{ kind: 'ServiceAccount', name: account, namespace: namespaceName }],
+      },
+    },
+    {
+      resource: resources.services,
+      object: {
+        metadata: meta('istio-ingressgateway'),
+        spec: {
+          type: 'LoadBalancer',
+          selector: labels,
+          ports: [
+            { name: 'status-port', port: 15021, targetPort: 15021, protocol: 'TCP' },
+            { name: 'http2', port: 80, targetPort: 8080, protocol: 'TCP' },
+            { name: 'https', port: 443, targetPort: 8443, protocol: 'TCP' },
+          ],
+        },
+      },
+    },
+    {
+      resource: resources.deployments,
+      object: {
+        metadata: meta('istio-ingressgateway'),
+        spec: {
+          replicas: 1,
+          selector: { matchLabels: labels },
+          strategy: { rollingUpdate: { maxSurge: '100%', maxUnavailable: '25%' } },
+          template: {
+            metadata: {
+              labels: {
+                ...labels,
+                'service.istio.io/canonical-name': 'istio-ingressgateway',
+                'service.istio.io/canonical-revision': 'latest',
+              },
+            },
+            spec: {
+              serviceAccountName: account,
+              containers: [
+                {
+                  name: 'istio-proxy',
+                  image: PROXY_IMAGE,
+                  imagePullPolicy: 'IfNotPresent',
+                  args: ['proxy', 'router', '--domain', '$(POD_NAMESPACE).svc.cluster.local'],
+                  ports: [
+                    { containerPort: 15021, protocol: 'TCP' },
+                    { containerPort: 8080, protocol: 'TCP' },
+                    { containerPort: 8443, protocol: 'TCP' },
+                    { containerPort: 15090, name: 'http-envoy-prom', protocol: 'TCP' },
+                  ],
+                  env: [
+                    { name: 'CA_ADDR', value: 'istiod.istio-system.svc:15012' },
+                    field('POD_NAME', 'metadata.name'),
+                    field('POD_NAMESPACE', 'metadata.namespace'),
+                    field('INSTANCE_IP', 'status.podIP'),
+                    field('SERVICE_ACCOUNT', 'spec.serviceAccountName'),
+                    field('HOST_IP', 'status.hostIP'),
+                    { name: 'ISTIO_META_CLUSTER_ID', value: 'Kubernetes' },
+                    { name: 'ISTIO_META_WORKLOAD_NAME', value: 'istio-ingressgateway' },
+                    { name: 'ISTIO_META_MESH_ID', value: 'cluster.local' },
+                    { name: 'TRUST_DOMAIN', value: 'cluster.local' },
+                  ],
+                  readinessProbe: {
+                    httpGet: { path: '/healthz/ready', port: 15021 },
+                    initialDelaySeconds: 0,
+                    periodSeconds: 2,
+                    failureThreshold: 30,
+                  },
+                  resources: { limits: { cpu: '2', memory: '1Gi' }, requests: { cpu: '10m', memory: '40Mi' } },
+                  securityContext: {
+                    allowPrivilegeEscalation: false,
+                    capabilities: { drop: ['ALL'] },
+                    privileged: false,
+                    readOnlyRootFilesystem: true,
+                    runAsGroup: 1337,
+                    runAsNonRoot: true,
+                    runAsUser: 1337,
+                  },
+                  volumeMounts: [
+                    { mountPath: '/var/run/secrets/istio', name: 'istiod-ca-cert' },
+                    { mountPath: '/var/run/secrets/tokens', name: 'istio-token' },
+                    { mountPath: '/etc/istio/pod', name: 'podinfo' },
+                  ],
+                },
+              ],
+              volumes: [
+                { name: 'istiod-ca-cert', configMap: { name: 'istio-ca-root-cert' } },
+                {
+                  name: 'podinfo',
+                  downwardAPI: {
+                    items: [
+                      { path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } },
+                      { path: 'annotations', fieldRef: { fieldPath: 'metadata.annotations' } },
+                    ],
+                  },
+                },
+                {
+                  name: 'istio-token',
+                  projected: {
+                    sources: [
+                      { serviceAccountToken: { path: 'istio-token', expirationSeconds: 43200, audience: 'istio-ca' } },
+                    ],
+                  },
+                },
+              ],
+            },
+          },
+        },
+      },
+    },
+    {
+      resource: resources.ingressClasses,
+      object: {
+        metadata: { name: 'istio', annotations: { 'ingressclass.kubernetes.io/is-default-class': 'true' } },
+        spec: { controller: INGRESS_CONTROLLER },
+      },
+    },
+  ]
+}
+
 /** Creates what is missing; what people changed since stays as it is. */
 export async function createDefaults(client: Client, cluster: Cluster): Promise<void> {
-  for (const { resource, object } of wanted()) await ensure(client, resource, object)
+  for (const { resource, object } of [...wanted(), ...ingressGateway()]) await ensure(client, resource, object)
   await ensure(client, resources.services, {
     metadata: { name: 'kubernetes', namespace: 'default', labels: { component: 'apiserver', provider: 'kubernetes' } },
     spec: {

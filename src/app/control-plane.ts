@@ -47,6 +47,7 @@ export interface ControlPlane {
   readonly informers: Informers
   readonly tokens: Tokens
   readonly api: ApiServer
+  readonly authorizer: Authorizer
   /** Everything served that can be listed and deleted. */
   served(): Resource[]
   /** Starts the controllers; they run until the signal given to `createControlPlane` aborts. */
@@ -87,10 +88,11 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
   const client = localClient(resources, tokens)
   const informers = new Informers(client, clock, options.log('kube-controller-manager'), signal)
   for (const step of options.admission?.({ client, informers }) ?? []) resources.addAdmission(step)
+  const authorizer = await Authorizer.open(store)
   const api = new ApiServer({
     resources,
     tokens,
-    authorizer: await Authorizer.open(store),
+    authorizer,
     node: options.node,
     log: options.log('kube-apiserver'),
     tls: options.tls,
@@ -124,5 +126,5 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
           .catch((error) => log.error('controller ended', { controller: controller.name, error: messageOf(error) }))
     })
   }
-  return { resources, client, informers, tokens, api, served, startControllers }
+  return { resources, client, informers, tokens, api, authorizer, served, startControllers }
 }

@@ -220,6 +220,8 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
       monitoringPort: MESH_MONITORING_PORT,
       tls: credentials.mesh,
       verify: (token) => plane.tokens.verify(token, 'istio-ca'),
+      readsSecrets: (user, namespace) =>
+        plane.authorizer.allowed(user, { verb: 'list', group: '', resource: 'secrets', namespace }),
     }),
     agent.start(stop.signal),
   ])

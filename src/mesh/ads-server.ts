@@ -6,24 +6,37 @@ import {
   fromStruct,
   Listener,
   RouteConfiguration,
+  Secret,
   streamAggregatedResources,
   TYPE,
 } from '#api/xds'
 import { Coalesced, type Log } from '#base'
 import { GrpcCode, type Message, type MessageType, type ServerCall } from '#wire'
-import type { XdsResources } from './translate.ts'
+import type { XdsResources } from './view.ts'
 
 type Kind = keyof XdsResources
 const KINDS: readonly { kind: Kind; url: string; type: MessageType }[] = [
   { kind: 'clusters', url: TYPE.cluster, type: Cluster },
   { kind: 'endpoints', url: TYPE.endpoint, type: ClusterLoadAssignment },
+  { kind: 'secrets', url: TYPE.secret, type: Secret },
   { kind: 'listeners', url: TYPE.listener, type: Listener },
   { kind: 'routes', url: TYPE.route, type: RouteConfiguration },
 ]
 
+/** Who a proxy's token says it is. */
+export interface ProxyUser {
+  readonly name: string
+  readonly groups: readonly string[]
+  readonly extra?: Readonly<Record<string, readonly string[]>>
+}
+
 /** A proxy that is connected. */
 export interface ProxyIdentity {
   id: string
+  role: 'sidecar' | 'router'
+  /** The pod's name. */
+  name: string
+  user: ProxyUser
   ip: string
   namespace: string
   metadata: Record<string, unknown>
@@ -33,8 +46,8 @@ export interface AdsOptions {
   log: Log
   /** The resources of a proxy as the cluster is now. */
   resources(proxy: ProxyIdentity): XdsResources
-  /** Refuses a call by returning why. */
-  authenticate(call: ServerCall): Promise<string | undefined>
+  /** The user behind a call's token; undefined refuses the call. */
+  authenticate(call: ServerCall): Promise<ProxyUser | undefined> | undefined
   onNack(proxy: ProxyIdentity, type: string, message: string): void
 }
 
@@ -87,9 +100,10 @@ export class AdsServer {
   async #accept(call: ServerCall): Promise<void> {
     const early: Message[] = []
     call.onMessage = (m) => early.push(m)
-    const refusal = await this.#options.authenticate(call)
-    if (refusal) return call.end(GrpcCode.unauthenticated, refusal)
-    const connection = new Connection(call, this.#options, () => {
+    const user = await this.#options.authenticate(call)
+    if (!user)
+      return call.end(GrpcCode.unauthenticated, 'a service-account token for the audience istio-ca is required')
+    const connection = new Connection(call, user, this.#options, () => {
       for (const look of [...this.#waiters]) look()
     })
     this.#connections.add(connection)
@@ -114,8 +128,11 @@ class Connection {
   /** Clusters no longer wanted: removed once the routes that used them are acknowledged. */
   #sweep = false
 
-  constructor(call: ServerCall, options: AdsOptions, onAck: () => void) {
+  readonly #user: ProxyUser
+
+  constructor(call: ServerCall, user: ProxyUser, options: AdsOptions, onAck: () => void) {
     this.#call = call
+    this.#user = user
     this.#options = options
     this.#onAck = onAck
     this.#job = new Coalesced(
@@ -140,7 +157,12 @@ class Connection {
   }
 
   receive(request: Message): void {
-    if (request.node && !this.proxy) this.proxy = identify(request.node)
+    if (request.node && !this.proxy) {
+      const proxy = identify(request.node, this.#user)
+      const refusal = mismatch(proxy)
+      if (refusal) return this.#call.end(GrpcCode.permissionDenied, refusal)
+      this.proxy = proxy
+    }
     const entry = KINDS.find((k) => k.url === request.type_url)
     if (!entry || !this.proxy) return
     const names: string[] = request.resource_names ?? []
@@ -209,7 +231,8 @@ function render(
   const texts = new Map<string, string>()
   const bodies = new Map<string, Buffer>()
   for (const [name, message] of resources[kind]) {
-    if (names && !names.has(name)) continue
+    // Secrets are given by name only.
+    if (names ? !names.has(name) : kind === 'secrets') continue
     const body = type.encode(message)
     bodies.set(name, body)
     texts.set(name, body.toString('latin1'))
@@ -224,7 +247,24 @@ function same(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): b
 }
 
 /** "sidecar~ip~pod.namespace~domain", Istio's node id. */
-function identify(node: Message): ProxyIdentity {
-  const [, ip = '', name = ''] = String(node.id ?? '').split('~')
-  return { id: name, ip, namespace: name.slice(name.lastIndexOf('.') + 1), metadata: fromStruct(node.metadata) }
+function identify(node: Message, user: ProxyUser): ProxyIdentity {
+  const [role, ip = '', id = ''] = String(node.id ?? '').split('~')
+  const dot = id.lastIndexOf('.')
+  return {
+    id,
+    role: role === 'router' ? 'router' : 'sidecar',
+    ip,
+    name: id.slice(0, dot),
+    namespace: id.slice(dot + 1),
+    metadata: fromStruct(node.metadata),
+    user,
+  }
+}
+
+/** Why a proxy may not call itself what it does: its token is for another pod or namespace. */
+function mismatch({ id, name, namespace, user }: ProxyIdentity): string | undefined {
+  const [, , owner] = user.name.split(':')
+  const pod = user.extra?.['authentication.kubernetes.io/pod-name']?.[0]
+  if (owner === namespace && (pod === undefined || pod === name)) return undefined
+  return `the token of ${user.name} is not one of the proxy ${id}`
 }

@@ -1,7 +1,7 @@
 // Finds configuration that is accepted but cannot take effect, under Istio's analyzer codes. Pure.
 
 import { type Json, type KubeObject, mapSelector } from '#api'
-import { fqdnOf, resolveHost } from './translate.ts'
+import { fqdnOf, resolveHost } from './view.ts'
 
 export interface Finding {
   level: 'Error' | 'Warning' | 'Info'

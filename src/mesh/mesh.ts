@@ -6,12 +6,15 @@ import { groupResource, isAlreadyExists, type KubeObject, keyOf, resources, same
 import { type Clock, Coalesced, type Log, messageOf } from '#base'
 import { EventRecorder, type Informers } from '#client'
 import { serveGrpc } from '#wire'
-import { AdsServer, type ProxyIdentity } from './ads-server.ts'
+import { AdsServer, type ProxyIdentity, type ProxyUser } from './ads-server.ts'
 import { analyze } from './analyze.ts'
+import { servesIngress } from './ingress.ts'
+import { publishIngressAddress } from './ingress-status.ts'
 import { injectSidecar, wantsSidecar } from './inject.ts'
 import { istioDefinitions } from './kinds.ts'
-import { type MeshView, translate, type XdsResources } from './translate.ts'
+import { translate } from './translate.ts'
 import { validateIstio } from './validate.ts'
+import type { MeshView, XdsResources } from './view.ts'
 
 export interface MeshOptions {
   informers: Informers
@@ -29,7 +32,9 @@ export interface MeshListen {
   monitoringPort: number
   tls: { cert: string; key: string }
   /** The user behind a proxy's token, or undefined. */
-  verify(token: string): Promise<{ name: string } | undefined>
+  verify(token: string): Promise<ProxyUser | undefined>
+  /** Whether a user may list the Secrets of a namespace. */
+  readsSecrets(user: ProxyUser, namespace: string): boolean
 }
 
 interface AdmissionStep {
@@ -52,7 +57,7 @@ interface AdmissionStep {
 export class Mesh {
   readonly #options: MeshOptions
   readonly #ads: AdsServer
-  #verify: MeshListen['verify'] = () => Promise.resolve(undefined)
+  #listen: MeshListen | undefined
   #servers: (Server | http2.Http2SecureServer)[] = []
   readonly #sessions = new Set<http2.ServerHttp2Session>()
   readonly #nacks = new Map<string, string>()
@@ -64,8 +69,7 @@ export class Mesh {
       resources: (proxy) => this.#resourcesOf(proxy),
       authenticate: async (call) => {
         const header = String(call.headers.authorization ?? '')
-        const user = header.startsWith('Bearer ') ? await this.#verify(header.slice(7)) : undefined
-        return user ? undefined : 'a service-account token for the audience istio-ca is required'
+        return header.startsWith('Bearer ') ? this.#listen?.verify(header.slice(7)) : undefined
       },
       onNack: (proxy, type, message) => {
         this.#nacks.set(`${proxy.id}/${type}`, message)
@@ -112,25 +116,33 @@ export class Mesh {
   }
 
   async start(listen: MeshListen): Promise<void> {
-    this.#verify = listen.verify
+    this.#listen = listen
     const { informers, log } = this.#options
     const services = informers.for(resources.services)
     const slices = informers.for(resources.endpointSlices)
     const pods = informers.for(resources.pods)
     const virtualServices = informers.for(resources.virtualServices)
     const destinationRules = informers.for(resources.destinationRules)
+    const gateways = informers.for(resources.gateways)
+    const ingresses = informers.for(resources.ingresses)
+    const classes = informers.for(resources.ingressClasses)
     slices.addIndex('service', (o) => [
       `${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`,
     ])
     pods.addIndex('ip', (o) => (o.status?.podIP && !o.spec?.hostNetwork ? [o.status.podIP] : []))
     await informers.synced()
-    for (const informer of [services, slices, virtualServices, destinationRules]) informer.on(() => this.#ads.push())
+    for (const informer of [services, slices, virtualServices, destinationRules, gateways, ingresses, classes])
+      informer.on(() => this.#ads.push())
+    informers.for(resources.secrets).on(({ object }) => {
+      if (object.data?.['tls.crt'] || object.data?.cert || object.data?.['ca.crt']) this.#ads.push()
+    })
     pods.on(({ object, old }) => {
       if (!old || !sameJson(object.metadata.labels, old.metadata.labels) || object.status?.podIP !== old.status?.podIP)
         this.#ads.push()
     })
     this.#watchRules()
     this.#publishRoot()
+    publishIngressAddress(informers, log)
     const xds = http2.createSecureServer({
       cert: listen.tls.cert,
       key: listen.tls.key,
@@ -178,13 +190,23 @@ export class Mesh {
       podByIp: (ip) => pods.byIndex('ip', ip)[0],
       virtualServices: informers.for(resources.virtualServices).list(),
       destinationRules: informers.for(resources.destinationRules).list(),
+      gateways: informers.for(resources.gateways).list(),
+      ingresses: informers
+        .for(resources.ingresses)
+        .list()
+        .filter((i) => servesIngress(i, informers.for(resources.ingressClasses).list())),
+      secret: (namespace, name) => informers.for(resources.secrets).get(`${namespace}/${name}`),
     }
   }
 
   #resourcesOf(proxy: ProxyIdentity): XdsResources {
-    const labels = (proxy.metadata.LABELS ?? {}) as Record<string, string>
+    // What a pod is comes from its object, not from what the proxy says of itself.
+    const pod = this.#options.informers.for(resources.pods).get(`${proxy.namespace}/${proxy.name}`)
+    const labels = pod?.metadata.labels ?? {}
     const ports = (proxy.metadata.POD_PORTS ?? []) as { containerPort: number }[]
     return translate(this.#view(), {
+      role: proxy.role,
+      readsSecrets: this.#listen?.readsSecrets(proxy.user, proxy.namespace) ?? false,
       namespace: proxy.namespace,
       labels,
       ip: proxy.ip,

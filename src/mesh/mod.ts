@@ -1,3 +1,6 @@
 export { type AnalyzerInput, analyze, type Finding } from './analyze.ts'
+export { INGRESS_CONTROLLER } from './ingress.ts'
 export { Mesh } from './mesh.ts'
-export { domainsOf, type MeshView, type ProxyNode, translate, type XdsResources } from './translate.ts'
+export { domainsOf } from './routes.ts'
+export { translate } from './translate.ts'
+export { emptyResources, type MeshView, type ProxyNode, type XdsResources } from './view.ts'

@@ -48,8 +48,18 @@ const resources = (http: object[]) =>
       podByIp: (ip) => pods.find((p) => p.status.podIP === ip),
       virtualServices: http.length > 0 ? [virtualService(http)] : [],
       destinationRules: [rule],
+      gateways: [],
+      ingresses: [],
+      secret: () => undefined,
     },
-    { namespace: 'default', labels: { app: 'client' }, ip: '10.1.0.9', ports: [] },
+    {
+      role: 'sidecar',
+      readsSecrets: false,
+      namespace: 'default',
+      labels: { app: 'client' },
+      ip: '10.1.0.9',
+      ports: [],
+    },
   )
 
 /** The cluster a request goes to; `random` decides between weights. */
@@ -69,7 +79,7 @@ function where(
       scheme: 'http',
       header: (n) => request.headers?.[n],
     })
-  return route && pickCluster(route, random)
+  return route && pickCluster(route, random)?.name
 }
 
 const cluster = (subset: string) => `outbound|50051|${subset}|greeter.default.svc.cluster.local`

@@ -1,6 +1,6 @@
 // The configuration in force: what xDS has delivered, looked up by the data path.
 
-import type { Chain, Cluster, Endpoint, Listener, RouteTable } from './model.ts'
+import type { Cluster, Endpoint, HttpChain, Listener, RouteTable, TlsSecret } from './model.ts'
 
 /** Everything the data path reads. Replaced type by type, never half of one. */
 export class ConfigStore {
@@ -8,6 +8,7 @@ export class ConfigStore {
   endpoints: ReadonlyMap<string, readonly Endpoint[]> = new Map()
   listeners: ReadonlyMap<string, Listener> = new Map()
   routes: ReadonlyMap<string, RouteTable> = new Map()
+  secrets: ReadonlyMap<string, TlsSecret> = new Map()
   /** Types that have been delivered at least once. */
   readonly delivered = new Set<string>()
   onListeners: () => void = () => {}
@@ -31,8 +32,19 @@ export class ConfigStore {
     )
   }
 
-  routeTable(chain: Extract<Chain, { kind: 'http' }>): RouteTable | undefined {
+  routeTable(chain: HttpChain): RouteTable | undefined {
     return typeof chain.route === 'string' ? this.routes.get(chain.route) : chain.route
+  }
+
+  /** Names of secrets the listeners ask for. */
+  secretNames(): string[] {
+    const names = new Set<string>()
+    for (const l of this.listeners.values())
+      for (const { tls } of l.chains) {
+        if (tls) names.add(tls.certificate)
+        if (tls?.authority) names.add(tls.authority)
+      }
+    return [...names].sort()
   }
 
   /** Names of route tables the listeners ask for. */

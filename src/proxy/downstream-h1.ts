@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import { H1Error, type H1Head, H1Parser, writeHead } from '#wire'
 import { type Destination, Exchange, type ExchangeContext } from './exchange.ts'
 import { type Downstream, endToEnd, fieldOf, type HttpRequest } from './http.ts'
-import type { Chain } from './model.ts'
+import type { HttpChain } from './model.ts'
 
 const LAST_CHUNK = Buffer.from('0\r\n\r\n')
 const CRLF = Buffer.from('\r\n')
@@ -14,7 +14,7 @@ const CRLF = Buffer.from('\r\n')
 export function serveH1(
   socket: Socket,
   first: Buffer,
-  chain: Extract<Chain, { kind: 'http' }>,
+  chain: HttpChain,
   context: ExchangeContext,
   destination: Destination,
 ): void {

@@ -4,14 +4,14 @@ import http2 from 'node:http2'
 import type { Socket } from 'node:net'
 import { type Destination, Exchange, type ExchangeContext } from './exchange.ts'
 import type { Downstream } from './http.ts'
-import type { Chain } from './model.ts'
+import type { HttpChain } from './model.ts'
 import { flatten, toHeaders } from './upstream-h2.ts'
 
 /** Streams a client may have open at once. */
 const MAX_STREAMS = 1000
 
 interface Route {
-  chain: Extract<Chain, { kind: 'http' }>
+  chain: HttpChain
   context: ExchangeContext
   destination: Destination
 }
@@ -29,12 +29,7 @@ server.on('stream', (stream, headers) => {
 })
 
 /** Serves a connection until it ends. What has been read of it must have been put back. */
-export function serveH2(
-  socket: Socket,
-  chain: Extract<Chain, { kind: 'http' }>,
-  context: ExchangeContext,
-  destination: Destination,
-): void {
+export function serveH2(socket: Socket, chain: HttpChain, context: ExchangeContext, destination: Destination): void {
   server.once('session', (session) => sessions.set(session, { chain, context, destination }))
   server.emit('connection', socket)
 }

@@ -3,9 +3,11 @@
 import { randomUUID } from 'node:crypto'
 import { pickEndpoint } from './balance.ts'
 import type { ConfigStore } from './config-store.ts'
+import { editFields } from './header-edits.ts'
 import { type Downstream, fieldOf, type HttpRequest, type Upstream } from './http.ts'
-import type { Chain, Cluster, Endpoint } from './model.ts'
+import type { Cluster, Endpoint, HeaderEdits, HttpChain, Route } from './model.ts'
 import type { PeerMetadata } from './peer-metadata.ts'
+import { redirectLocation } from './redirect.ts'
 import { findHost, findRoute, pickCluster } from './route.ts'
 import { type Peer, parseWorkload, type Stats, UNKNOWN_PEER } from './stats.ts'
 import type { H1Pool } from './upstream-h1.ts'
@@ -26,15 +28,22 @@ export interface Destination {
   readonly host: string
   readonly port: number
   readonly inbound: boolean
+  /** Whether the client's connection was TLS that ended here. */
+  readonly tls?: boolean
+  /** The client's address. */
+  readonly client: string
 }
 
 const RETRIES = 2
 /** A body up to this size is kept, so that the request can be sent again. */
 const REPLAY_LIMIT = 64 * 1024
 
+const NO_EDITS: readonly HeaderEdits[] = []
+
 export class Exchange {
   readonly #context: ExchangeContext
-  readonly #request: HttpRequest
+  #request: HttpRequest
+  readonly #chain: HttpChain
   readonly #downstream: Downstream
   readonly #destination: Destination
   readonly #started = performance.now()
@@ -54,20 +63,22 @@ export class Exchange {
   #trailers: readonly string[] | undefined
   #timer: NodeJS.Timeout | undefined
   #extra: string[] = []
+  #edits: readonly HeaderEdits[] = NO_EDITS
 
   constructor(
     context: ExchangeContext,
-    chain: Extract<Chain, { kind: 'http' }>,
+    chain: HttpChain,
     request: HttpRequest,
     downstream: Downstream,
     destination: Destination,
   ) {
     this.#context = context
     this.#request = request
+    this.#chain = chain
     this.#downstream = downstream
     this.#destination = destination
     this.#requestEnded = !request.hasBody
-    this.#begin(chain)
+    this.#begin()
   }
 
   get finished(): boolean {
@@ -105,19 +116,28 @@ export class Exchange {
     this.#finish(this.#status || 0)
   }
 
-  #begin(chain: Extract<Chain, { kind: 'http' }>): void {
+  #begin(): void {
     const { config, peers } = this.#context
+    const chain = this.#chain
+    if (this.#destination.tls) this.#request = { ...this.#request, scheme: 'https' }
+    if (chain.edge) this.#request = { ...this.#request, fields: edgeFields(this.#request, this.#destination.client) }
     const request = this.#request
     if (this.#destination.inbound) this.#peer = peers.take(request.fields)
     const table = config.routeTable(chain)
     const host = table && findHost(table, request.authority)
     const route = host && findRoute(host, { ...request, header: (name) => fieldOf(request.fields, name) })
+    if (host?.requireTls && request.scheme === 'http')
+      return this.#redirect(301, redirectLocation(request, { status: 301, scheme: 'https' }))
     if (!route) return this.#local(404, 'NR', '')
-    if (route.directStatus) return this.#local(route.directStatus, '-', '')
-    const name = pickCluster(route, this.#context.random())
-    const cluster = config.clusters.get(name)
+    if (route.redirect) return this.#redirect(route.redirect.status, redirectLocation(request, route.redirect))
+    this.#edits = route.response ? [route.response] : NO_EDITS
+    if (route.directStatus) return this.#local(route.directStatus, '-', route.directBody)
+    const target = pickCluster(route, this.#context.random())
+    const cluster = target && config.clusters.get(target.name)
     if (!cluster) return this.#local(503, 'NC', '')
     this.#cluster = cluster
+    if (target.response) this.#edits = [...this.#edits, target.response]
+    if (route.rewrite || route.request || target.request) this.#request = rewritten(request, route, target.request)
     this.#extra = []
     if (!fieldOf(request.fields, 'x-request-id')) this.#extra.push('x-request-id', randomUUID())
     if (!fieldOf(request.fields, 'x-forwarded-proto')) this.#extra.push('x-forwarded-proto', request.scheme)
@@ -189,17 +209,26 @@ export class Exchange {
   }
 
   #responseFields(fields: string[]): readonly string[] {
-    const name = this.#destination.inbound ? 'istio-envoy' : 'envoy'
     const result: string[] = [
       'x-envoy-upstream-service-time',
       String(Math.round(performance.now() - this.#started)),
       'server',
-      name,
+      this.#chain.serverName,
     ]
     for (let i = 0; i < fields.length; i += 2)
       if (fields[i] !== 'server' && fields[i] !== 'x-envoy-upstream-service-time')
         result.push(fields[i]!, fields[i + 1]!)
-    return result
+    return this.#edits.length === 0 ? result : this.#edits.reduce(editFields, result)
+  }
+
+  #redirect(status: number, location: string): void {
+    this.#flags = '-'
+    this.#downstream.respond(
+      status,
+      ['location', location, 'content-length', '0', 'server', this.#chain.serverName],
+      true,
+    )
+    this.#finish(status)
   }
 
   /** Nothing of the response is here: a refused connection, or one the server had just closed, is tried again. */
@@ -247,7 +276,7 @@ export class Exchange {
           'grpc-message',
           encodeURIComponent(body),
           'server',
-          'envoy',
+          this.#chain.serverName,
         ],
         true,
       )
@@ -257,7 +286,7 @@ export class Exchange {
     const fields = [
       ...(body ? ['content-length', String(text.length), 'content-type', 'text/plain'] : ['content-length', '0']),
       'server',
-      this.#destination.inbound ? 'istio-envoy' : 'envoy',
+      this.#chain.serverName,
     ]
     this.#downstream.respond(status, fields, text.length === 0)
     if (text.length > 0) {
@@ -287,4 +316,42 @@ export class Exchange {
       durationMs: performance.now() - this.#started,
     })
   }
+}
+
+/** The request as the route wants it: another path or host, other fields. */
+function rewritten(request: HttpRequest, route: Route, own: HeaderEdits | undefined): HttpRequest {
+  const { rewrite } = route
+  const mark = request.path.search(/[?#]/)
+  const path = mark < 0 ? request.path : request.path.slice(0, mark)
+  let { fields } = request
+  if (rewrite?.path) fields = [...fields, 'x-envoy-original-path', request.path]
+  for (const edits of [route.request, own]) if (edits) fields = editFields(fields, edits)
+  const host = fields.findIndex((name, i) => i % 2 === 0 && (name === ':authority' || name === 'host'))
+  const authority = host < 0 ? (rewrite?.host ?? request.authority) : fields[host + 1]!
+  return {
+    ...request,
+    fields: host < 0 ? fields : fields.filter((_, i) => i !== host && i !== host + 1),
+    authority,
+    path: rewrite?.path ? rewrite.path(path) + (mark < 0 ? '' : request.path.slice(mark)) : request.path,
+  }
+}
+
+/** What the mesh says of clients is written by its edge, not by the clients. */
+const EDGE_FIELDS = new Set([
+  'x-forwarded-proto',
+  'x-envoy-internal',
+  'x-envoy-external-address',
+  'x-forwarded-client-cert',
+])
+
+function edgeFields(request: HttpRequest, client: string): string[] {
+  const result: string[] = []
+  let forwarded = client
+  for (let i = 0; i < request.fields.length; i += 2) {
+    const name = request.fields[i]!
+    if (name === 'x-forwarded-for') forwarded = `${request.fields[i + 1]},${client}`
+    else if (!EDGE_FIELDS.has(name)) result.push(name, request.fields[i + 1]!)
+  }
+  result.push('x-forwarded-for', forwarded, 'x-forwarded-proto', request.scheme)
+  return result
 }

@@ -1,10 +1,11 @@
-// The sidecar: reads its identity from the environment, its configuration from the control plane, and serves.
+// The proxy, as a sidecar or a gateway: reads its identity from the environment, its configuration from the control plane, and serves.
 
 import { readFileSync } from 'node:fs'
 import type { Server } from 'node:net'
 import { createLog } from '#base'
 import { accept } from './acceptor.ts'
 import { startAdmin } from './admin.ts'
+import { BoundListeners } from './bound-listeners.ts'
 import { ConfigStore } from './config-store.ts'
 import type { ExchangeContext } from './exchange.ts'
 import { originalDestination } from './original-dst.ts'
@@ -41,7 +42,8 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     app: labels.app ?? workload,
     version: labels.version ?? 'unknown',
   }
-  const nodeId = `sidecar~${env.INSTANCE_IP}~${env.POD_NAME}.${namespace}~${namespace}.svc.cluster.local`
+  const router = process.argv[2] === 'router'
+  const nodeId = `${router ? 'router' : 'sidecar'}~${env.INSTANCE_IP}~${env.POD_NAME}.${namespace}~${namespace}.svc.cluster.local`
   const config = new ConfigStore()
   const stats = new Stats(local)
   const [h1, h2] = [new H1Pool(), new H2Pool()]
@@ -83,7 +85,6 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     config,
     log,
   })
-  const find = await originalDestination()
   const servers: Server[] = []
   let draining = false
   const drain = () => {
@@ -101,11 +102,17 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     }
     setTimeout(look, 500)
   }
+  if (router) {
+    const bound = new BoundListeners(context, log)
+    config.onListeners = () => void bound.update()
+  } else {
+    const find = await originalDestination()
+    servers.push(
+      await accept({ context, port: OUTBOUND, inbound: false, originalDestination: find }),
+      await accept({ context, port: INBOUND, inbound: true, originalDestination: find }),
+    )
+  }
   xds.start()
-  servers.push(
-    await accept({ context, port: OUTBOUND, inbound: false, originalDestination: find }),
-    await accept({ context, port: INBOUND, inbound: true, originalDestination: find }),
-  )
   await startAdmin({
     config,
     stats,

@@ -2,11 +2,13 @@
 
 import {
   ClusterType,
+  DownstreamTlsContext,
   fromDuration,
   fromStruct,
   HttpConnectionManager,
   HttpProtocolOptions,
   LbPolicy,
+  RequireTls,
   TcpProxy,
 } from '#api/xds'
 import { SampanError } from '#base'
@@ -43,20 +45,58 @@ export interface HeaderMatch {
   readonly invert: boolean
 }
 
+/** Header fields to set, add and remove on one side of an exchange. Names are lower case. */
+export interface HeaderEdits {
+  readonly set: readonly (readonly [name: string, value: string])[]
+  readonly add: readonly (readonly [name: string, value: string])[]
+  readonly remove: readonly string[]
+}
+
+export interface WeightedCluster {
+  readonly name: string
+  readonly weight: number
+  readonly request?: HeaderEdits
+  readonly response?: HeaderEdits
+}
+
+/** How a request's target changes on its way. */
+export interface Rewrite {
+  readonly host?: string
+  path?(path: string): string
+}
+
+/** What a client is sent to instead. */
+export interface Redirect {
+  readonly status: number
+  readonly scheme?: string
+  readonly host?: string
+  readonly port?: number
+  readonly path?: string
+}
+
 export interface Route {
   readonly name: string
   readonly path: StringMatch
   readonly headers: readonly HeaderMatch[]
   /** Clusters with their weights; empty for a direct response. */
-  readonly clusters: readonly { name: string; weight: number }[]
+  readonly clusters: readonly WeightedCluster[]
   readonly totalWeight: number
   readonly directStatus: number
+  readonly directBody: string
+  readonly redirect?: Redirect
+  readonly rewrite?: Rewrite
+  readonly request?: HeaderEdits
+  readonly response?: HeaderEdits
+  /** Query parameters that must match. */
+  readonly query: readonly { readonly name: string; readonly match: StringMatch | undefined }[]
   /** Milliseconds; 0 is none. */
   readonly timeout: number
 }
 
 export interface VirtualHost {
   readonly name: string
+  /** Plain requests are sent to https. */
+  readonly requireTls: boolean
   readonly routes: readonly Route[]
 }
 
@@ -66,13 +106,35 @@ export interface RouteTable {
   /** "*.suffix" domains, the longest first. */
   readonly suffixes: readonly { suffix: string; host: VirtualHost }[]
   readonly any: VirtualHost | undefined
+  /** Whether "host:port" is looked up as "host". */
+  readonly ignorePort: boolean
 }
 
-export type Chain = { kind: 'http'; route: string | RouteTable } | { kind: 'tcp'; cluster: string }
+export interface HttpChain {
+  readonly kind: 'http'
+  readonly route: string | RouteTable
+  /** The `server` field of answers. */
+  readonly serverName: string
+  /** At the edge, the connection tells who the client is. */
+  readonly edge: boolean
+}
+
+export type Chain = HttpChain | { readonly kind: 'tcp'; readonly cluster: string }
+
+/** TLS that a chain ends: names of secrets, which come apart. */
+export interface ChainTls {
+  readonly certificate: string
+  readonly authority?: string
+  readonly requireClient: boolean
+  readonly alpn: readonly string[]
+}
 
 export interface ChainMatch {
   readonly port: number
   readonly alpn: readonly string[]
+  /** Names asked for in TLS, "*.suffix" among them; empty for any. */
+  readonly serverNames: readonly string[]
+  readonly tls?: ChainTls
   readonly chain: Chain
 }
 
@@ -85,6 +147,17 @@ export interface Listener {
   readonly fallback: Chain | undefined
   /** Whether the first bytes decide the chain. */
   readonly inspect: boolean
+  /** Whether the proxy listens there itself; otherwise connections come by redirection. */
+  readonly bind: boolean
+  /** Whether TLS is looked into before a chain is chosen. */
+  readonly inspectTls: boolean
+}
+
+/** A certificate with its key, or authorities to check clients by. PEM. */
+export interface TlsSecret {
+  readonly certificate?: string
+  readonly key?: string
+  readonly authority?: string
 }
 
 function refuse(what: string, why: string): never {
@@ -151,9 +224,13 @@ function compileString(m: Message | undefined, what: string): StringMatch {
 
 /** Envoy matches a regex against the whole value. */
 function compileRegex(regex: string, what: string): StringMatch {
+  const compiled = compileRe2(`^(?:${regex})$`, what, 'u')
+  return { test: (v) => compiled.test(v) }
+}
+
+function compileRe2(regex: string, what: string, flags: string): RegExp {
   try {
-    const compiled = new RegExp(`^(?:${regex})$`, 'u')
-    return { test: (v) => compiled.test(v) }
+    return new RegExp(regex, flags)
   } catch (error) {
     return refuse(what, `invalid regex: ${(error as Error).message}`)
   }
@@ -164,18 +241,86 @@ function decodePath(match: Message, what: string): StringMatch {
   const fold = (s: string) => (insensitive ? s.toLowerCase() : s)
   if (match.path !== undefined) return { test: (v) => fold(v) === fold(match.path) }
   if (match.safe_regex) return compileRegex(match.safe_regex.regex, what)
+  if (match.path_separated_prefix) {
+    const base = fold(match.path_separated_prefix)
+    return { test: (v) => fold(v) === base || fold(v).startsWith(`${base}/`) }
+  }
   const prefix = match.prefix ?? refuse(what, 'has no path specifier')
   return prefix === '/' ? { test: () => true } : { test: (v) => fold(v).startsWith(fold(prefix)) }
 }
 
+const APPEND = 0
+
+/** Edits out of a message's request_ or response_ fields; undefined when there are none. */
+function decodeEdits(m: Message, side: 'request' | 'response'): HeaderEdits | undefined {
+  const options = (m[`${side}_headers_to_add`] ?? []) as Message[]
+  const remove = (m[`${side}_headers_to_remove`] ?? []) as string[]
+  if (options.length === 0 && remove.length === 0) return undefined
+  const pairs = (append: boolean) =>
+    options
+      .filter((o) => ((o.append_action ?? APPEND) === APPEND) === append)
+      .map((o) => [String(o.header?.key).toLowerCase(), String(o.header?.value ?? '')] as const)
+  return { set: pairs(false), add: pairs(true), remove: remove.map((n) => n.toLowerCase()) }
+}
+
+/** The edits a message has, as properties to spread. */
+function editsOf(m: Message): { request?: HeaderEdits; response?: HeaderEdits } {
+  const request = decodeEdits(m, 'request')
+  const response = decodeEdits(m, 'response')
+  return { ...(request ? { request } : {}), ...(response ? { response } : {}) }
+}
+
+/** Replaces the matched part of a path; the query stays. */
+function decodeRewrite(action: Message | undefined, match: Message, what: string): Rewrite | undefined {
+  const { prefix_rewrite: prefix, regex_rewrite: regex, host_rewrite_literal: host } = action ?? {}
+  if (!prefix && !regex && !host) return undefined
+  const matched: string = match.path ?? match.path_separated_prefix ?? match.prefix ?? ''
+  let path: Rewrite['path']
+  if (prefix) path = (p) => joinPath(prefix, p.slice(matched.length))
+  else if (regex) {
+    const pattern = compileRe2(regex.pattern?.regex ?? '', what, 'gu')
+    const substitution = String(regex.substitution ?? '')
+      .replaceAll('$', '$$$$')
+      .replace(/\\(\d)/g, '$$$1')
+    path = (p) => p.replace(pattern, substitution)
+  }
+  return { ...(host ? { host } : {}), ...(path ? { path } : {}) }
+}
+
+/** "/" and "" in place of a prefix do not leave "//" or nothing. */
+function joinPath(prefix: string, rest: string): string {
+  const joined = prefix.endsWith('/') && rest.startsWith('/') ? prefix + rest.slice(1) : prefix + rest
+  return joined.startsWith('/') ? joined : `/${joined}`
+}
+
+const REDIRECT_STATUS = [301, 302, 303, 307, 308]
+
+function decodeRedirect(m: Message | undefined): Redirect | undefined {
+  if (!m) return undefined
+  return {
+    status: REDIRECT_STATUS[m.response_code ?? 0] ?? 301,
+    ...(m.https_redirect ? { scheme: 'https' } : m.scheme_redirect ? { scheme: m.scheme_redirect } : {}),
+    ...(m.host_redirect ? { host: m.host_redirect } : {}),
+    ...(m.port_redirect ? { port: m.port_redirect } : {}),
+    ...(m.path_redirect ? { path: m.path_redirect } : {}),
+  }
+}
+
+/** The text of a DataSource. */
+function dataOf(m: Message | undefined): string {
+  return m?.inline_string ?? (m?.inline_bytes ? Buffer.from(m.inline_bytes).toString('utf8') : '')
+}
+
 function decodeRoute(m: Message, what: string): Route {
   const action = m.route
-  if (!action && !m.direct_response) refuse(what, 'its action is not supported')
+  if (!action && !m.direct_response && !m.redirect) refuse(what, 'its action is not supported')
   const weighted = (action?.weighted_clusters?.clusters ?? []) as Message[]
   const clusters = action?.cluster
     ? [{ name: action.cluster, weight: 1 }]
-    : weighted.map((c) => ({ name: c.name, weight: c.weight?.value ?? 0 }))
+    : weighted.map((c) => ({ name: c.name, weight: c.weight?.value ?? 0, ...editsOf(c) }))
   if (action && clusters.length === 0) refuse(what, 'names no cluster')
+  const redirect = decodeRedirect(m.redirect)
+  const rewrite = decodeRewrite(action, m.match ?? {}, `${what}.route`)
   return {
     name: m.name ?? '',
     path: decodePath(m.match ?? {}, `${what}.match`),
@@ -189,6 +334,14 @@ function decodeRoute(m: Message, what: string): Route {
     clusters,
     totalWeight: clusters.reduce((n, c) => n + c.weight, 0),
     directStatus: m.direct_response?.status ?? 0,
+    directBody: dataOf(m.direct_response?.body),
+    ...(redirect ? { redirect } : {}),
+    ...(rewrite ? { rewrite } : {}),
+    ...editsOf(m),
+    query: ((m.match?.query_parameters ?? []) as Message[]).map((q) => ({
+      name: q.name,
+      match: q.string_match ? compileString(q.string_match, `${what}.match.query_parameters[${q.name}]`) : undefined,
+    })),
     timeout: fromDuration(action?.timeout) ?? 15_000,
   }
 }
@@ -200,6 +353,7 @@ export function decodeRoutes(m: Message): RouteTable {
   for (const h of (m.virtual_hosts ?? []) as Message[]) {
     const host: VirtualHost = {
       name: h.name,
+      requireTls: h.require_tls === RequireTls.all,
       routes: ((h.routes ?? []) as Message[]).map((r, i) =>
         decodeRoute(r, `routes ${m.name}, host ${h.name}, route ${i}`),
       ),
@@ -211,7 +365,7 @@ export function decodeRoutes(m: Message): RouteTable {
     }
   }
   suffixes.sort((a, b) => b.suffix.length - a.suffix.length)
-  return { name: m.name, exact, suffixes, any }
+  return { name: m.name, exact, suffixes, any, ignorePort: m.ignore_port_in_host_matching ?? false }
 }
 
 const HCM = 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
@@ -227,10 +381,41 @@ function decodeChain(m: Message, what: string): Chain {
       route: hcm.route_config
         ? decodeRoutes(hcm.route_config)
         : (hcm.rds?.route_config_name ?? refuse(what, 'has neither routes nor a name of routes')),
+      serverName: hcm.server_name || 'envoy',
+      edge: hcm.use_remote_address?.value ?? false,
     }
   }
   if (any?.type_url === TCP) return { kind: 'tcp', cluster: TcpProxy.decode(any.value).cluster ?? '' }
   return refuse(what, `filter ${filter?.name ?? '(none)'} is not supported`)
+}
+
+const TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext'
+
+function decodeTls(m: Message | undefined, what: string): ChainTls | undefined {
+  if (!m) return undefined
+  if (m.typed_config?.type_url !== TLS) return refuse(what, `transport socket ${m.name} is not supported`)
+  const context = DownstreamTlsContext.decode(m.typed_config.value)
+  const common = context.common_tls_context ?? {}
+  const authority = common.validation_context_sds_secret_config?.name
+  return {
+    certificate: common.tls_certificate_sds_secret_configs?.[0]?.name ?? refuse(what, 'TLS names no certificate'),
+    ...(authority ? { authority } : {}),
+    requireClient: context.require_client_certificate?.value ?? false,
+    alpn: common.alpn_protocols ?? [],
+  }
+}
+
+export function decodeSecret(m: Message): TlsSecret {
+  const { tls_certificate: own, validation_context: check } = m
+  return {
+    ...(own ? { certificate: dataOf(own.certificate_chain), key: dataOf(own.private_key) } : {}),
+    ...(check ? { authority: dataOf(check.trusted_ca) } : {}),
+  }
+}
+
+function tlsOf(chain: Message, what: string): { tls?: ChainTls } {
+  const tls = decodeTls(chain.transport_socket, what)
+  return tls ? { tls } : {}
 }
 
 export function decodeListener(m: Message): Listener {
@@ -243,11 +428,17 @@ export function decodeListener(m: Message): Listener {
     chains: ((m.filter_chains ?? []) as Message[]).map((c, i) => ({
       port: c.filter_chain_match?.destination_port?.value ?? 0,
       alpn: c.filter_chain_match?.application_protocols ?? [],
+      serverNames: c.filter_chain_match?.server_names ?? [],
+      ...tlsOf(c, `listener ${m.name}, filter chain ${i}`),
       chain: decodeChain(c, `listener ${m.name}, filter chain ${i}`),
     })),
     fallback: m.default_filter_chain
       ? decodeChain(m.default_filter_chain, `listener ${m.name}, default filter chain`)
       : undefined,
+    bind: m.bind_to_port?.value ?? !m.use_original_dst?.value,
+    inspectTls: ((m.listener_filters ?? []) as Message[]).some(
+      (f) => f.name === 'envoy.filters.listener.tls_inspector',
+    ),
     inspect: ((m.listener_filters ?? []) as Message[]).some((f) => f.name === 'envoy.filters.listener.http_inspector'),
   }
 }

@@ -6,6 +6,7 @@ import {
   Cluster as ClusterType,
   Listener as ListenerType,
   RouteConfiguration,
+  Secret,
   streamAggregatedResources,
   TYPE,
   toStruct,
@@ -13,7 +14,7 @@ import {
 import { type Log, messageOf } from '#base'
 import { GrpcClient, type GrpcStream, type Message, type MessageType } from '#wire'
 import type { ConfigStore } from './config-store.ts'
-import { decodeCluster, decodeEndpoints, decodeListener, decodeRoutes, type Endpoint } from './model.ts'
+import { decodeCluster, decodeEndpoints, decodeListener, decodeRoutes, decodeSecret, type Endpoint } from './model.ts'
 
 export interface XdsClientOptions {
   host: string
@@ -32,12 +33,15 @@ interface TypeState {
   names: readonly string[]
 }
 
-const ORDER = [TYPE.cluster, TYPE.endpoint, TYPE.listener, TYPE.route] as const
+const ORDER = [TYPE.cluster, TYPE.endpoint, TYPE.listener, TYPE.route, TYPE.secret] as const
+/** Types that are asked for by the names listeners mention, once there are any. */
+const NAMED: ReadonlySet<string> = new Set([TYPE.route, TYPE.secret])
 const MESSAGE: Record<string, MessageType> = {
   [TYPE.cluster]: ClusterType,
   [TYPE.endpoint]: ClusterLoadAssignment,
   [TYPE.listener]: ListenerType,
   [TYPE.route]: RouteConfiguration,
+  [TYPE.secret]: Secret,
 }
 
 export class XdsClient {
@@ -73,7 +77,7 @@ export class XdsClient {
     }
     for (const url of ORDER) this.#state.set(url, { version: '', nonce: '', names: [] })
     for (const [i, url] of ORDER.entries())
-      if (url !== TYPE.route || this.#options.config.listeners.size > 0) this.#send(url, i === 0)
+      if (!NAMED.has(url) || this.#namesOf(url).length > 0) this.#send(url, i === 0)
     log.debug('connected', { host, port })
   }
 
@@ -86,7 +90,7 @@ export class XdsClient {
 
   #send(url: string, withNode: boolean, error?: string): void {
     const s = this.#state.get(url)!
-    if (url === TYPE.route) s.names = this.#options.config.routeNames()
+    s.names = this.#namesOf(url)
     this.#stream?.send({
       type_url: url,
       version_info: s.version,
@@ -104,6 +108,12 @@ export class XdsClient {
         : {}),
       ...(error ? { error_detail: { code: 3, message: error } } : {}),
     })
+  }
+
+  #namesOf(url: string): string[] {
+    const { config } = this.#options
+    if (url === TYPE.route) return config.routeNames()
+    return url === TYPE.secret ? config.secretNames() : []
   }
 
   #receive(response: Message): void {
@@ -159,14 +169,19 @@ export class XdsClient {
         config.delivered.add('listeners')
         if (config.routeNames().length === 0) config.delivered.add('routes')
         config.onListeners()
-        const names = config.routeNames()
-        const s = this.#state.get(TYPE.route)!
-        if (names.join() !== s.names.join() || s.nonce === '') this.#send(TYPE.route, false)
+        for (const type of NAMED) {
+          const names = this.#namesOf(type)
+          const s = this.#state.get(type)!
+          if (names.join() !== s.names.join() || (s.nonce === '' && type === TYPE.route)) this.#send(type, false)
+        }
         return
       }
       case TYPE.route:
         config.routes = new Map(resources.map((r) => [r.name, decodeRoutes(r)]))
         config.delivered.add('routes')
+        return
+      case TYPE.secret:
+        config.secrets = new Map(resources.map((r) => [r.name, decodeSecret(r)]))
     }
   }
 }

@@ -24,6 +24,7 @@ export const GrpcCode = {
   unimplemented: 12,
   internal: 13,
   unavailable: 14,
+  permissionDenied: 7,
   unauthenticated: 16,
 } as const
 

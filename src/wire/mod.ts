@@ -1,3 +1,4 @@
+export * from './client-hello.ts'
 export * from './grpc.ts'
 export * from './h1.ts'
 export * from './pki.ts'

@@ -52,6 +52,17 @@ const ConfigSource = message('envoy.config.core.v3.ConfigSource', {
   resource_api_version: [6, 'enum'],
 })
 
+const DataSource = message('envoy.config.core.v3.DataSource', {
+  filename: [1, 'string'],
+  inline_bytes: [2, 'bytes'],
+  inline_string: [3, 'string'],
+})
+const HeaderValue = message('envoy.config.core.v3.HeaderValue', { key: [1, 'string'], value: [2, 'string'] })
+const HeaderValueOption = message('envoy.config.core.v3.HeaderValueOption', {
+  header: [1, HeaderValue],
+  append_action: [3, 'enum'],
+})
+
 const Filter = message('envoy.config.listener.v3.Filter', { name: [1, 'string'], typed_config: [4, Any] })
 const FilterChainMatch = message('envoy.config.listener.v3.FilterChainMatch', {
   destination_port: [8, UInt32],
@@ -59,9 +70,11 @@ const FilterChainMatch = message('envoy.config.listener.v3.FilterChainMatch', {
   application_protocols: [10, repeated('string')],
   server_names: [11, repeated('string')],
 })
+const TransportSocket = message('envoy.config.core.v3.TransportSocket', { name: [1, 'string'], typed_config: [3, Any] })
 const FilterChain = message('envoy.config.listener.v3.FilterChain', {
   filter_chain_match: [1, FilterChainMatch],
   filters: [3, repeated(Filter)],
+  transport_socket: [6, TransportSocket],
   name: [7, 'string'],
 })
 const ListenerFilter = message('envoy.config.listener.v3.ListenerFilter', {
@@ -94,41 +107,78 @@ const HeaderMatcher = message('envoy.config.route.v3.HeaderMatcher', {
   invert_match: [8, 'bool'],
   string_match: [13, StringMatcher],
 })
+const QueryParameterMatcher = message('envoy.config.route.v3.QueryParameterMatcher', {
+  name: [1, 'string'],
+  string_match: [5, StringMatcher],
+  present_match: [6, 'bool'],
+})
 const RouteMatch = message('envoy.config.route.v3.RouteMatch', {
   prefix: [1, 'string'],
   path: [2, 'string'],
   case_sensitive: [4, Bool],
   headers: [6, repeated(HeaderMatcher)],
+  query_parameters: [7, repeated(QueryParameterMatcher)],
   safe_regex: [10, RegexMatcher],
+  path_separated_prefix: [14, 'string'],
+})
+const RegexRewrite = message('envoy.type.matcher.v3.RegexMatchAndSubstitute', {
+  pattern: [1, RegexMatcher],
+  substitution: [2, 'string'],
 })
 const ClusterWeight = message('envoy.config.route.v3.WeightedCluster.ClusterWeight', {
   name: [1, 'string'],
   weight: [2, UInt32],
+  request_headers_to_add: [4, repeated(HeaderValueOption)],
+  response_headers_to_add: [5, repeated(HeaderValueOption)],
+  response_headers_to_remove: [6, repeated('string')],
+  request_headers_to_remove: [9, repeated('string')],
 })
 const WeightedCluster = message('envoy.config.route.v3.WeightedCluster', { clusters: [1, repeated(ClusterWeight)] })
 const RouteAction = message('envoy.config.route.v3.RouteAction', {
   cluster: [1, 'string'],
   weighted_clusters: [3, WeightedCluster],
+  prefix_rewrite: [5, 'string'],
+  host_rewrite_literal: [6, 'string'],
   timeout: [8, Duration],
+  regex_rewrite: [32, RegexRewrite],
 })
-const DirectResponse = message('envoy.config.route.v3.DirectResponseAction', { status: [1, 'uint32'] })
+const RedirectAction = message('envoy.config.route.v3.RedirectAction', {
+  host_redirect: [1, 'string'],
+  path_redirect: [2, 'string'],
+  response_code: [3, 'enum'],
+  https_redirect: [4, 'bool'],
+  prefix_rewrite: [5, 'string'],
+  scheme_redirect: [7, 'string'],
+  port_redirect: [8, 'uint32'],
+})
+const DirectResponse = message('envoy.config.route.v3.DirectResponseAction', {
+  status: [1, 'uint32'],
+  body: [2, DataSource],
+})
 const Decorator = message('envoy.config.route.v3.Decorator', { operation: [1, 'string'] })
 const Route = message('envoy.config.route.v3.Route', {
   match: [1, RouteMatch],
   route: [2, RouteAction],
+  redirect: [3, RedirectAction],
   metadata: [4, Metadata],
   decorator: [5, Decorator],
   direct_response: [7, DirectResponse],
+  request_headers_to_add: [9, repeated(HeaderValueOption)],
+  response_headers_to_add: [10, repeated(HeaderValueOption)],
+  response_headers_to_remove: [11, repeated('string')],
+  request_headers_to_remove: [12, repeated('string')],
   name: [14, 'string'],
 })
 const VirtualHost = message('envoy.config.route.v3.VirtualHost', {
   name: [1, 'string'],
   domains: [2, repeated('string')],
   routes: [3, repeated(Route)],
+  require_tls: [4, 'enum'],
 })
 export const RouteConfiguration = message('envoy.config.route.v3.RouteConfiguration', {
   name: [1, 'string'],
   virtual_hosts: [2, repeated(VirtualHost)],
+  ignore_port_in_host_matching: [14, 'bool'],
 })
 
 const Rds = message('envoy.extensions.filters.network.http_connection_manager.v3.Rds', {
@@ -147,6 +197,8 @@ export const HttpConnectionManager = message(
     rds: [3, Rds],
     route_config: [4, RouteConfiguration],
     http_filters: [5, repeated(HttpFilter)],
+    server_name: [10, 'string'],
+    use_remote_address: [14, Bool],
   },
 )
 export const TcpProxy = message('envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
@@ -192,12 +244,44 @@ export const HttpProtocolOptions = message('envoy.extensions.upstreams.http.v3.H
   use_downstream_protocol_config: [4, Empty],
 })
 
+const SdsSecretConfig = message('envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig', {
+  name: [1, 'string'],
+  sds_config: [2, ConfigSource],
+})
+const TlsParameters = message('envoy.extensions.transport_sockets.tls.v3.TlsParameters', {
+  tls_minimum_protocol_version: [1, 'enum'],
+  tls_maximum_protocol_version: [2, 'enum'],
+})
+const CommonTlsContext = message('envoy.extensions.transport_sockets.tls.v3.CommonTlsContext', {
+  tls_params: [1, TlsParameters],
+  alpn_protocols: [4, repeated('string')],
+  tls_certificate_sds_secret_configs: [6, repeated(SdsSecretConfig)],
+  validation_context_sds_secret_config: [7, SdsSecretConfig],
+})
+export const DownstreamTlsContext = message('envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext', {
+  common_tls_context: [1, CommonTlsContext],
+  require_client_certificate: [2, Bool],
+})
+const TlsCertificate = message('envoy.extensions.transport_sockets.tls.v3.TlsCertificate', {
+  certificate_chain: [1, DataSource],
+  private_key: [2, DataSource],
+})
+const ValidationContext = message('envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext', {
+  trusted_ca: [1, DataSource],
+})
+export const Secret = message('envoy.extensions.transport_sockets.tls.v3.Secret', {
+  name: [1, 'string'],
+  tls_certificate: [2, TlsCertificate],
+  validation_context: [4, ValidationContext],
+})
+
 /** Type URLs. */
 export const TYPE = {
   cluster: 'type.googleapis.com/envoy.config.cluster.v3.Cluster',
   endpoint: 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment',
   listener: 'type.googleapis.com/envoy.config.listener.v3.Listener',
   route: 'type.googleapis.com/envoy.config.route.v3.RouteConfiguration',
+  secret: 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
 } as const
 
 /** Numbers of enumerations. */
@@ -210,6 +294,9 @@ export const LbPolicy = {
   maglev: 5,
   clusterProvided: 6,
 } as const
+export const RequireTls = { none: 0, externalOnly: 1, all: 2 } as const
+export const RedirectCode = { moved: 0, found: 1, seeOther: 2, temporary: 3, permanent: 4 } as const
+export const AppendAction = { appendOrAdd: 0, addIfAbsent: 1, overwriteOrAdd: 2, overwrite: 3 } as const
 export const Direction = { unspecified: 0, inbound: 1, outbound: 2 } as const
 
 export const streamAggregatedResources = {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # pilot-agent: the sidecar's entry point under the name Istio gives it.
-#   proxy sidecar ...        run the data plane
+#   proxy sidecar|router ... run the data plane
 #   istio-iptables ...       redirect the pod's traffic to it, by nftables
 #   wait                     return once the proxy has its configuration
 #   request METHOD PATH      ask the proxy's admin interface
@@ -64,7 +64,8 @@ RULES
 case ${1:-} in
   proxy)
     cd /opt/sampan
-    exec node --max-semi-space-size=4 --max-old-space-size=512 --disable-warning=ExperimentalWarning proxy.mjs
+    role=${2:-sidecar}
+    exec node --max-semi-space-size=4 --max-old-space-size=512 --disable-warning=ExperimentalWarning proxy.mjs "$role"
     ;;
   istio-iptables)
     shift

@@ -1,0 +1,37 @@
+// Writes the gateway's addresses into the status of the Ingresses it serves.
+
+import { type KubeObject, keyOf, resources, sameJson } from '#api'
+import { Coalesced, type Log, messageOf } from '#base'
+import type { Informers } from '#client'
+import { servesIngress } from './ingress.ts'
+
+const GATEWAY_SERVICE = 'istio-system/istio-ingressgateway'
+
+/** What status.loadBalancer of an Ingress should say. */
+export function ingressAddress(gateway: KubeObject | undefined, serves: boolean): object {
+  const addresses: { ip?: string; hostname?: string }[] = gateway?.status?.loadBalancer?.ingress ?? []
+  if (!serves || addresses.length === 0) return {}
+  return { ingress: addresses.map(({ ip, hostname }) => (ip ? { ip } : { hostname })) }
+}
+
+/** Keeps the status of all Ingresses in step. */
+export function publishIngressAddress(informers: Informers, log: Log): void {
+  const ingresses = informers.for(resources.ingresses)
+  const classes = informers.for(resources.ingressClasses)
+  const services = informers.for(resources.services)
+  const job = new Coalesced(
+    async () => {
+      for (const ingress of ingresses.list()) {
+        const wanted = ingressAddress(services.get(GATEWAY_SERVICE), servesIngress(ingress, classes.list()))
+        if (sameJson(ingress.status?.loadBalancer ?? {}, wanted)) continue
+        await informers.client.updateStatus(resources.ingresses, {
+          ...ingress,
+          status: { ...ingress.status, loadBalancer: wanted },
+        })
+      }
+    },
+    (error) => log.warn('Ingress status not written', { error: messageOf(error) }),
+  )
+  ingresses.on(({ type }) => type !== 'deleted' && void job.trigger())
+  services.on(({ object }) => keyOf(object) === GATEWAY_SERVICE && void job.trigger())
+}

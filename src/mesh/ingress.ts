@@ -1,0 +1,80 @@
+// Ingresses as virtual hosts of the mesh's gateway. Pure.
+
+import type { Json, KubeObject } from '#api'
+import { toDuration } from '#api/xds'
+import type { Message } from '#wire'
+import { clusterName, fqdnOf, type MeshView } from './view.ts'
+
+/** The controller that an IngressClass of ours names (Istio's own name for it). */
+export const INGRESS_CONTROLLER = 'istio.io/ingress-controller'
+const CLASS_ANNOTATION = 'kubernetes.io/ingress.class'
+
+/** True when an Ingress is ours to serve: by its class, its old annotation, or because it names none. */
+export function servesIngress(ingress: KubeObject, classes: readonly KubeObject[]): boolean {
+  const name = ingress.spec?.ingressClassName
+  if (name !== undefined && name !== null)
+    return classes.find((c) => c.metadata.name === name)?.spec?.controller === INGRESS_CONTROLLER
+  const annotation = ingress.metadata.annotations?.[CLASS_ANNOTATION]
+  if (!annotation) return true
+  return (
+    annotation === 'istio' ||
+    classes.some((c) => c.metadata.name === annotation && c.spec?.controller === INGRESS_CONTROLLER)
+  )
+}
+
+/** The certificates of an Ingress and the hosts each is for; no hosts means all. */
+export function ingressTls(ingress: KubeObject): { hosts: string[]; secretName: string }[] {
+  return ((ingress.spec?.tls ?? []) as Json[])
+    .filter((t) => t.secretName)
+    .map((t) => ({ hosts: t.hosts ?? [], secretName: t.secretName }))
+}
+
+/** Calls `add` for every host of an Ingress with its routes, the most specific path first. */
+export function ingressHosts(
+  view: MeshView,
+  ingress: KubeObject,
+  add: (host: string, routes: Message[]) => void,
+): void {
+  const namespace = ingress.metadata.namespace ?? ''
+  const fallback = backendRoute(view, namespace, {
+    path: '/',
+    pathType: 'Prefix',
+    backend: ingress.spec?.defaultBackend,
+  })
+  const rules = (ingress.spec?.rules ?? []) as Json[]
+  for (const rule of rules) {
+    const paths = [...((rule.http?.paths ?? []) as Json[])].sort(bySpecificity)
+    const routes = paths.map((p) => backendRoute(view, namespace, p)).filter((r) => r !== undefined)
+    add(rule.host || '*', fallback ? [...routes, fallback] : routes)
+  }
+  if (fallback && !rules.some((r) => !r.host)) add('*', [fallback])
+}
+
+/** Exact paths first, then the longer prefix (networking.k8s.io/v1, "Multiple matches"). */
+function bySpecificity(a: Json, b: Json): number {
+  const exact = (p: Json) => (p.pathType === 'Exact' ? 1 : 0)
+  return exact(b) - exact(a) || (b.path ?? '/').length - (a.path ?? '/').length
+}
+
+function backendRoute(view: MeshView, namespace: string, path: Json): Message | undefined {
+  const { name, port } = path.backend?.service ?? {}
+  if (!name) return undefined
+  const service = view.services.find((s) => s.metadata.namespace === namespace && s.metadata.name === name)
+  const ports: Json[] = service?.spec?.ports ?? []
+  const number = port?.number ?? ports.find((p) => p.name === port?.name)?.port ?? 0
+  const host = service ? fqdnOf(service) : `${name}.${namespace}.svc.cluster.local`
+  return {
+    match: pathMatch(path),
+    route: { cluster: clusterName(number, '', host), timeout: toDuration(0) },
+    decorator: { operation: `${host}:${number}${path.path ?? '/*'}` },
+  }
+}
+
+/** Prefix matches whole elements of a path; what is left to the implementation is a prefix here. */
+function pathMatch(path: Json): Message {
+  const text: string = path.path || '/'
+  if (path.pathType === 'Exact') return { path: text }
+  const trimmed = text.replace(/\*$/, '').replace(/\/+$/, '')
+  if (trimmed === '') return { prefix: '/' }
+  return { path_separated_prefix: trimmed }
+}

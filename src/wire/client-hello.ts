@@ -1,0 +1,69 @@
+// The first message of a TLS connection: the name a client asks for (RFC 8446, 4.1.2; RFC 6066, 3). Pure.
+
+/** What a client says in the clear. */
+export interface ClientHello {
+  /** The name asked for, in lower case; "" when none. */
+  readonly serverName: string
+}
+
+const HANDSHAKE = 22
+const CLIENT_HELLO = 1
+/** A hello longer than this is refused. */
+const LIMIT = 16 * 1024
+
+/** Reads a ClientHello. `more`: bytes are missing; `none`: this is not TLS, or it is broken. */
+export function readClientHello(first: Buffer): ClientHello | 'more' | 'none' {
+  if (first.length > 0 && first[0] !== HANDSHAKE) return 'none'
+  if (first.length > 1 && first[1] !== 3) return 'none'
+  const body = handshakeBytes(first)
+  if (body === undefined) return first.length > LIMIT ? 'none' : 'more'
+  if (body[0] !== CLIENT_HELLO) return 'none'
+  try {
+    return { serverName: serverNameOf(body) }
+  } catch {
+    return 'none'
+  }
+}
+
+/** The handshake message out of its records; undefined while it is not complete. */
+function handshakeBytes(first: Buffer): Buffer | undefined {
+  const parts: Buffer[] = []
+  let have = 0
+  for (let at = 0; at + 5 <= first.length; ) {
+    const length = first.readUInt16BE(at + 3)
+    const part = first.subarray(at + 5, at + 5 + length)
+    parts.push(part)
+    have += part.length
+    at += 5 + length
+    if (have >= 4) {
+      const whole = parts.length === 1 ? part : Buffer.concat(parts)
+      if (whole.length >= 4 + whole.readUIntBE(1, 3)) return whole
+    }
+    if (part.length < length) return undefined
+  }
+  return undefined
+}
+
+/** Walks to the server_name extension. Throws a RangeError when lengths lie. */
+function serverNameOf(body: Buffer): string {
+  let at = 4 + 2 + 32
+  at += 1 + body.readUInt8(at)
+  at += 2 + body.readUInt16BE(at)
+  at += 1 + body.readUInt8(at)
+  if (at >= body.length) return ''
+  const end = Math.min(body.length, at + 2 + body.readUInt16BE(at))
+  at += 2
+  while (at + 4 <= end) {
+    const type = body.readUInt16BE(at)
+    const length = body.readUInt16BE(at + 2)
+    if (type === 0 && length >= 5) {
+      const size = body.readUInt16BE(at + 7)
+      return body
+        .subarray(at + 9, Math.min(at + 9 + size, end))
+        .toString('latin1')
+        .toLowerCase()
+    }
+    at += 4 + length
+  }
+  return ''
+}
