@@ -40,8 +40,11 @@ const byAge = (a: KubeObject, b: KubeObject): number =>
 export function translateGateway(view: MeshView, node: ProxyNode): XdsResources {
   const result = emptyResources()
   const rules = destinationRules(view)
-  for (const { service, port } of servicePortsOf(view))
-    addClusters(result, view, service, port, protocolOf(port), rules.get(fqdnOf(service)))
+  for (const { service, port } of servicePortsOf(view)) {
+    const protocol = protocolOf(port)
+    // A gateway does not look into what it forwards: HTTP/1.1 unless the port says otherwise, as Istio's.
+    addClusters(result, view, service, port, protocol === 'auto' ? 'http' : protocol, rules.get(fqdnOf(service)))
+  }
   const serving = targetPorts(view, node)
   const servers = serversOf(view, node, serving)
   const ingresses = matches(INGRESS_GATEWAY, node.labels) ? [...view.ingresses].sort(byAge) : []
