@@ -1,16 +1,10 @@
 // kubia: answers with its pod's name and version. The version is the image's tag, given at build time.
-import http from 'node:http'
 import os from 'node:os'
+import { serve } from '../shared/serve.mjs'
 
 const version = process.env.KUBIA_VERSION ?? 'v1'
-const server = http.createServer((_request, response) => {
-  response.end(`This is ${version} running in pod ${os.hostname()}\n`)
-})
-server.listen(8080, () => console.log(`Kubia server ${version} starting...`))
-
-// Told to stop: finish what is under way, take nothing new.
-process.on('SIGTERM', () => {
-  server.close(() => process.exit(0))
-  server.closeIdleConnections()
-  setTimeout(() => process.exit(0), 5000).unref()
-})
+serve(
+  8080,
+  (_request, response) => response.end(`This is ${version} running in pod ${os.hostname()}\n`),
+  `Kubia server ${version} starting...`,
+)

@@ -15,12 +15,78 @@ export const ARCHIVE = join(IMAGE_DIR, 'bundled.tar')
 export const PAUSE_IMAGE = 'sampan.local/pause:1'
 export const PROXY_IMAGE = 'sampan.local/proxyv2:1'
 
-/** Names of all bundled images, as manifests write them. */
-const NAMES = ['oliwave/kubia:v1', 'oliwave/kubia:v2', 'crossoverjie/k8s-combat:v1', PROXY_IMAGE, PAUSE_IMAGE] as const
+const TAGS_OF_BOOKINFO = ['1.20.3', '1.20.2', '1.20.1', '1.19.1', '1.18.0', '1.17.0', '1.16.4', '1.16.2']
 
-/** True for an image that comes with the program; "docker.io/" may be written or not. */
+/** The names Istio's manifests have used for one of bookinfo's images over the years. */
+const bookinfoNames = (part: string) =>
+  TAGS_OF_BOOKINFO.flatMap((tag) => [
+    `registry.istio.io/release/examples-bookinfo-${part}:${tag}`,
+    `docker.io/istio/examples-bookinfo-${part}:${tag}`,
+  ])
+
+const BUSYBOX_NAMES = ['1', 'latest', '1.28', '1.35', '1.36', '1.37'].map((tag) => `busybox:${tag}`)
+
+/** An image that comes with the program: how manifests call it, what is in it besides the base, how it starts. */
+interface BundledImage {
+  readonly names: readonly string[]
+  /** The program's folder under examples/, packed to /app. */
+  readonly example?: string
+  /** The script in that folder; server.mjs unless it says otherwise. */
+  readonly script?: string
+  readonly env?: readonly string[]
+  readonly ports?: readonly string[]
+}
+
+const EXAMPLES: readonly BundledImage[] = [
+  ...['v1', 'v2'].map((tag) => ({
+    names: [`oliwave/kubia:${tag}`],
+    example: 'kubia',
+    env: [`KUBIA_VERSION=${tag}`],
+    ports: ['8080/tcp'],
+  })),
+  { names: ['crossoverjie/k8s-combat:v1'], example: 'k8s-combat', ports: ['8081/tcp', '50051/tcp'] },
+  ...['1.0.0.RELEASE', '1.0.1.RELEASE'].map((tag) => ({
+    names: [`spring2go/spring-petclinic:${tag}`],
+    example: 'petclinic',
+    env: [`PETCLINIC_VERSION=${tag}`],
+    ports: ['8080/tcp'],
+  })),
+  ...['details', 'ratings', 'productpage'].map((part) => ({
+    names: bookinfoNames(`${part}-v1`),
+    example: 'bookinfo',
+    script: `${part}.mjs`,
+    env: ['SERVICE_VERSION=v1'],
+    ports: ['9080/tcp'],
+  })),
+  ...[
+    ['v1', 'false', ''],
+    ['v2', 'true', 'black'],
+    ['v3', 'true', 'red'],
+  ].map(([version, stars, color]) => ({
+    names: bookinfoNames(`reviews-${version}`),
+    example: 'bookinfo',
+    script: 'reviews.mjs',
+    env: [`SERVICE_VERSION=${version}`, `ENABLE_RATINGS=${stars}`, ...(color ? [`STAR_COLOR=${color}`] : [])],
+    ports: ['9080/tcp'],
+  })),
+]
+
+const MYSQL_NAMES = ['mysql:5.7', 'mysql:8.0', 'mariadb:10.11']
+
+/** Names of all bundled images, as manifests write them. */
+const NAMES: ReadonlySet<string> = new Set([
+  ...EXAMPLES.flatMap((e) => e.names),
+  ...BUSYBOX_NAMES,
+  ...MYSQL_NAMES,
+  PROXY_IMAGE,
+  PAUSE_IMAGE,
+])
+
+/** True for an image that comes with the program; a registry's default parts may be written or not. */
 export function isBundled(image: string): boolean {
-  return (NAMES as readonly string[]).includes(image.replace(/^docker\.io\//, ''))
+  const short = image.replace(/^docker\.io\/(library\/)?/, '')
+  const tagged = /[:@][^/]*$/.test(short) ? short : `${short}:latest`
+  return NAMES.has(tagged) || NAMES.has(`docker.io/${tagged}`)
 }
 
 /** A program of this machine with the libraries it needs, at the same paths. */
@@ -58,17 +124,18 @@ function merged(entries: readonly LayerEntry[]): LayerEntry[] {
 
 const BUSYBOX = ['/bin/busybox', '/usr/bin/busybox']
 
+const PASSWD =
+  'root:x:0:0:root:/root:/bin/sh\nistio-proxy:x:1337:1337::/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n'
+const GROUP = 'root:x:0:\nistio-proxy:x:1337:\nnogroup:x:65534:\n'
+
 function baseLayer(): Layer {
   const busybox = BUSYBOX.find(existsSync) ?? '/bin/busybox'
   const applets = execFileSync(busybox, ['--list'], { encoding: 'utf8' }).trim().split('\n')
   const own = new Set(['busybox', 'curl', 'node', 'nft'])
   const entries: LayerEntry[] = [
     ...USR_MERGE,
-    {
-      path: 'etc/passwd',
-      data: 'root:x:0:0:root:/root:/bin/sh\nistio-proxy:x:1337:1337::/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n',
-    },
-    { path: 'etc/group', data: 'root:x:0:\nistio-proxy:x:1337:\nnogroup:x:65534:\n' },
+    { path: 'etc/passwd', data: PASSWD },
+    { path: 'etc/group', data: GROUP },
     { path: 'etc/nsswitch.conf', data: 'hosts: files dns\n' },
     { path: 'tmp', directory: true, mode: 0o1777 },
     { path: 'root', directory: true, mode: 0o700 },
@@ -101,11 +168,11 @@ function nodeLayer(): Layer {
   )
 }
 
-/** The data plane bundled into one file. */
-async function bundleProxy(): Promise<string> {
+/** A program and what it imports as one file. */
+async function bundle(entry: string): Promise<string> {
   const { build } = await import('esbuild')
   const result = await build({
-    entryPoints: [join(ROOT, 'src/proxy/main.ts')],
+    entryPoints: [entry],
     bundle: true,
     platform: 'node',
     format: 'esm',
@@ -151,15 +218,47 @@ async function proxyLayer(): Promise<Layer> {
   return createLayer(
     unique([
       { path: 'usr/local/bin/pilot-agent', data: source('pilot-agent.sh'), mode: 0o755 },
-      { path: 'opt/sampan/proxy.mjs', data: await bundleProxy() },
+      { path: 'opt/sampan/proxy.mjs', data: await bundle(join(ROOT, 'src/proxy/main.ts')) },
       ...koffiEntries(),
       ...merged(program('/usr/sbin/nft')),
     ]),
   )
 }
 
-function exampleLayer(name: string): Layer {
-  return createLayer([{ path: 'app/server.mjs', from: join(ROOT, 'examples', name, 'server.mjs') }])
+/** An example's programs at /app, and what they share. */
+async function exampleLayer(name: string): Promise<Layer> {
+  const folder = join(ROOT, 'examples', name)
+  const files = readdirSync(folder).filter((f) => /\.(mjs|css|html)$/.test(f))
+  const entries: LayerEntry[] = files.map((f) => ({ path: `app/${name}/${f}`, from: join(folder, f) }))
+  entries.push({ path: 'app/shared/serve.mjs', from: join(ROOT, 'examples/shared/serve.mjs') })
+  if (name !== 'petclinic') return createLayer(entries)
+  const bundled = await bundle(join(folder, 'server.mjs'))
+  return createLayer([{ path: `app/${name}/server.mjs`, data: bundled }])
+}
+
+/** MariaDB as this machine has it, with an entry point that reads the mysql image's environment. */
+function mysqlLayer(): Layer {
+  const share = '/usr/share/mysql'
+  const files = readdirSync(share, { recursive: true, withFileTypes: true })
+    .filter((f) => f.isFile() && (/\.sql$/.test(f.name) || /\/(charsets|english)$/.test(f.parentPath)))
+    .map((f): LayerEntry => ({ path: join(f.parentPath, f.name), from: join(f.parentPath, f.name), mode: 0o644 }))
+  return createLayer(
+    unique([
+      { path: 'etc/passwd', data: `${PASSWD}mysql:x:999:999::/var/lib/mysql:/bin/sh\n` },
+      { path: 'etc/group', data: `${GROUP}mysql:x:999:\n` },
+      { path: 'var/lib/mysql', directory: true, mode: 0o755 },
+      {
+        path: 'usr/local/bin/docker-entrypoint.sh',
+        data: readFileSync(join(ROOT, 'examples/mysql/entrypoint.sh'), 'utf8'),
+        mode: 0o755,
+      },
+      ...merged(program('/usr/sbin/mariadbd')),
+      ...['mysql', 'mysqladmin', 'mysqldump'].flatMap((p) =>
+        existsSync(`/usr/bin/${p}`) ? merged(program(`/usr/bin/${p}`)) : [],
+      ),
+      ...files,
+    ]),
+  )
 }
 
 /** What the images are made of, so that they are made again only when something changed. */
@@ -181,7 +280,7 @@ function fingerprint(): string {
     'node_modules/koffi/package.json',
   ])
     add(join(ROOT, path))
-  for (const file of [process.execPath, '/usr/sbin/nft', '/usr/bin/curl'])
+  for (const file of [process.execPath, '/usr/sbin/nft', '/usr/bin/curl', '/usr/sbin/mariadbd'])
     if (existsSync(file)) hash.update(`${file}${statSync(file).size}${statSync(file).mtimeMs}`)
   return hash.digest('hex')
 }
@@ -194,33 +293,31 @@ export async function buildBundledImages(): Promise<boolean> {
   if (existsSync(ARCHIVE) && existsSync(stamp) && readFileSync(stamp, 'utf8') === current) return false
   const base = baseLayer()
   const node = nodeLayer()
-  const kubia = exampleLayer('kubia')
-  const runs = ['/usr/bin/node', '/app/server.mjs']
+  const layers = new Map<string, Layer>()
+  for (const name of new Set(EXAMPLES.map((e) => e.example))) if (name) layers.set(name, await exampleLayer(name))
   const images: ImageSpec[] = [
     {
       names: [PAUSE_IMAGE],
       layers: [createLayer([{ path: 'pause', data: pauseProgram(process.arch), mode: 0o755 }])],
       entrypoint: ['/pause'],
     },
+    ...EXAMPLES.map(
+      ({ names, example = '', script = 'server.mjs', env = [], ports = [] }): ImageSpec => ({
+        names,
+        layers: [base, node, layers.get(example)!],
+        entrypoint: ['/usr/bin/node', `/app/${example}/${script}`],
+        env,
+        ports,
+      }),
+    ),
+    { names: BUSYBOX_NAMES, layers: [base], command: ['sh'] },
     {
-      names: ['oliwave/kubia:v1'],
-      layers: [base, node, kubia],
-      entrypoint: runs,
-      env: ['KUBIA_VERSION=v1'],
-      ports: ['8080/tcp'],
-    },
-    {
-      names: ['oliwave/kubia:v2'],
-      layers: [base, node, kubia],
-      entrypoint: runs,
-      env: ['KUBIA_VERSION=v2'],
-      ports: ['8080/tcp'],
-    },
-    {
-      names: ['crossoverjie/k8s-combat:v1'],
-      layers: [base, node, exampleLayer('k8s-combat')],
-      entrypoint: runs,
-      ports: ['8081/tcp', '50051/tcp'],
+      names: MYSQL_NAMES,
+      layers: [base, mysqlLayer()],
+      entrypoint: ['docker-entrypoint.sh'],
+      command: ['mysqld'],
+      env: ['MYSQL_VERSION=5.7'],
+      ports: ['3306/tcp'],
     },
     { names: [PROXY_IMAGE], layers: [base, node, await proxyLayer()], entrypoint: ['/usr/local/bin/pilot-agent'] },
   ]
