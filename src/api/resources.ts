@@ -35,6 +35,7 @@ export const resources = {
   clusterRoleBindings: r('rbac.authorization.k8s.io', 'v1', 'clusterrolebindings', 'ClusterRoleBinding', false),
   roles: r('rbac.authorization.k8s.io', 'v1', 'roles', 'Role'),
   roleBindings: r('rbac.authorization.k8s.io', 'v1', 'rolebindings', 'RoleBinding'),
+  priorityClasses: r('scheduling.k8s.io', 'v1', 'priorityclasses', 'PriorityClass', false),
   ingresses: r('networking.k8s.io', 'v1', 'ingresses', 'Ingress'),
   ingressClasses: r('networking.k8s.io', 'v1', 'ingressclasses', 'IngressClass', false),
   customResourceDefinitions: r(

@@ -15,6 +15,13 @@ export function podAdmission(serviceAccounts: WatchCache): Admission {
     mutate({ kind, operation, subresource, namespace, object }) {
       if (groupResource(kind) !== 'pods' || operation !== 'CREATE' || subresource) return
       const spec = (object.spec ??= {})
+      // A mirror shows what a node runs on its own account.
+      if (object.metadata.annotations?.['kubernetes.io/config.mirror']) {
+        spec.priority ??= 0
+        spec.preemptionPolicy ??= 'PreemptLowerPriority'
+        spec.enableServiceLinks ??= true
+        return
+      }
       spec.serviceAccountName ||= 'default'
       spec.serviceAccount = spec.serviceAccountName
       const account = serviceAccounts.entry(`${namespace}/${spec.serviceAccountName}`)?.object

@@ -3,8 +3,10 @@
 import { isAlreadyExists, type KubeInput, type Resource, resources, sameJson } from '#api'
 import type { Client } from '#client'
 import { INGRESS_CONTROLLER } from '#mesh'
+import { PART_ANNOTATION, partSpec } from '#node'
 import { PROXY_IMAGE } from './bundled-images.ts'
 import type { Cluster } from './cluster.ts'
+import { VERSION } from './version.ts'
 
 interface Wanted {
   resource: Resource
@@ -214,9 +216,43 @@ function ingressGateway(): Wanted[] {
   ]
 }
 
+/** A part of this process that people look for as a Deployment. */
+function partDeployment(name: string, namespaceName: string, labels: Record<string, string>): Wanted {
+  return {
+    resource: resources.deployments,
+    object: {
+      metadata: { name, namespace: namespaceName, labels },
+      spec: {
+        replicas: 1,
+        selector: { matchLabels: labels },
+        strategy: { type: 'Recreate' },
+        template: {
+          metadata: { labels, annotations: { [PART_ANNOTATION]: name, 'sidecar.istio.io/inject': 'false' } },
+          spec: partSpec(name, VERSION),
+        },
+      },
+    },
+  }
+}
+
+const priorityClass = (name: string, value: number, description: string): Wanted => ({
+  resource: resources.priorityClasses,
+  object: { metadata: { name }, value, description },
+})
+
+function systemObjects(): Wanted[] {
+  return [
+    priorityClass('system-cluster-critical', 2000000000, 'For parts the cluster needs, which may run on any node.'),
+    priorityClass('system-node-critical', 2000001000, 'For parts a node needs.'),
+    partDeployment('coredns', 'kube-system', { 'k8s-app': 'kube-dns' }),
+    partDeployment('istiod', 'istio-system', { app: 'istiod', istio: 'pilot' }),
+  ]
+}
+
 /** Creates what is missing; what people changed since stays as it is. */
 export async function createDefaults(client: Client, cluster: Cluster): Promise<void> {
-  for (const { resource, object } of [...wanted(), ...ingressGateway()]) await ensure(client, resource, object)
+  for (const { resource, object } of [...wanted(), ...systemObjects(), ...ingressGateway()])
+    await ensure(client, resource, object)
   await ensure(client, resources.services, {
     metadata: { name: 'kubernetes', namespace: 'default', labels: { component: 'apiserver', provider: 'kubernetes' } },
     spec: {

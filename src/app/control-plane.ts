@@ -50,6 +50,8 @@ export interface ControlPlane {
   readonly authorizer: Authorizer
   /** Everything served that can be listed and deleted. */
   served(): Resource[]
+  /** Why a part of the control plane is not in order, if so: "kube-scheduler" or "kube-controller-manager". */
+  problem(part: string): string | undefined
   /** Starts the controllers; they run until the signal given to `createControlPlane` aborts. */
   startControllers(): void
 }
@@ -106,6 +108,9 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
       .filter((k) => k.verbs.includes('list') && k.verbs.includes('delete'))
       .map(({ group, version, plural, kind, namespaced }) => ({ group, version, plural, kind, namespaced }))
 
+  let started = false
+  const ended = new Map<string, string>()
+  const problem = (part: string) => (started ? ended.get(part) : 'its caches are not filled yet')
   const startControllers = () => {
     const log = options.log('kube-controller-manager')
     const gc = garbageCollector({ informers, log, served })
@@ -120,11 +125,14 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
       scheduler(informers, options.log('kube-scheduler')),
     ]
     void informers.synced().then(() => {
+      started = true
       for (const controller of controllers)
-        controller
-          .run(signal)
-          .catch((error) => log.error('controller ended', { controller: controller.name, error: messageOf(error) }))
+        controller.run(signal).catch((error) => {
+          const part = controller.name === 'scheduler' ? 'kube-scheduler' : 'kube-controller-manager'
+          ended.set(part, `${controller.name} ended: ${messageOf(error)}`)
+          log.error('controller ended', { controller: controller.name, error: messageOf(error) })
+        })
     })
   }
-  return { resources, client, informers, tokens, api, authorizer, served, startControllers }
+  return { resources, client, informers, tokens, api, authorizer, served, problem, startControllers }
 }

@@ -18,14 +18,14 @@ import { createLog, execOk, type Log, messageOf, sleep, systemClock } from '#bas
 import { DnsServer } from '#dns'
 import { Mesh } from '#mesh'
 import { ServiceProxy, systemNft } from '#netproxy'
-import { hostResolver, NodeAgent, socketOf, startContainerd } from '#node'
+import { hostResolver, NodeAgent, type SystemPart, SystemParts, socketOf, startContainerd } from '#node'
 import { openEmbeddedStore } from '#store'
 import { createDefaults } from './bootstrap.ts'
 import { ARCHIVE, archiveId, isBundled, PAUSE_IMAGE, PROXY_IMAGE } from './bundled-images.ts'
 import type { Cluster } from './cluster.ts'
 import { createControlPlane } from './control-plane.ts'
 import { loadCredentials } from './credentials.ts'
-import { KUBERNETES_VERSION } from './version.ts'
+import { KUBERNETES_VERSION, VERSION } from './version.ts'
 
 /** Ports of the cluster's own parts on the bridge's address. */
 const MESH_PORT = 15012
@@ -189,8 +189,38 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     upstream: resolver.servers,
     log: log('coredns'),
   })
+  const nodeName = hostname().toLowerCase()
+  const part = (
+    name: string,
+    namespace: string,
+    labels: Record<string, string>,
+    problem: () => string | undefined,
+    mirror = true,
+  ): SystemPart => ({ name, namespace, labels, problem, mirror, logFile: join(logDir(cluster), `${name}.log`) })
+  const component = (name: string) => ({ component: name, tier: 'control-plane' })
+  const parts = new SystemParts({
+    parts: [
+      part('kube-apiserver', 'kube-system', component('kube-apiserver'), () => api.health.failures()[0]?.[1]),
+      part('kube-controller-manager', 'kube-system', component('kube-controller-manager'), () =>
+        plane.problem('kube-controller-manager'),
+      ),
+      part('kube-scheduler', 'kube-system', component('kube-scheduler'), () => plane.problem('kube-scheduler')),
+      part('kube-proxy', 'kube-system', { 'k8s-app': 'kube-proxy' }, () => proxy.problem),
+      part('coredns', 'kube-system', { 'k8s-app': 'kube-dns' }, () => dns.problem, false),
+      part('istiod', 'istio-system', { app: 'istiod', istio: 'pilot' }, () => mesh!.problem, false),
+    ],
+    informers,
+    clock,
+    log: log('kubelet'),
+    nodeName,
+    hostIp: hostAddress(cluster.gatewayIp),
+    listenIp: cluster.gatewayIp,
+    startedAt: state.startedAt,
+    version: VERSION,
+  })
   agent = new NodeAgent({
-    name: hostname().toLowerCase(),
+    parts,
+    name: nodeName,
     informers,
     runtime,
     clock,

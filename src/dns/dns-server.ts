@@ -46,6 +46,11 @@ export class DnsServer {
     }
   }
 
+  /** Why names are not answered, if so. */
+  get problem(): string | undefined {
+    return this.#udp ? undefined : 'it does not listen yet'
+  }
+
   async start(): Promise<void> {
     const { host, port } = this.#options
     const udp = createSocket('udp4')

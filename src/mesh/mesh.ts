@@ -175,6 +175,11 @@ export class Mesh {
     return this.#ads.withdrawn(ip)
   }
 
+  /** Why proxies are not served, if so. */
+  get problem(): string | undefined {
+    return this.#servers.length > 0 ? undefined : 'it does not listen yet'
+  }
+
   close(): void {
     for (const session of this.#sessions) session.destroy()
     for (const server of this.#servers) server.close()

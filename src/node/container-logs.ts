@@ -30,6 +30,9 @@ export function logFile(directory: string, previous: boolean): string | undefine
   return attempt === undefined ? undefined : join(directory, `${attempt}.log`)
 }
 
+/** How lines of a file are written: "time stream tag text" as the runtime does, or "time text". */
+export type LineStyle = 'runtime' | 'plain'
+
 /** Streams a container's log. `ended` tells whether nothing more will be written. Fails with BadRequest or NotFound. */
 export async function readLog(
   directory: string,
@@ -44,10 +47,24 @@ export async function readLog(
     if (query.previous) throw errors.badRequest('previous terminated container not found')
     return
   }
+  await readLogFile(path, 'runtime', query, onData, clock, ended, signal)
+}
+
+/** Streams one log file. */
+export async function readLogFile(
+  path: string,
+  style: LineStyle,
+  query: LogQuery,
+  onData: (data: Buffer) => void,
+  clock: Clock,
+  ended: () => boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!existsSync(path)) return
   const file = await open(path, 'r')
   try {
-    const format = new LineFormat(query, onData)
-    let at = query.tailLines === undefined ? 0 : await tailOffset(file, query.tailLines)
+    const format = new LineFormat(style, query, onData)
+    let at = query.tailLines === undefined ? 0 : await tailOffset(file, query.tailLines, style)
     const drain = async () => {
       const buffer = Buffer.alloc(CHUNK)
       for (;;) {
@@ -87,7 +104,7 @@ function changed(path: string, clock: Clock, signal: AbortSignal): Promise<void>
 }
 
 /** Where the last `lines` lines begin. Partial lines of the runtime count as the line they are part of. */
-async function tailOffset(file: Awaited<ReturnType<typeof open>>, lines: number): Promise<number> {
+async function tailOffset(file: Awaited<ReturnType<typeof open>>, lines: number, style: LineStyle): Promise<number> {
   const { size } = await file.stat()
   if (lines <= 0) return size
   let at = size
@@ -104,7 +121,7 @@ async function tailOffset(file: Awaited<ReturnType<typeof open>>, lines: number)
       const start = tail.lastIndexOf(10, end - 1)
       const line = tail.subarray(start + 1, end)
       if (start < 0 && at > 0) break
-      if (/^\S+ \S+ F /.test(line.subarray(0, 64).toString('latin1'))) found++
+      if (style === 'plain' || /^\S+ \S+ F /.test(line.subarray(0, 64).toString('latin1'))) found++
       if (found > lines) return at + end + 1
       if (start < 0) break
       end = start
@@ -115,13 +132,15 @@ async function tailOffset(file: Awaited<ReturnType<typeof open>>, lines: number)
 
 /** Turns the runtime's lines into what was printed. */
 class LineFormat {
+  readonly #style: LineStyle
   readonly #query: LogQuery
   readonly #onData: (data: Buffer) => void
   #rest: Buffer = Buffer.alloc(0)
   #left: number
   #midLine = false
 
-  constructor(query: LogQuery, onData: (data: Buffer) => void) {
+  constructor(style: LineStyle, query: LogQuery, onData: (data: Buffer) => void) {
+    this.#style = style
     this.#query = query
     this.#onData = onData
     this.#left = query.limitBytes ?? Number.POSITIVE_INFINITY
@@ -148,6 +167,7 @@ class LineFormat {
   }
 
   #line(line: Buffer, parts: Buffer[]): void {
+    if (this.#style === 'plain') return this.#plain(line, parts)
     const first = line.indexOf(32)
     const second = line.indexOf(32, first + 1)
     const third = line.indexOf(32, second + 1)
@@ -159,6 +179,12 @@ class LineFormat {
     parts.push(line.subarray(third + 1))
     if (whole) parts.push(NEWLINE)
     this.#midLine = !whole
+  }
+
+  #plain(line: Buffer, parts: Buffer[]): void {
+    const time = line.toString('latin1', 0, Math.max(0, line.indexOf(32)))
+    if (this.#query.since !== undefined && Date.parse(time) < this.#query.since) return
+    parts.push(...(this.#query.timestamps ? [Buffer.from(`${time} `)] : []), line, NEWLINE)
   }
 }
 

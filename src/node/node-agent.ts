@@ -21,6 +21,7 @@ import { type NodeContext, resolverOf } from './node-context.ts'
 import { PodWorker } from './pod-worker.ts'
 import type { Runtime } from './runtime.ts'
 import { type ExecStreams, type ForwardStreams, openExec, openForward } from './streams.ts'
+import type { SystemParts } from './system-parts.ts'
 import { Volumes } from './volumes.ts'
 
 export interface NodeAgentOptions {
@@ -39,6 +40,8 @@ export interface NodeAgentOptions {
   bundledImages: Promise<void>
   isBundled: (image: string) => boolean
   trafficStopped: (podIp: string) => Promise<void>
+  /** Parts of this process that are shown as pods. */
+  parts: SystemParts
 }
 
 const LEASE_MS = 10_000
@@ -128,8 +131,13 @@ export class NodeAgent {
     const pods = informers.for(resources.pods)
     pods.addIndex('node', (o) => [o.spec?.nodeName ?? ''])
     await this.#removeOrphans()
+    this.#options.parts.start(signal)
     pods.on(({ type, object }) => {
       if (object.spec?.nodeName !== name) return
+      if (this.#options.parts.partOf(object)) {
+        if (type !== 'deleted') this.#options.parts.update(object)
+        return
+      }
       if (type === 'deleted') this.#forget(object)
       else this.#worker(object).update(object)
     })
@@ -176,17 +184,18 @@ export class NodeAgent {
     onData: (data: Buffer) => void,
     signal: AbortSignal,
   ): Promise<void> {
+    const since = options.sinceTime
+      ? Date.parse(options.sinceTime)
+      : options.sinceSeconds === undefined
+        ? undefined
+        : this.#options.clock.now() - options.sinceSeconds * 1000
+    if (this.#options.parts.partOf(pod)) return this.#options.parts.logs(pod, { ...options, since }, onData, signal)
     const worker = this.#existing(pod)
     const info = await worker.container(options.container)
     if (!info && !options.previous)
       throw errors.badRequest(
         `container "${options.container}" in pod "${pod.metadata.name}" is waiting to start: ${waitingReason(pod, options.container)}`,
       )
-    const since = options.sinceTime
-      ? Date.parse(options.sinceTime)
-      : options.sinceSeconds === undefined
-        ? undefined
-        : this.#options.clock.now() - options.sinceSeconds * 1000
     let running = info?.state === 'running'
     if (options.follow && running) {
       const look = () => {
@@ -246,12 +255,14 @@ export class NodeAgent {
   }
 
   async portForward(pod: KubeObject, port: number): Promise<ForwardStreams> {
+    if (this.#options.parts.partOf(pod)) return this.#options.parts.forward(port)
     const id = await this.#existing(pod).sandboxId()
     if (!id) throw errors.badRequest(`pod ${pod.metadata.name} is not running`)
     return openForward(await this.#options.runtime.streamUrl('portForward', { pod_sandbox_id: id, port: [port] }), port)
   }
 
   async #runningId(pod: KubeObject, container: string): Promise<string> {
+    if (this.#options.parts.partOf(pod)) this.#options.parts.refuseStreams(pod)
     const info = await this.#existing(pod).container(container)
     if (info?.state !== 'running') throw new StatusError(500, 'InternalError', `container not found ("${container}")`)
     return info.id
