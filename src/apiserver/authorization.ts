@@ -47,6 +47,15 @@ export class Authorizer {
     return false
   }
 
+  /** The rules of the role a binding names; undefined when there is none. */
+  rulesOf(roleRef: Json | undefined, namespace: string): Json[] | undefined {
+    const role =
+      roleRef?.kind === 'ClusterRole'
+        ? this.#clusterRoles.entry(roleRef.name)
+        : this.#roles.entry(`${namespace}/${roleRef?.name}`)
+    return role && (role.object.rules ?? [])
+  }
+
   /** The rules that apply to a user in a namespace, with what grants them. */
   rulesFor(user: User, namespace: string): { rules: Json[]; binding: KubeObject }[] {
     const result: { rules: Json[]; binding: KubeObject }[] = []

@@ -1,5 +1,7 @@
+export { ingressAdmission } from './admission-ingress.ts'
 export { namespaceLifecycle } from './admission-lifecycle.ts'
 export { podAdmission } from './admission-pod.ts'
+export { rbacAdmission } from './admission-rbac.ts'
 export { type ServiceRange, serviceAdmission } from './admission-service.ts'
 export { type BoundObjects, Tokens } from './authentication.ts'
 export { Authorizer } from './authorization.ts'

@@ -21,6 +21,7 @@ import { discovery } from './discovery.ts'
 import { Health } from './health.ts'
 import { parseBody, readBody, sendBytes, sendError, sendJson } from './http-io.ts'
 import type { RequestContext, User } from './identity.ts'
+import { impersonate } from './impersonation.ts'
 import { negotiate } from './negotiate.ts'
 import type { NodeAccess } from './node-access.ts'
 import { openApiV2, openApiV3, openApiV3Index } from './openapi.ts'
@@ -118,7 +119,7 @@ export class ApiServer {
     try {
       const parsed = parseUrl(request.method ?? 'GET', request.url ?? '/', this.#registry)
       if (PUBLIC.test(parsed.path)) return this.#public(parsed, response)
-      const user = await authenticate(request, this.#options.tokens)
+      const user = impersonate(request, await authenticate(request, this.#options.tokens), this.#options.authorizer)
       this.#authorize(user, parsed, request.method ?? 'GET')
       if (parsed.request) await this.#resource(parsed.request, user, request, response)
       else await this.#other(parsed, request, response)
@@ -272,7 +273,7 @@ export class ApiServer {
     socket.on('error', () => {})
     try {
       const parsed = parseUrl('GET', http.url ?? '/', this.#registry)
-      const user = await authenticate(http, this.#options.tokens)
+      const user = impersonate(http, await authenticate(http, this.#options.tokens), this.#options.authorizer)
       const { request } = parsed
       if (!request || !['exec', 'attach', 'portforward'].includes(request.subresource)) throw errors.unknownPath()
       // Streams are commands, not reads: they need "create" whatever the method.

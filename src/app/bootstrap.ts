@@ -1,11 +1,13 @@
 // The objects a cluster has from its first moment.
 
 import { isAlreadyExists, type KubeInput, type Resource, resources, sameJson } from '#api'
-import type { Client } from '#client'
+import { type Log, messageOf } from '#base'
+import type { Client, Informers } from '#client'
 import { INGRESS_CONTROLLER } from '#mesh'
 import { PART_ANNOTATION, partSpec } from '#node'
 import { PROXY_IMAGE } from './bundled-images.ts'
 import type { Cluster } from './cluster.ts'
+import { defaultRoles } from './default-roles.ts'
 import { VERSION } from './version.ts'
 
 interface Wanted {
@@ -15,66 +17,7 @@ interface Wanted {
 
 const namespace = (name: string): Wanted => ({ resource: resources.namespaces, object: { metadata: { name } } })
 
-const clusterRole = (name: string, rules: object[]): Wanted => ({
-  resource: resources.clusterRoles,
-  object: {
-    metadata: {
-      name,
-      labels: { 'kubernetes.io/bootstrapping': 'rbac-defaults' },
-      annotations: { 'rbac.authorization.kubernetes.io/autoupdate': 'true' },
-    },
-    rules,
-  },
-})
-
-const clusterBinding = (name: string, groups: string[]): Wanted => ({
-  resource: resources.clusterRoleBindings,
-  object: {
-    metadata: {
-      name,
-      labels: { 'kubernetes.io/bootstrapping': 'rbac-defaults' },
-      annotations: { 'rbac.authorization.kubernetes.io/autoupdate': 'true' },
-    },
-    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
-    subjects: groups.map((g) => ({ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: g })),
-  },
-})
-
-const DISCOVERY = [
-  '/api',
-  '/api/*',
-  '/apis',
-  '/apis/*',
-  '/healthz',
-  '/livez',
-  '/openapi',
-  '/openapi/*',
-  '/readyz',
-  '/version',
-  '/version/',
-]
-
-function wanted(): Wanted[] {
-  return [
-    ...['default', 'kube-system', 'kube-public', 'kube-node-lease', 'istio-system'].map(namespace),
-    clusterRole('cluster-admin', [
-      { apiGroups: ['*'], resources: ['*'], verbs: ['*'] },
-      { nonResourceURLs: ['*'], verbs: ['*'] },
-    ]),
-    clusterRole('system:discovery', [{ nonResourceURLs: DISCOVERY, verbs: ['get'] }]),
-    clusterRole('system:basic-user', [
-      {
-        apiGroups: ['authorization.k8s.io'],
-        resources: ['selfsubjectaccessreviews', 'selfsubjectrulesreviews'],
-        verbs: ['create'],
-      },
-      { apiGroups: ['authentication.k8s.io'], resources: ['selfsubjectreviews'], verbs: ['create'] },
-    ]),
-    clusterBinding('cluster-admin', ['system:masters']),
-    clusterBinding('system:discovery', ['system:authenticated']),
-    clusterBinding('system:basic-user', ['system:authenticated']),
-  ]
-}
+const NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease', 'istio-system']
 
 /** The mesh's ingress gateway as Istio installs it: an account, a Deployment and a load balancer. */
 function ingressGateway(): Wanted[] {
@@ -249,54 +192,78 @@ function systemObjects(): Wanted[] {
   ]
 }
 
+interface SystemService {
+  namespace: string
+  name: string
+  labels: Record<string, string>
+  clusterIp?: string
+  ports: { name: string; port: number; targetPort: number; protocol: string }[]
+}
+
+/** Services that are answered by this process. */
+function systemServices(cluster: Cluster): SystemService[] {
+  const port = (name: string, number: number, protocol = 'TCP', targetPort = number) => ({
+    name,
+    port: number,
+    targetPort,
+    protocol,
+  })
+  return [
+    {
+      namespace: 'default',
+      name: 'kubernetes',
+      labels: { component: 'apiserver', provider: 'kubernetes' },
+      clusterIp: cluster.kubernetesIp,
+      ports: [port('https', 443, 'TCP', cluster.apiPort)],
+    },
+    {
+      namespace: 'kube-system',
+      name: 'kube-dns',
+      labels: { 'k8s-app': 'kube-dns', 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'CoreDNS' },
+      clusterIp: cluster.dnsIp,
+      ports: [port('dns', 53, 'UDP'), port('dns-tcp', 53)],
+    },
+    {
+      namespace: 'istio-system',
+      name: 'istiod',
+      labels: { app: 'istiod', istio: 'pilot' },
+      ports: [port('https-dns', 15012), port('http-monitoring', 15014)],
+    },
+  ]
+}
+
+async function ensureService(client: Client, cluster: Cluster, service: SystemService): Promise<void> {
+  const { namespace: namespaceName, name, labels, clusterIp, ports } = service
+  await ensure(client, resources.services, {
+    metadata: { name, namespace: namespaceName, labels },
+    spec: { type: 'ClusterIP', ...(clusterIp ? { clusterIP: clusterIp } : {}), ports },
+  })
+  const targets = ports.map((p) => ({ name: p.name, port: p.targetPort, protocol: p.protocol }))
+  await ensureEndpoints(client, namespaceName, name, cluster.gatewayIp, targets)
+}
+
 /** Creates what is missing; what people changed since stays as it is. */
 export async function createDefaults(client: Client, cluster: Cluster): Promise<void> {
-  for (const { resource, object } of [...wanted(), ...systemObjects(), ...ingressGateway()])
-    await ensure(client, resource, object)
-  await ensure(client, resources.services, {
-    metadata: { name: 'kubernetes', namespace: 'default', labels: { component: 'apiserver', provider: 'kubernetes' } },
-    spec: {
-      type: 'ClusterIP',
-      clusterIP: cluster.kubernetesIp,
-      ports: [{ name: 'https', port: 443, targetPort: cluster.apiPort, protocol: 'TCP' }],
-    },
-  })
-  await ensureEndpoints(client, 'default', 'kubernetes', cluster.gatewayIp, [
-    { name: 'https', port: cluster.apiPort, protocol: 'TCP' },
+  await Promise.all(NAMESPACES.map(namespace).map(({ resource, object }) => ensure(client, resource, object)))
+  await Promise.all([
+    ...[...defaultRoles(), ...systemObjects(), ...ingressGateway()].map(({ resource, object }) =>
+      ensure(client, resource, object),
+    ),
+    ...systemServices(cluster).map((service) => ensureService(client, cluster, service)),
   ])
-  await ensure(client, resources.services, {
-    metadata: {
-      name: 'kube-dns',
-      namespace: 'kube-system',
-      labels: { 'k8s-app': 'kube-dns', 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'CoreDNS' },
-    },
-    spec: {
-      type: 'ClusterIP',
-      clusterIP: cluster.dnsIp,
-      ports: [
-        { name: 'dns', port: 53, targetPort: 53, protocol: 'UDP' },
-        { name: 'dns-tcp', port: 53, targetPort: 53, protocol: 'TCP' },
-      ],
-    },
-  })
-  await ensureEndpoints(client, 'kube-system', 'kube-dns', cluster.gatewayIp, [
-    { name: 'dns', port: 53, protocol: 'UDP' },
-    { name: 'dns-tcp', port: 53, protocol: 'TCP' },
-  ])
-  await ensure(client, resources.services, {
-    metadata: { name: 'istiod', namespace: 'istio-system', labels: { app: 'istiod', istio: 'pilot' } },
-    spec: {
-      type: 'ClusterIP',
-      ports: [
-        { name: 'https-dns', port: 15012, targetPort: 15012, protocol: 'TCP' },
-        { name: 'http-monitoring', port: 15014, targetPort: 15014, protocol: 'TCP' },
-      ],
-    },
-  })
-  await ensureEndpoints(client, 'istio-system', 'istiod', cluster.gatewayIp, [
-    { name: 'https-dns', port: 15012, protocol: 'TCP' },
-    { name: 'http-monitoring', port: 15014, protocol: 'TCP' },
-  ])
+}
+
+/** Makes the Services of this process again when somebody deletes them. */
+export function keepSystemServices(informers: Informers, cluster: Cluster, log: Log): void {
+  const services = systemServices(cluster)
+  for (const resource of [resources.services, resources.endpointSlices, resources.endpoints])
+    informers.for(resource).on(({ type, object }) => {
+      const service = services.find((s) => s.namespace === object.metadata.namespace && s.name === object.metadata.name)
+      if (type !== 'deleted' || !service) return
+      ensureService(informers.client, cluster, service).catch((error) =>
+        log.warn('service not made again', { service: service.name, error: messageOf(error) }),
+      )
+    })
 }
 
 /** Endpoints of a Service whose backend is this process. */

@@ -5,11 +5,13 @@ import {
   type Admission,
   ApiServer,
   Authorizer,
+  ingressAdmission,
   type NodeAccess,
   namespaceLifecycle,
   ObjectStore,
   podAdmission,
   Resources,
+  rbacAdmission,
   registerCustomResources,
   serviceAdmission,
   Tokens,
@@ -17,6 +19,7 @@ import {
 import { type Clock, type Log, messageOf } from '#base'
 import { type Client, type Controller, Informers } from '#client'
 import {
+  clusterRoleAggregationController,
   deploymentController,
   endpointsController,
   garbageCollector,
@@ -61,12 +64,14 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
   const { clock } = options
   const store = new ObjectStore(options.store)
   const registry = new KindRegistry()
-  const [namespaces, accounts, services, pods] = await Promise.all([
+  const [namespaces, accounts, services, pods, classes] = await Promise.all([
     store.cache(R.namespaces),
     store.cache(R.serviceAccounts),
     store.cache(R.services),
     store.cache(R.pods),
+    store.cache(R.ingressClasses),
   ])
+  const authorizer = await Authorizer.open(store)
   const resources = new Resources({
     store,
     registry,
@@ -74,6 +79,8 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
     admission: [
       namespaceLifecycle(namespaces),
       podAdmission(accounts),
+      ingressAdmission(classes),
+      rbacAdmission(() => authorizer),
       serviceAdmission(services, { cidr: options.serviceCidr, nodePorts: [30000, 32767] }),
     ],
   })
@@ -90,7 +97,6 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
   const client = localClient(resources, tokens)
   const informers = new Informers(client, clock, options.log('kube-controller-manager'), signal)
   for (const step of options.admission?.({ client, informers }) ?? []) resources.addAdmission(step)
-  const authorizer = await Authorizer.open(store)
   const api = new ApiServer({
     resources,
     tokens,
@@ -120,6 +126,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
       replicaSetController(informers, log),
       endpointsController(informers, log),
       gc,
+      clusterRoleAggregationController(informers, log),
       namespaceController(informers, log, served),
       namespaceDefaultsController(informers, log, options.tls.clientCa),
       scheduler(informers, options.log('kube-scheduler')),

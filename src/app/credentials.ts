@@ -1,5 +1,6 @@
 // The cluster's own keys: made at the first start, kept in the data directory.
 
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createAuthority, issue, type KeyPair } from '#wire'
@@ -15,6 +16,8 @@ export interface Credentials {
   /** The mesh's certificate authority and its server certificate. */
   readonly meshCa: KeyPair
   readonly mesh: KeyPair
+  /** Seals Secrets in the store: 32 bytes. */
+  readonly encryptionKey: Uint8Array
 }
 
 /** Loads the credentials, making what is missing. Files are readable by their owner only. */
@@ -64,5 +67,11 @@ export async function loadCredentials(cluster: Cluster): Promise<Credentials> {
       }),
     ),
   ])
-  return { ca, server, admin, tokens, meshCa, mesh }
+  return { ca, server, admin, tokens, meshCa, mesh, encryptionKey: loadKey(join(directory, 'encryption.key')) }
+}
+
+/** The key in a file, made when there is none. */
+function loadKey(file: string): Uint8Array {
+  if (!existsSync(file)) writeFileSync(file, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 })
+  return Buffer.from(readFileSync(file, 'utf8').trim(), 'base64')
 }

@@ -19,8 +19,8 @@ import { DnsServer } from '#dns'
 import { Mesh } from '#mesh'
 import { ServiceProxy, systemNft } from '#netproxy'
 import { hostResolver, NodeAgent, type SystemPart, SystemParts, socketOf, startContainerd } from '#node'
-import { openEmbeddedStore } from '#store'
-import { createDefaults } from './bootstrap.ts'
+import { openEmbeddedStore, sealedStore } from '#store'
+import { createDefaults, keepSystemServices } from './bootstrap.ts'
 import { ARCHIVE, archiveId, isBundled, PAUSE_IMAGE, PROXY_IMAGE } from './bundled-images.ts'
 import type { Cluster } from './cluster.ts'
 import { createControlPlane } from './control-plane.ts'
@@ -142,7 +142,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
   let mesh: Mesh | undefined
   const plane = await createControlPlane(
     {
-      store,
+      store: sealedStore(store, credentials.encryptionKey, (key) => key.startsWith('/registry/core/secrets/')),
       clock,
       log,
       serviceCidr: cluster.serviceCidr,
@@ -167,6 +167,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
   await createDefaults(client, cluster)
   await mesh!.installKinds()
   plane.startControllers()
+  keepSystemServices(informers, cluster, main)
 
   const proxy = new ServiceProxy({
     informers,

@@ -1,3 +1,4 @@
+export { clusterRoleAggregationController } from './cluster-role-aggregation.ts'
 export { deploymentController } from './deployment.ts'
 export { endpointsController } from './endpoints.ts'
 export { garbageCollector } from './garbage-collector.ts'

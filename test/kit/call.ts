@@ -17,11 +17,21 @@ export function call(
   method: string,
   path: string,
   body?: unknown,
-  options: { type?: string; accept?: string; anonymous?: boolean; raw?: string } = {},
+  options: {
+    type?: string
+    accept?: string
+    anonymous?: boolean
+    raw?: string
+    headers?: Record<string, string | string[]>
+  } = {},
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const identity = options.anonymous ? {} : { cert: api.admin.cert, key: api.admin.key }
-    const headers = { 'content-type': options.type ?? 'application/json', accept: options.accept ?? 'application/json' }
+    const headers = {
+      'content-type': options.type ?? 'application/json',
+      accept: options.accept ?? 'application/json',
+      ...options.headers,
+    }
     const r = request(
       { host: '127.0.0.1', port: api.port, path, method, ca: api.ca.cert, ...identity, headers, agent: false },
       (response) => {
