@@ -33,11 +33,14 @@ if [ ! -d $data/mysql ]; then
     cat $share/mysql_system_tables.sql $share/mysql_performance_tables.sql $share/mysql_system_tables_data.sql \
       $share/maria_add_gis_sp_bootstrap.sql $share/mysql_sys_schema.sql
   } | mariadbd --no-defaults --user=mysql --bootstrap --datadir=$data --lc-messages-dir=$share --innodb-log-file-size=16M --loose-innodb-buffer-pool-size=16M --silent-startup 2>/dev/null
+  # The server reads one statement a line.
   (umask 077; {
     password=$(quote "${MYSQL_ROOT_PASSWORD:-}")
-    echo "DELETE FROM mysql.global_priv WHERE User = 'root' AND Host NOT IN ('localhost', '%'); FLUSH PRIVILEGES;"
+    echo "DELETE FROM mysql.global_priv WHERE User = 'root' AND Host NOT IN ('localhost', '%');"
+    echo 'FLUSH PRIVILEGES;'
     echo "ALTER USER 'root'@'localhost' IDENTIFIED BY $password;"
-    echo "CREATE USER IF NOT EXISTS 'root'@'%' IDENTIFIED BY $password; GRANT ALL ON *.* TO 'root'@'%' WITH GRANT OPTION;"
+    echo "CREATE USER IF NOT EXISTS 'root'@'%' IDENTIFIED BY $password;"
+    echo "GRANT ALL ON *.* TO 'root'@'%' WITH GRANT OPTION;"
     [ -z "${MYSQL_DATABASE:-}" ] || echo "CREATE DATABASE IF NOT EXISTS $(name "$MYSQL_DATABASE");"
     if [ -n "${MYSQL_USER:-}" ]; then
       echo "CREATE USER IF NOT EXISTS $(quote "$MYSQL_USER")@'%' IDENTIFIED BY $(quote "${MYSQL_PASSWORD:-}");"

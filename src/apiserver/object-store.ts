@@ -116,6 +116,7 @@ export class ObjectStore {
         return { object: await this.replace(kind, current, next), removed: false }
       } catch (error) {
         if (!isConflict(error) || attempt >= 20) throw error
+        await moved(await this.cache(kind), keyIn(namespace, name), current)
       }
     }
   }
@@ -130,6 +131,28 @@ export class ObjectStore {
       )
     return error
   }
+}
+
+/** How long a write that is not readable yet is waited for, milliseconds. */
+const MOVE_PATIENCE = 1000
+
+/**
+ * Resolves when the cache shows another state than `seen`: the write that was faster is on its way to
+ * the disk, and until it is there every try would fail in the same way.
+ */
+function moved(cache: WatchCache, key: string, seen: KubeObject): Promise<void> {
+  if (cache.entry(key)?.object !== seen) return Promise.resolve()
+  return new Promise((resolve) => {
+    const stop = cache.subscribe((event) => {
+      if (event.key === key) done()
+    })
+    const timer = setTimeout(done, MOVE_PATIENCE)
+    function done(): void {
+      clearTimeout(timer)
+      stop()
+      resolve()
+    }
+  })
 }
 
 const keyIn = (namespace: string, name: string) => (namespace ? `${namespace}/${name}` : name)

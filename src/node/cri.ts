@@ -274,8 +274,8 @@ export const cri = {
   imageStatus: method(
     'Image',
     'ImageStatus',
-    m('ImageStatusRequest', { image: [1, ImageSpec] }),
-    m('ImageStatusResponse', { image: [1, Image] }),
+    m('ImageStatusRequest', { image: [1, ImageSpec], verbose: [2, 'bool'] }),
+    m('ImageStatusResponse', { image: [1, Image], info: [2, strings] }),
   ),
   listImages: method(
     'Image',

@@ -12,7 +12,7 @@ import type { NodeContext } from './node-context.ts'
 import { type Action, crashDelay, isFinished, newest, type PodState, planPod } from './pod-plan.ts'
 import { podStatus } from './pod-status.ts'
 import { type ProbeKind, Prober, runProbe } from './probes.ts'
-import type { ContainerInfo, SandboxInfo } from './runtime.ts'
+import type { ContainerInfo, ImageInfo, SandboxInfo } from './runtime.ts'
 
 /** How long a container may take to listen before it counts as ready anyway; milliseconds. */
 const PORTS_PATIENCE = 5000
@@ -283,11 +283,13 @@ export class PodWorker {
       })
       const id = await runtime.createContainer(sandbox.id, config, sandboxMessage)
       events.normal(this.#pod, 'Created', `Created container: ${container.name}`, at)
+      const ports = portsToAwait(container, image)
+      if (ports.length > 0) this.#ready.set(id, false)
       await runtime.startContainer(id)
       events.normal(this.#pod, 'Started', `Started container ${container.name}`, at)
       this.#waiting.delete(container.name)
       await this.#postStart(container, id)
-      this.#awaitPorts(container, id)
+      this.#awaitPorts(ports, id)
     } catch (error) {
       const reason = error instanceof ImageError || error instanceof ConfigError ? error.code : 'RunContainerError'
       this.#waiting.set(container.name, { reason, message: messageOf(error) })
@@ -304,22 +306,18 @@ export class PodWorker {
   }
 
   /**
-   * A container without a readiness probe counts as ready once it listens on the ports it declares, or
-   * after a few seconds: upstream's "ready when started" sends it connections that it refuses.
+   * A container without a readiness probe counts as ready once it listens on the ports that it or its
+   * image declares, or after a few seconds: upstream's "ready when started" sends it connections that
+   * it refuses.
    */
-  #awaitPorts(container: Json, id: string): void {
-    if (container.readinessProbe) return
-    const ports = ((container.ports ?? []) as Json[])
-      .filter((p) => (p.protocol ?? 'TCP') === 'TCP')
-      .map((p) => p.containerPort as number)
+  #awaitPorts(ports: readonly number[], id: string): void {
     const { clock, runtime } = this.#node
     const deadline = clock.now() + PORTS_PATIENCE
     const verdict = () => {
       this.#ready.set(id, true)
       this.update()
     }
-    if (ports.length === 0) return verdict()
-    this.#ready.set(id, false)
+    if (ports.length === 0) return
     const look = (pid: number) => {
       if (this.#gone) return
       const listening = pid > 0 ? listeningPorts(pid) : undefined
@@ -558,4 +556,13 @@ export class PodWorker {
     rmSync(this.logDirectory(), { recursive: true, force: true })
     this.#gone = true
   }
+}
+
+/** Ports a container must listen on before it counts as ready; none when a probe decides. */
+function portsToAwait(container: Json, image: ImageInfo): number[] {
+  if (container.readinessProbe) return []
+  const declared = ((container.ports ?? []) as Json[])
+    .filter((p) => (p.protocol ?? 'TCP') === 'TCP')
+    .map((p) => p.containerPort as number)
+  return declared.length > 0 ? declared : [...image.exposedPorts]
 }

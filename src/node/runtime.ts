@@ -50,6 +50,8 @@ export interface ImageInfo {
   /** The user the image runs as: a number, or a name. */
   readonly uid?: number | undefined
   readonly username: string
+  /** TCP ports the image says it serves; known of a single image, not in a list. */
+  readonly exposedPorts: readonly number[]
 }
 
 const STATES = ['created', 'running', 'exited', 'unknown'] as const
@@ -206,8 +208,9 @@ export class Runtime {
 
   /** The image, or undefined when it is not on the machine. */
   async image(name: string): Promise<ImageInfo | undefined> {
-    const { image } = await this.#client.call(cri.imageStatus, { image: { image: name } }, { timeoutMs: 10_000 })
-    return image ? toImage(image) : undefined
+    const request = { image: { image: name }, verbose: true }
+    const { image, info } = await this.#client.call(cri.imageStatus, request, { timeoutMs: 10_000 })
+    return image ? { ...toImage(image), exposedPorts: exposedPorts(info?.info) } : undefined
   }
 
   async images(): Promise<ImageInfo[]> {
@@ -256,6 +259,19 @@ export class Runtime {
   }
 }
 
+/** The TCP ports of an image's configuration, out of containerd's verbose answer. */
+function exposedPorts(info: string | undefined): number[] {
+  if (!info) return []
+  try {
+    const config = (JSON.parse(info) as { imageSpec?: { config?: { ExposedPorts?: object } } }).imageSpec?.config
+    return Object.keys(config?.ExposedPorts ?? {})
+      .filter((p) => !p.includes('/') || p.endsWith('/tcp'))
+      .map((p) => Number.parseInt(p, 10))
+  } catch {
+    return []
+  }
+}
+
 function toImage(image: Message): ImageInfo {
   return {
     id: image.id ?? '',
@@ -263,6 +279,7 @@ function toImage(image: Message): ImageInfo {
     digests: image.repo_digests ?? [],
     size: image.size ?? 0,
     uid: image.uid?.value,
+    exposedPorts: [],
     username: image.username ?? '',
   }
 }

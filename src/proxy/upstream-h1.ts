@@ -20,6 +20,7 @@ class Connection {
   #requestDone = false
   #responseDone = false
   #tunnel = false
+  #connected = false
   idleTimer: NodeJS.Timeout | undefined
 
   constructor(pool: H1Pool, address: string, host: string, port: number, timeoutMs: number) {
@@ -43,7 +44,10 @@ class Connection {
       onData: (data) => this.events?.onData(data),
       onEnd: (trailers) => this.#onEnd(trailers),
     })
-    this.socket.on('connect', () => clearTimeout(timer))
+    this.socket.on('connect', () => {
+      this.#connected = true
+      clearTimeout(timer)
+    })
     this.socket.on('data', (data: Buffer) => {
       try {
         this.parser.push(data)
@@ -52,12 +56,7 @@ class Connection {
       }
     })
     this.socket.on('drain', () => this.events?.onDrain())
-    this.socket.on('error', (error) =>
-      this.#fail(
-        this.socket.connecting || this.socket.bytesRead + this.socket.bytesWritten === 0 ? 'connect' : 'reset',
-        error.message,
-      ),
-    )
+    this.socket.on('error', (error) => this.#fail(this.#connected ? 'reset' : 'connect', error.message))
     this.socket.on('end', () => {
       try {
         if (this.#tunnel) this.events?.onEnd(undefined)
@@ -68,7 +67,7 @@ class Connection {
     })
     this.socket.on('close', () => {
       clearTimeout(timer)
-      this.#fail('reset', 'connection closed')
+      this.#fail(this.#connected ? 'reset' : 'connect', 'connection closed')
     })
   }
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { settle } from '#base'
-import { isStoreError, MvccStore, openEmbeddedStore, type Store, type StoreEvent } from '#store'
+import { isStoreError, MvccStore, openEmbeddedStore, type Store, type StoreEvent, sealedStore } from '#store'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 const text = (value: Uint8Array | undefined) => new TextDecoder().decode(value)
@@ -132,12 +132,27 @@ const inFolder = async (body: (folder: string) => Promise<void>) => {
 }
 
 suite('memory', async (body) => body(new MvccStore()))
+suite('sealed', async (body) => body(sealedStore(new MvccStore(), Buffer.alloc(32, 7), () => true)))
 suite('embedded', (body) =>
   inFolder(async (folder) => {
     const store = await openEmbeddedStore(folder)
     await body(store)
     await store.close()
   }))
+
+test('a sealed value is not on disk in the clear, and opens only under its own name', async () => {
+  const inner = new MvccStore()
+  const store = sealedStore(inner, Buffer.alloc(32, 7), (key) => key.startsWith('/s/'))
+  await store.create('/s/a', bytes('password'))
+  await store.create('/open', bytes('text'))
+  const raw = await inner.get('/s/a')
+  assert.doesNotMatch(text(raw?.value), /password/)
+  assert.equal(text((await inner.get('/open'))?.value), 'text')
+  await inner.create('/s/b', raw!.value)
+  await assert.rejects(store.get('/s/b'), (e) => isStoreError(e, 'Corrupt'))
+  const other = sealedStore(inner, Buffer.alloc(32, 8), () => true)
+  await assert.rejects(other.get('/s/a'), /sealed with another key/)
+})
 
 describe('store: embedded, durability', () => {
   const fill = async (folder: string, count: number, rewriteAt?: number) => {
