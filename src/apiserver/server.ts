@@ -17,6 +17,7 @@ import {
 import type { Log } from '#base'
 import { authenticate, type Tokens } from './authentication.ts'
 import type { Attributes, Authorizer } from './authorization.ts'
+import { type ComputedKind, computedVerb } from './computed-kinds.ts'
 import { discovery } from './discovery.ts'
 import { Health } from './health.ts'
 import { parseBody, readBody, sendBytes, sendError, sendJson } from './http-io.ts'
@@ -44,6 +45,8 @@ export interface ApiServerOptions {
   tls: { cert: string; key: string; clientCa: string }
   /** The answer to /version. */
   version: Json
+  /** Kinds that are served without being stored. */
+  computed?: readonly ComputedKind[]
 }
 
 /** Paths anybody may read. */
@@ -59,6 +62,7 @@ export class ApiServer {
 
   constructor(options: ApiServerOptions) {
     this.#options = options
+    for (const { kind } of options.computed ?? []) options.resources.registry.add(kind)
     this.health.add('shutdown', () => (this.#stopping.signal.aborted ? 'process is shutting down' : undefined))
   }
 
@@ -187,6 +191,8 @@ export class ApiServer {
       )
     }
     const wanted = negotiate(subresource === 'log' ? '*/*' : http.headers.accept, query)
+    const computed = this.#options.computed?.find((c) => c.kind === request.kind)
+    if (computed) return computedVerb(computed, request, wanted, resources.clock.now(), response)
     const call: WriteCall = { resources, request, context, wanted, http, response }
     const stored = { ...call, request: { ...request, kind: storedKind(request.kind) } }
     if (

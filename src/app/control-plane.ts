@@ -5,6 +5,7 @@ import {
   type Admission,
   ApiServer,
   Authorizer,
+  type ComputedKind,
   ingressAdmission,
   type NodeAccess,
   namespaceLifecycle,
@@ -41,6 +42,7 @@ export interface ControlPlaneOptions {
   tokenKey: string
   tls: { cert: string; key: string; clientCa: string }
   node: NodeAccess
+  computed?: readonly ComputedKind[]
   admission?: (context: { client: Client; informers: Informers }) => readonly Admission[]
 }
 
@@ -104,6 +106,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
     node: options.node,
     log: options.log('kube-apiserver'),
     tls: options.tls,
+    ...(options.computed ? { computed: options.computed } : {}),
     version: VERSION_INFO,
   })
 

@@ -13,12 +13,12 @@ import {
 import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { resources as R } from '#api'
-import type { NodeAccess } from '#apiserver'
+import { metricsKinds, type NodeAccess } from '#apiserver'
 import { createLog, execOk, type Log, messageOf, sleep, systemClock } from '#base'
 import { DnsServer } from '#dns'
 import { Mesh } from '#mesh'
 import { ServiceProxy, systemNft } from '#netproxy'
-import { hostResolver, NodeAgent, type SystemPart, SystemParts, socketOf, startContainerd } from '#node'
+import { hostResolver, NodeAgent, type SystemPart, SystemParts, socketOf, startContainerd, Usage } from '#node'
 import { openEmbeddedStore, sealedStore } from '#store'
 import { createDefaults, keepSystemServices } from './bootstrap.ts'
 import { ARCHIVE, archiveId, isBundled, PAUSE_IMAGE, PROXY_IMAGE } from './bundled-images.ts'
@@ -140,6 +140,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     portForward: (...args) => agent!.portForward(...args),
   }
   let mesh: Mesh | undefined
+  let usage: Usage | undefined
   const plane = await createControlPlane(
     {
       store: sealedStore(store, credentials.encryptionKey, (key) => key.startsWith('/registry/core/secrets/')),
@@ -149,6 +150,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
       tokenKey: credentials.tokens.key,
       tls: { cert: credentials.server.cert, key: credentials.server.key, clientCa: credentials.ca.cert },
       node,
+      computed: metricsKinds({ pods: () => usage!.pods(), nodes: () => usage!.nodes() }),
       admission: ({ informers }) => {
         mesh = new Mesh({
           informers,
@@ -191,6 +193,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     log: log('coredns'),
   })
   const nodeName = hostname().toLowerCase()
+  usage = new Usage({ runtime, informers, clock, nodeName })
   const part = (
     name: string,
     namespace: string,

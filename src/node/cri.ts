@@ -3,6 +3,12 @@
 import { type MessageType, type Method, mapOf, message, repeated } from '#wire'
 
 const strings = mapOf('string')
+const UInt64 = message('UInt64Value', { value: [1, 'uint64'] })
+const ContainerStats = message('ContainerStats', {
+  attributes: [1, message('ContainerAttributes', { id: [1, 'string'], labels: [3, strings] })],
+  cpu: [2, message('CpuUsage', { timestamp: [1, 'int64'], usage_core_nano_seconds: [2, UInt64] })],
+  memory: [3, message('MemoryUsage', { timestamp: [1, 'int64'], working_set_bytes: [2, UInt64] })],
+})
 const m = (name: string, fields: Parameters<typeof message>[1]) => message(`runtime.v1.${name}`, fields)
 
 const Int64Value = m('Int64Value', { value: [1, 'int64'] })
@@ -227,6 +233,12 @@ export const cri = {
     'ListContainers',
     m('ListContainersRequest', { filter: [1, ContainerFilter] }),
     m('ListContainersResponse', { containers: [1, repeated(Container)] }),
+  ),
+  listContainerStats: method(
+    'Runtime',
+    'ListContainerStats',
+    m('ListContainerStatsRequest', {}),
+    m('ListContainerStatsResponse', { stats: [1, repeated(ContainerStats)] }),
   ),
   containerStatus: method(
     'Runtime',

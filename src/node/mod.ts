@@ -2,3 +2,4 @@ export { containerdPid, isAlive, socketOf, startContainerd } from './containerd.
 export { hostResolver, NodeAgent, removeCgroups } from './node-agent.ts'
 export { Runtime } from './runtime.ts'
 export { PART_ANNOTATION, partSpec, type SystemPart, SystemParts } from './system-parts.ts'
+export { Usage } from './usage.ts'

@@ -42,6 +42,14 @@ export interface ContainerInfo {
   readonly logPath: string
 }
 
+export interface ContainerUsage {
+  readonly id: string
+  readonly name: string
+  readonly podUid: string
+  readonly cpuNanoseconds: number
+  readonly memoryBytes: number
+}
+
 export interface ImageInfo {
   readonly id: string
   readonly tags: readonly string[]
@@ -204,6 +212,18 @@ export class Runtime {
   /** A URL on containerd's streaming server, good for one connection. */
   async streamUrl(kind: 'exec' | 'attach' | 'portForward', request: Message): Promise<string> {
     return (await this.#client.call(cri[kind], request, { timeoutMs: 10_000 })).url
+  }
+
+  /** What every running container has used: processor time in nanoseconds, memory in bytes. */
+  async usage(): Promise<ContainerUsage[]> {
+    const { stats = [] } = await this.#client.call(cri.listContainerStats, {}, { timeoutMs: 10_000 })
+    return stats.map((s: Message) => ({
+      id: s.attributes?.id ?? '',
+      name: s.attributes?.labels?.[LABEL.containerName] ?? '',
+      podUid: s.attributes?.labels?.[LABEL.podUid] ?? '',
+      cpuNanoseconds: Number(s.cpu?.usage_core_nano_seconds?.value ?? 0),
+      memoryBytes: Number(s.memory?.working_set_bytes?.value ?? 0),
+    }))
   }
 
   /** The image, or undefined when it is not on the machine. */
