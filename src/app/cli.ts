@@ -218,6 +218,18 @@ function program(): Command {
       if (findings.some((f) => f.level === 'Error')) process.exitCode = EXIT.failed
     })
 
+  const demo = root.command('demo').description('tutorials in one go')
+  withCluster(demo.command('bookinfo'))
+    .description('start a cluster if none runs, bring up bookinfo, print where to look')
+    .addHelpText('after', examples('sampan demo bookinfo'))
+    .action(async (o: Common) => {
+      const { demoBookinfo, nextSteps } = await import('./demo.ts')
+      const kubeconfig = kubeconfigPath(o)
+      const url = await demoBookinfo({ name: o.name, dataDir: dataDirOf(o), kubeconfig })
+      if (o.output) printJson({ url })
+      else print(nextSteps(url, kubeconfig))
+    })
+
   root
     .command('doctor')
     .description('tell what this machine lacks and how to mend it')
