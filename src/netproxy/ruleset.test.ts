@@ -1,0 +1,57 @@
+// The nftables transaction between two states of Services.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { KubeObject } from '#api'
+import { renderRuleset, servicePorts, transaction } from '#netproxy'
+
+const options = {
+  table: 't',
+  podCidr: '10.244.0.0/22',
+  serviceCidr: '10.96.0.0/22',
+  bridge: 'b',
+  gatewayIp: '10.244.0.1',
+  ownPorts: [6443],
+}
+const service = (spec: object): KubeObject => ({
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name: 's', namespace: 'd', uid: 'u', resourceVersion: '1', creationTimestamp: '' },
+  spec: { clusterIP: '10.96.0.5', ports: [{ port: 80, protocol: 'TCP', nodePort: 30080 }], ...spec },
+})
+const slice = (...ips: string[]) =>
+  ({
+    ports: [{ port: 8080, protocol: 'TCP' }],
+    endpoints: ips.map((ip) => ({ addresses: [ip], conditions: { ready: true } })),
+  }) as unknown as KubeObject
+const ruleset = (spec: object, ...ips: string[]) =>
+  renderRuleset(
+    servicePorts([service(spec)], () => [slice(...ips)]),
+    options,
+  )
+
+test('clients with affinity stay known when another endpoint comes', () => {
+  const spec = { sessionAffinity: 'ClientIP' }
+  const before = ruleset(spec, '10.244.0.7')
+  const after = ruleset(spec, '10.244.0.7', '10.244.0.8')
+  const script = transaction('t', before, after)
+  assert.doesNotMatch(script, /delete set ip t aff-\S*-10-244-0-7-8080/)
+  assert.match(script, /delete map ip t service-ips/)
+  assert.match(transaction('t', after, before), /delete set ip t aff-\S*-10-244-0-8-8080/)
+})
+
+test('without a known state the table is made anew', () => {
+  assert.match(transaction('t', undefined, ruleset({})), /^table ip t\ndelete table ip t\n/)
+})
+
+test('a load balancer has its port on the host, and keeps clients’ addresses when asked to', () => {
+  const lb = ruleset({ type: 'LoadBalancer' }, '10.244.0.7')
+  assert.match(lb, /tcp \. 80 : goto ext-svc-/)
+  assert.match(lb, /tcp \. 30080 : goto ext-svc-/)
+  assert.match(lb, /chain ext-svc-\w+ \{\n {4}meta mark set meta mark or 0x4000/)
+  const local = ruleset(
+    { type: 'LoadBalancer', externalTrafficPolicy: 'Local', loadBalancerSourceRanges: ['192.0.2.0/24'] },
+    '10.244.0.7',
+  )
+  assert.match(local, /chain ext-svc-\w+ \{\n {4}ip saddr != \{ 192\.0\.2\.0\/24 \} drop\n {4}goto/)
+})
