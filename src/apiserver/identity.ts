@@ -17,14 +17,24 @@ export const SYSTEM_USER: User = { name: 'system:sampan', groups: ['system:maste
 export interface RequestContext {
   readonly user: User
   readonly dryRun: boolean
+  /** Whose fields a write makes; "" for the program's own parts, which own none. */
   readonly fieldManager: string
+  /** How it writes: an apply brings its own record of owners. */
+  readonly operation: 'Update' | 'Apply'
   readonly fieldValidation: 'Strict' | 'Warn' | 'Ignore'
   /** Texts for Warning headers. */
   readonly warnings: string[]
 }
 
 export function systemContext(): RequestContext {
-  return { user: SYSTEM_USER, dryRun: false, fieldManager: 'sampan', fieldValidation: 'Ignore', warnings: [] }
+  return {
+    user: SYSTEM_USER,
+    dryRun: false,
+    fieldManager: '',
+    operation: 'Update',
+    fieldValidation: 'Ignore',
+    warnings: [],
+  }
 }
 
 /** A write on its way to the store. */

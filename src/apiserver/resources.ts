@@ -6,13 +6,16 @@ import {
   errors,
   type FieldError,
   groupResource,
+  groupVersion,
   type Json,
   type KindRegistry,
   type KubeInput,
   type KubeObject,
   keyOf,
   type ResourceKind,
+  rootNode,
   storedKind,
+  trackUpdate,
   validate,
 } from '#api'
 import { type Clock, rfc3339 } from '#base'
@@ -56,7 +59,7 @@ export class Resources {
     context: RequestContext,
   ): Promise<KubeObject> {
     checkIdentity(version, body, namespace, '')
-    this.#checkFields(version, body, context)
+    this.checkFields(version, body, context)
     const kind = storedKind(version)
     const input = fromVersion(version, body)
     if (input.metadata.resourceVersion)
@@ -74,6 +77,7 @@ export class Resources {
       await this.#admit(request)
       // Admission may have added containers.
       if (groupResource(kind) === 'pods') request.object.status.qosClass = qosClass(request.object.spec)
+      this.#track(version, undefined, request.object, input, context, '')
       if (context.dryRun) {
         if ((await this.store.cache(kind)).entry(keyOf(request.object)))
           throw errors.alreadyExists(kind, request.object.metadata.name)
@@ -102,7 +106,7 @@ export class Resources {
     subresource = '',
   ): Promise<KubeObject> {
     checkIdentity(kind, input, namespace, name)
-    this.#checkFields(kind, input, context)
+    this.checkFields(kind, input, context)
     return this.modify(kind, namespace, name, context, () => input, subresource)
   }
 
@@ -150,6 +154,7 @@ export class Resources {
         old: current,
       }
       await this.#admit(request)
+      this.#track(version, current, next, input, context, subresource)
       preview = next
       if (context.dryRun || unchanged(current, next)) return current
       return deletionComplete(resource, next) ? undefined : next
@@ -212,8 +217,46 @@ export class Resources {
     if (problems.length > 0) throw errors.invalid(kind.kind, kind.group, object.metadata.name, problems)
   }
 
+  /** Writes down who owns the fields that a write changed. */
+  #track(
+    version: ResourceKind,
+    before: KubeObject | undefined,
+    after: KubeObject,
+    input: KubeInput,
+    context: RequestContext,
+    subresource: string,
+  ): void {
+    const given = input.metadata.managedFields
+    if (context.operation === 'Apply') {
+      if (given) after.metadata.managedFields = given
+      return
+    }
+    if (!context.fieldManager) {
+      // The program's own parts own nothing and leave the record as it is.
+      if (!before) delete after.metadata.managedFields
+      return
+    }
+    const manager = {
+      name: context.fieldManager,
+      operation: context.operation,
+      apiVersion: groupVersion(version),
+      subresource,
+      time: rfc3339(this.clock.now()),
+    }
+    const owners = trackUpdate(
+      before,
+      before
+        ? { ...after, metadata: { ...after.metadata, ...(given ? { managedFields: given as unknown[] } : {}) } }
+        : after,
+      manager,
+      rootNode(storedKind(version)),
+    )
+    if (owners.length > 0) after.metadata.managedFields = owners
+    else delete after.metadata.managedFields
+  }
+
   /** Checks the shape of what a client sent, as strictly as it asked for. */
-  #checkFields(kind: ResourceKind, input: Json, context: RequestContext): void {
+  checkFields(kind: ResourceKind, input: Json, context: RequestContext): void {
     if (!kind.model) return
     const { unknown, types } = checkShape(input, kind.model)
     if (types.length > 0)

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import {
   errors,
+  field,
   groupVersion,
   type Json,
   type KindRegistry,
@@ -179,7 +180,7 @@ export class ApiServer {
     const { query, verb, subresource } = request
     const warning = deprecation(request.kind)
     if (warning) response.appendHeader('Warning', `299 - "${warning}"`)
-    const context = contextOf(user, query)
+    const context = contextOf(user, query, http.headers['user-agent'])
     if (request.kind.namespaced && !request.namespace && verb !== 'list' && verb !== 'watch')
       throw errors.methodNotAllowed('')
     if (isReview(request.kind)) {
@@ -309,7 +310,19 @@ function deprecation(kind: ResourceKind): string | undefined {
   return `${groupVersion(kind)} ${kind.kind} is deprecated in v${since}+, unavailable in v${removed}+; use ${groupVersion(storage)} ${storage.kind}`
 }
 
-function contextOf(user: User, query: URLSearchParams): RequestContext {
+/** The name a request's fields are owned under: as given, else the program's name. */
+function managerOf(query: URLSearchParams, userAgent: string | undefined): string {
+  const given = query.get('fieldManager')
+  if (given && (given.length > 128 || !/^[\x20-\x7e\u00a0-\uffff]*$/.test(given)))
+    throw errors.invalid('CreateOptions', 'meta.k8s.io', '', [
+      given.length > 128
+        ? field.tooLong('fieldManager', 128)
+        : field.invalid('fieldManager', given, 'should only contain printable characters'),
+    ])
+  return given || (userAgent ?? '').split('/')[0]!.slice(0, 128) || 'unknown'
+}
+
+function contextOf(user: User, query: URLSearchParams, userAgent: string | undefined): RequestContext {
   const dryRun = query.getAll('dryRun')
   if (dryRun.some((d) => d !== 'All'))
     throw errors.badRequest(`Invalid value: ${JSON.stringify(dryRun)}: dryRun must be "All"`)
@@ -321,7 +334,8 @@ function contextOf(user: User, query: URLSearchParams): RequestContext {
   return {
     user,
     dryRun: dryRun.length > 0,
-    fieldManager: query.get('fieldManager') ?? '',
+    fieldManager: managerOf(query, userAgent),
+    operation: 'Update',
     fieldValidation: validation as RequestContext['fieldValidation'],
     warnings: [],
   }

@@ -2,18 +2,26 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
+  type ApplyConflict,
+  applyConfig,
   errors,
+  type FieldManager,
+  field,
   groupResource,
+  groupVersion,
+  isAlreadyExists,
   type Json,
   jsonPatch,
   type KubeInput,
   type KubeObject,
   mergePatch,
   type ResourceKind,
+  rootNode,
   StatusError,
   storedKind,
   strategicMerge,
 } from '#api'
+import { rfc3339 } from '#base'
 import { readDeleteOptions } from './deletion.ts'
 import { parseBody, readBody, sendJson } from './http-io.ts'
 import type { RequestContext } from './identity.ts'
@@ -22,6 +30,7 @@ import { asVersion } from './object-store.ts'
 import { listPage, selectionOf } from './read-verbs.ts'
 import type { ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
+import { checkIdentity } from './strategy.ts'
 
 /** Everything a write needs besides the resource. */
 export interface WriteCall {
@@ -100,26 +109,87 @@ export function patched(kind: ResourceKind, current: KubeObject, patch: Json, ty
   }
 }
 
-/** Server-side apply: for now the fields are merged without tracking their owners. */
+/** Server-side apply: fields are merged and owned; another manager's fields are a conflict unless forced. */
 async function applyVerb(call: WriteCall, body: KubeInput): Promise<void> {
-  const { resources, request, context } = call
-  const { kind, namespace, name, subresource } = request
+  const { resources, request } = call
+  const { kind, namespace, name, subresource, query } = request
+  if (!query.get('fieldManager'))
+    throw errors.invalid('PatchOptions', 'meta.k8s.io', '', [
+      field.required('fieldManager', 'is required for apply patch'),
+    ])
+  if (typeof body !== 'object' || body === null) throw errors.badRequest('the body of an apply must be an object')
+  if (!body.apiVersion || !body.kind)
+    throw errors.badRequest("Object 'Kind' is missing: apiVersion and kind must be set in an apply")
   body.metadata ??= {}
   body.metadata.name ??= name
-  const exists = (await resources.store.cache(storedKind(kind))).entry(kind.namespaced ? `${namespace}/${name}` : name)
-  if (!exists) return answer(call, 201, await resources.create(kind, namespace, body, context))
-  const object = await resources.modify(
-    kind,
-    namespace,
-    name,
-    context,
-    (current) => {
-      const view = asVersion(kind, current) as KubeObject
-      return (kind.model ? strategicMerge(view, body, kind.model) : mergePatch(view, body)) as KubeInput
-    },
+  if (body.metadata.managedFields) throw errors.badRequest('metadata.managedFields must be nil')
+  checkIdentity(kind, body, namespace, name)
+  const context: RequestContext = { ...call.context, operation: 'Apply' }
+  resources.checkFields(kind, body, context)
+  const manager: FieldManager = {
+    name: context.fieldManager,
+    operation: 'Apply',
+    apiVersion: groupVersion(kind),
     subresource,
+    time: rfc3339(resources.clock.now()),
+  }
+  const root = rootNode(kind)
+  const force = query.get('force') === 'true'
+  const apply = (live: KubeObject): KubeInput => {
+    const { object, conflicts } = applyConfig(live, body, manager, root, force)
+    if (conflicts.length > 0) throw applyConflict(conflicts)
+    return object
+  }
+  const key = kind.namespaced ? `${namespace}/${name}` : name
+  const exists = (await resources.store.cache(storedKind(kind))).entry(key)
+  if (!exists && !subresource && !body.metadata.uid) {
+    const empty = { apiVersion: body.apiVersion, kind: body.kind, metadata: {} } as KubeObject
+    try {
+      return answer(call, 201, await resources.create(kind, namespace, apply(empty), context))
+    } catch (error) {
+      // Somebody else has just created it: it is applied to that.
+      if (!isAlreadyExists(error)) throw error
+    }
+  }
+  if (!exists && body.metadata.uid)
+    throw errors.conflict(
+      kind,
+      name,
+      `uid mismatch: the provided object specified uid ${body.metadata.uid}, and no existing object was found`,
+    )
+  const change = (current: KubeObject) => {
+    const view = asVersion(kind, current) as KubeObject
+    const next = apply(view)
+    // A resourceVersion in the body is a precondition.
+    const wanted = body.metadata.resourceVersion
+    return wanted ? { ...next, metadata: { ...next.metadata, resourceVersion: wanted } } : next
+  }
+  answer(call, 200, await resources.modify(kind, namespace, name, context, change, subresource))
+}
+
+/** A 409 that names every contested field and its owner, as kubectl shows it. */
+function applyConflict(conflicts: readonly ApplyConflict[]): StatusError {
+  const owner = (c: ApplyConflict) =>
+    `"${c.manager}"${c.subresource ? ` with subresource "${c.subresource}"` : ''} using ${c.apiVersion}${c.operation === 'Update' && c.time ? ` at ${c.time}` : ''}`
+  const byOwner = Map.groupBy(conflicts, owner)
+  const text =
+    conflicts.length === 1
+      ? `conflict with ${owner(conflicts[0]!)}: ${conflicts[0]!.path}`
+      : [...byOwner]
+          .map(([who, list]) => `conflicts with ${who}:\n${list.map((c) => `- ${c.path}`).join('\n')}`)
+          .join('\n')
+  return new StatusError(
+    409,
+    'Conflict',
+    `Apply failed with ${conflicts.length} conflict${conflicts.length === 1 ? '' : 's'}: ${text}`,
+    {
+      causes: conflicts.map((c) => ({
+        reason: 'FieldManagerConflict',
+        message: `conflict with ${owner(c)}`,
+        field: c.path,
+      })),
+    },
   )
-  answer(call, 200, object)
 }
 
 async function deleteOptions(call: WriteCall) {
