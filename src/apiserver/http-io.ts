@@ -3,7 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parseDocument } from 'yaml'
 import { errors, type Json, StatusError } from '#api'
-import { decodeProtobufBody } from './protobuf-body.ts'
+import { decodeProtobuf, encodeProtobuf, PROTOBUF } from './protobuf-codec.ts'
 
 /** Bytes of a request body at most (kube-apiserver's own limit is 3 MiB). */
 export const BODY_LIMIT = 3 * 1024 * 1024
@@ -34,7 +34,7 @@ export function readBody(request: IncomingMessage, limit = BODY_LIMIT): Promise<
 /** Parses a body as JSON or YAML by its content type. Fails with BadRequest or UnsupportedMediaType. */
 export function parseBody(body: Buffer, contentType: string | undefined): Json {
   const type = (contentType ?? 'application/json').split(';')[0]!.trim()
-  if (type === 'application/vnd.kubernetes.protobuf') return decodeProtobufBody(body)
+  if (type === PROTOBUF) return decodeProtobuf(body)
   if (body.length === 0) throw errors.badRequest('the request body is empty')
   const text = body.toString('utf8')
   let value: unknown
@@ -53,9 +53,19 @@ function parseYaml(text: string): unknown {
   return document.toJS({ maxAliasCount: 100 })
 }
 
-/** Answers with JSON. */
+/** Answers whose reader prefers protobuf. */
+const inProtobuf = new WeakSet<ServerResponse>()
+
+/** From here on objects are sent to this reader as protobuf, where their kind has a message. */
+export function preferProtobuf(response: ServerResponse): void {
+  inProtobuf.add(response)
+}
+
+/** Answers with JSON, or with protobuf for who prefers it. */
 export function sendJson(response: ServerResponse, code: number, value: Json, warnings: readonly string[] = []): void {
-  sendBytes(response, code, 'application/json', Buffer.from(JSON.stringify(value)), warnings)
+  const bytes = inProtobuf.has(response) ? encodeProtobuf(value) : undefined
+  if (bytes) sendBytes(response, code, PROTOBUF, bytes, warnings)
+  else sendBytes(response, code, 'application/json', Buffer.from(JSON.stringify(value)), warnings)
 }
 
 export function sendBytes(

@@ -2,6 +2,7 @@
 
 import {
   errors,
+  groupVersion,
   type IncludeObject,
   type Json,
   partialMetadata,
@@ -11,6 +12,7 @@ import {
   table,
 } from '#api'
 import { asVersion } from './object-store.ts'
+import { messageOf, PROTOBUF } from './protobuf-codec.ts'
 
 /** The form of objects in an answer. */
 export type Representation = 'object' | 'table' | 'partial'
@@ -18,18 +20,22 @@ export type Representation = 'object' | 'table' | 'partial'
 export interface Wanted {
   representation: Representation
   includeObject: IncludeObject
+  /** Whether objects should be protobuf rather than JSON. */
+  protobuf?: true
   /** apidiscovery.k8s.io version, when asked for aggregated discovery. */
   discovery?: string
 }
 
 /** Reads an Accept header. Fails with NotAcceptable when nothing in it can be served. */
-export function negotiate(accept: string | undefined, query: URLSearchParams): Wanted {
+export function negotiate(accept: string | undefined, query: URLSearchParams, kind?: ResourceKind): Wanted {
   const includeObject = (query.get('includeObject') as IncludeObject | null) ?? 'Metadata'
   for (const part of (accept || '*/*').split(',')) {
     const [type = '', ...parameters] = part.split(';').map((p) => p.trim())
     const parameter = (name: string) => parameters.find((p) => p.startsWith(`${name}=`))?.slice(name.length + 1)
-    if (!['application/json', '*/*', 'application/*'].includes(type)) continue
     const as = parameter('as')
+    if (type === PROTOBUF && as === undefined && kind && messageOf(groupVersion(kind), kind.kind))
+      return { representation: 'object', includeObject, protobuf: true }
+    if (!['application/json', '*/*', 'application/*'].includes(type)) continue
     if (as === undefined) return { representation: 'object', includeObject }
     const version = parameter('v') ?? ''
     if (as === 'Table' && (version === 'v1' || version === 'v1beta1')) return { representation: 'table', includeObject }

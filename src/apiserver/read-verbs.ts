@@ -66,7 +66,8 @@ export async function getVerb(
   const cache = await resources.store.cache(storedKind(kind))
   const entry = cache.entry(kind.namespaced ? `${namespace}/${name}` : name)
   if (!entry) throw errors.notFound(kind, name)
-  if (wanted.representation === 'object') return sendBytes(response, 200, 'application/json', entryBytes(kind, entry))
+  if (wanted.representation === 'object' && !wanted.protobuf)
+    return sendBytes(response, 200, 'application/json', entryBytes(kind, entry))
   sendJson(response, 200, represent(kind, entry.object, wanted, resources.clock.now()))
 }
 
@@ -108,6 +109,13 @@ export async function listVerb(
       apiVersion: 'meta.k8s.io/v1',
       metadata,
       items: page.entries.map((e) => partialMetadata(e.object)),
+    })
+  if (wanted.protobuf)
+    return sendJson(response, 200, {
+      kind: `${kind.kind}List`,
+      apiVersion: groupVersion(kind),
+      metadata,
+      items: page.entries.map((e) => asVersion(kind, e.object)),
     })
   sendBytes(response, 200, 'application/json', listBytes(kind, metadata, page.entries))
 }

@@ -21,7 +21,7 @@ import type { Attributes, Authorizer } from './authorization.ts'
 import { type ComputedKind, computedVerb } from './computed-kinds.ts'
 import { discovery } from './discovery.ts'
 import { Health } from './health.ts'
-import { parseBody, readBody, sendBytes, sendError, sendJson } from './http-io.ts'
+import { parseBody, preferProtobuf, readBody, sendBytes, sendError, sendJson } from './http-io.ts'
 import type { RequestContext, User } from './identity.ts'
 import { impersonate } from './impersonation.ts'
 import { negotiate } from './negotiate.ts'
@@ -183,6 +183,8 @@ export class ApiServer {
     const context = contextOf(user, query, http.headers['user-agent'])
     if (request.kind.namespaced && !request.namespace && verb !== 'list' && verb !== 'watch')
       throw errors.methodNotAllowed('')
+    const wanted = negotiate(subresource === 'log' ? '*/*' : http.headers.accept, query, request.kind)
+    if (wanted.protobuf) preferProtobuf(response)
     if (isReview(request.kind)) {
       const body = parseBody(await readBody(http), http.headers['content-type'])
       return sendJson(
@@ -191,7 +193,6 @@ export class ApiServer {
         await answerReview(request, body, user, this.#options.authorizer, this.#options.tokens),
       )
     }
-    const wanted = negotiate(subresource === 'log' ? '*/*' : http.headers.accept, query)
     const computed = this.#options.computed?.find((c) => c.kind === request.kind)
     if (computed) return computedVerb(computed, request, wanted, resources.clock.now(), response)
     const call: WriteCall = { resources, request, context, wanted, http, response }

@@ -3,6 +3,8 @@
 import type { ServerResponse } from 'node:http'
 import { errors, groupVersion, type Json, partialMetadata, StatusError, storedKind } from '#api'
 import { tableOf, type Wanted } from './negotiate.ts'
+import { asVersion } from './object-store.ts'
+import { encodeWatchFrame, PROTOBUF } from './protobuf-codec.ts'
 import { entryBytes, type Selection, selectionOf, selects } from './read-verbs.ts'
 import type { ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
@@ -43,6 +45,7 @@ export async function watchVerb(
   const apiVersion = groupVersion(kind)
   let headers = true
   const encode = (type: string, entry: CacheEntry): Uint8Array => {
+    if (wanted.protobuf) return encodeWatchFrame(type, asVersion(kind, entry.object)) ?? END
     if (wanted.representation === 'object')
       return Buffer.concat([Buffer.from(`{"type":"${type}","object":`), entryBytes(kind, entry), END])
     const { object } = entry
@@ -79,11 +82,14 @@ export async function watchVerb(
             apiVersion: wanted.representation === 'partial' ? 'meta.k8s.io/v1' : apiVersion,
             metadata,
           }
-    send(Buffer.from(`${JSON.stringify({ type: 'BOOKMARK', object })}\n`))
+    send(
+      (wanted.protobuf && encodeWatchFrame('BOOKMARK', object)) ||
+        Buffer.from(`${JSON.stringify({ type: 'BOOKMARK', object })}\n`),
+    )
   }
   const start = () =>
     response.writeHead(200, {
-      'Content-Type': 'application/json',
+      'Content-Type': wanted.protobuf ? `${PROTOBUF};stream=watch` : 'application/json',
       'Transfer-Encoding': 'chunked',
       'Cache-Control': 'no-cache, private',
     })
@@ -109,7 +115,10 @@ export async function watchVerb(
       if (!(error instanceof StatusError)) throw error
       // A watch that cannot start says so as its first event, as clients expect.
       start()
-      response.end(`${JSON.stringify({ type: 'ERROR', object: error.status })}\n`)
+      response.end(
+        (wanted.protobuf && encodeWatchFrame('ERROR', error.status)) ||
+          `${JSON.stringify({ type: 'ERROR', object: error.status })}\n`,
+      )
       return
     }
     start()

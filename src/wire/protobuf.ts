@@ -51,9 +51,12 @@ export class MessageType {
   readonly name: string
   readonly #byName = new Map<string, Field>()
   readonly #byNumber = new Map<number, Field>()
+  readonly #strict: boolean
 
-  constructor(name: string, fields: Record<string, FieldSpec>) {
+  /** `strict`: reading a field that is not in the table fails with UnknownField instead of skipping it. */
+  constructor(name: string, fields: Record<string, FieldSpec>, options: { strict?: boolean } = {}) {
     this.name = name
+    this.#strict = options.strict ?? false
     for (const [fieldName, [number, type]] of Object.entries(fields)) {
       const field: Field =
         typeof type === 'object' && 'repeated' in type
@@ -106,6 +109,8 @@ export class MessageType {
       const wire = tag & 7
       const field = this.#byNumber.get(tag >>> 3)
       if (!field) {
+        if (this.#strict)
+          throw new SampanError('UnknownField', `Cannot decode ${this.name}: its field ${tag >>> 3} is not known`)
         reader.skip(wire)
         continue
       }
