@@ -12,7 +12,7 @@ import {
   type ResourceKind,
 } from '#api'
 import { isStoreError, type Store, StoreErrors } from '#store'
-import { WatchCache } from './watch-cache.ts'
+import { type CacheEntry, decodeEntry, WatchCache } from './watch-cache.ts'
 
 const encoder = new TextEncoder()
 
@@ -47,6 +47,22 @@ export class ObjectStore {
       this.#caches.set(name, cache)
     }
     return cache
+  }
+
+  /**
+   * The objects of a resource as they were at a revision, in order of key. Fails with Expired when that
+   * is no longer known.
+   */
+  async entriesAt(kind: { group: string; plural: string }, namespace: string, revision: number): Promise<CacheEntry[]> {
+    const prefix = `${storePrefix(kind)}${namespace ? `${namespace}/` : ''}`
+    try {
+      const { items } = await this.#store.list(prefix, { revision })
+      return items.map(decodeEntry)
+    } catch (error) {
+      if (isStoreError(error, StoreErrors.compacted))
+        throw errors.expired('The provided resource version is no longer available at the server.')
+      throw error
+    }
   }
 
   async create(kind: ResourceKind, object: KubeObject): Promise<KubeObject> {

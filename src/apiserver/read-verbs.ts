@@ -6,6 +6,7 @@ import {
   type FieldMatcher,
   groupResource,
   groupVersion,
+  isExpired,
   type Json,
   type LabelMatcher,
   parseFieldSelector,
@@ -16,10 +17,10 @@ import {
 } from '#api'
 import { sendBytes, sendJson } from './http-io.ts'
 import { represent, tableOf, type Wanted } from './negotiate.ts'
-import { asVersion } from './object-store.ts'
+import { asVersion, type ObjectStore } from './object-store.ts'
 import type { ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
-import type { CacheEntry, WatchCache } from './watch-cache.ts'
+import type { CacheEntry } from './watch-cache.ts'
 
 /** Selects entries by namespace, name, labels and fields. */
 export interface Selection {
@@ -78,19 +79,11 @@ export async function listVerb(
   response: ServerResponse,
 ): Promise<void> {
   const { kind, query } = request
-  const cache = await resources.store.cache(storedKind(kind))
-  const page = listPage(
-    cache,
-    selectionOf(request),
-    Number(query.get('limit') ?? 0),
-    query.get('continue') ?? '',
-    query.get('resourceVersion') ?? '',
-    query.get('resourceVersionMatch') ?? '',
-  )
+  const page = await listPage(resources.store, kind, selectionOf(request), pageOptions(query))
   const metadata: Json = { resourceVersion: String(page.revision) }
   if (page.next) {
     metadata.continue = page.next
-    metadata.remainingItemCount = page.remaining
+    if (page.remaining !== undefined) metadata.remainingItemCount = page.remaining
   }
   if (wanted.representation === 'table')
     return sendJson(
@@ -140,39 +133,130 @@ interface Page {
   remaining?: number
 }
 
-/** One page of a list. A continue token carries the key to go on from; lists show the newest state. */
-export function listPage(
-  cache: WatchCache,
-  selection: Selection,
-  limit: number,
-  token: string,
-  version: string,
-  match: string,
-): Page {
+/** What of a list is asked for: metav1.ListOptions. */
+export interface PageOptions {
+  limit: number
+  token: string
+  version: string
+  match: string
+}
+
+const ALL: PageOptions = { limit: 0, token: '', version: '', match: '' }
+
+/** Every selected object as it is now. */
+export async function selectAll(store: ObjectStore, kind: ResourceKind, selection: Selection): Promise<Page> {
+  return listPage(store, kind, selection, ALL)
+}
+
+export function pageOptions(query: URLSearchParams): PageOptions {
+  return {
+    limit: Number(query.get('limit') ?? 0),
+    token: query.get('continue') ?? '',
+    version: query.get('resourceVersion') ?? '',
+    match: query.get('resourceVersionMatch') ?? '',
+  }
+}
+
+function checkOptions({ limit, token, version, match }: PageOptions): void {
+  const invalid = (
+    path: string,
+    message: string,
+    reason: 'FieldValueForbidden' | 'FieldValueInvalid' = 'FieldValueForbidden',
+  ) => errors.invalid('ListOptions', 'meta.k8s.io', '', [{ path, reason, message }])
+  if (!Number.isFinite(limit) || limit < 0) throw errors.badRequest(`limit: Invalid value: ${limit}`)
   if (version && !/^\d+$/.test(version))
     throw errors.badRequest(
       `resourceVersion: Invalid value: "${version}": strconv.ParseUint: parsing "${version}": invalid syntax`,
     )
+  if (!match) {
+    if (token && version && version !== '0')
+      throw errors.badRequest('specifying resource version is not allowed when using continue')
+    return
+  }
+  if (token)
+    throw invalid('resourceVersionMatch', 'Forbidden: resourceVersionMatch is forbidden when continue is provided')
+  if (!version)
+    throw invalid(
+      'resourceVersionMatch',
+      'Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided',
+    )
+  if (match !== 'Exact' && match !== 'NotOlderThan')
+    throw invalid(
+      'resourceVersionMatch',
+      `Unsupported value: "${match}": supported values: "Exact", "NotOlderThan", ""`,
+      'FieldValueInvalid',
+    )
+  if (match === 'Exact' && version === '0')
+    throw invalid(
+      'resourceVersionMatch',
+      'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"',
+    )
+}
+
+interface Token {
+  start: string
+  /** The revision the first page showed; -1 goes on with the newest state. */
+  rv: number
+}
+
+function readToken(text: string): Token {
+  try {
+    const parsed = JSON.parse(Buffer.from(text, 'base64url').toString()) as Token
+    if (typeof parsed.start === 'string' && Number.isInteger(parsed.rv)) return parsed
+  } catch {
+    // Said below.
+  }
+  throw errors.badRequest('continue key is not valid: it is not one this server gave')
+}
+
+const writeToken = (token: Token) => Buffer.from(JSON.stringify(token)).toString('base64url')
+
+/** Upstream's own words, which clients and people search for. */
+const TOO_OLD =
+  'The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.'
+
+/**
+ * One page of a list. Pages after the first show the state of the first; when that is forgotten the answer
+ * is Expired, with a token that goes on with the newest state.
+ */
+export async function listPage(
+  store: ObjectStore,
+  kind: ResourceKind,
+  selection: Selection,
+  options: PageOptions,
+): Promise<Page> {
+  checkOptions(options)
+  const stored = storedKind(kind)
+  const cache = await store.cache(stored)
+  const { limit, version, match } = options
   if (Number(version) > cache.revision)
     throw errors.timeout(`Too large resource version: ${version}, current: ${cache.revision}`)
-  if (match === 'Exact' && Number(version) !== cache.revision && version !== '0' && !token)
-    throw errors.expired('The provided resource version is no longer available at the server.')
-  let start = ''
+  const token = options.token ? readToken(options.token) : undefined
   let revision = cache.revision
-  if (token) {
-    try {
-      const parsed = JSON.parse(Buffer.from(token, 'base64url').toString()) as { start: string; rv: number }
-      start = parsed.start
-      revision = parsed.rv
-    } catch {
-      throw errors.badRequest('continue key is not valid: invalid base64 or JSON')
-    }
+  if (token && token.rv >= 0) revision = token.rv
+  else if (match === 'Exact' || (limit > 0 && version && version !== '0' && !match)) revision = Number(version)
+  let all: CacheEntry[]
+  try {
+    all =
+      revision === cache.revision
+        ? cache.entries(selection.namespace)
+        : await store.entriesAt(stored, selection.namespace, revision)
+  } catch (error) {
+    if (!token || !isExpired(error)) throw error
+    const expired = errors.expired(TOO_OLD)
+    expired.status.metadata = { continue: writeToken({ start: token.start, rv: -1 }) }
+    throw expired
   }
-  const matching = cache.entries(selection.namespace).filter((e) => selects(selection, e))
-  const from = start ? matching.filter((e) => keyText(e) >= start) : matching
+  const matching = all.filter((e) => selects(selection, e))
+  const from = token ? matching.filter((e) => keyText(e) >= token.start) : matching
   if (!(limit > 0) || from.length <= limit) return { entries: from, revision }
-  const next = Buffer.from(JSON.stringify({ start: keyText(from[limit]!), rv: revision })).toString('base64url')
-  return { entries: from.slice(0, limit), revision, next, remaining: from.length - limit }
+  const page: Page = {
+    entries: from.slice(0, limit),
+    revision,
+    next: writeToken({ start: keyText(from[limit]!), rv: revision }),
+  }
+  // With a selector nobody knows how many are left: upstream does not say either.
+  return selection.labels || selection.fields ? page : { ...page, remaining: from.length - limit }
 }
 
 function keyText(entry: CacheEntry): string {

@@ -67,7 +67,7 @@ export class WatchCache {
   static async open(store: Store, prefix: string): Promise<WatchCache> {
     const cache = new WatchCache(store, prefix)
     const { items, revision } = await store.list(prefix)
-    for (const kv of items) cache.#entries.set(kv.key.slice(prefix.length), decode(kv))
+    for (const kv of items) cache.#entries.set(kv.key.slice(prefix.length), decodeEntry(kv))
     cache.#windowStart = revision
     store.watch(
       prefix,
@@ -139,7 +139,7 @@ export class WatchCache {
       const entry = new CacheEntry(deepFreeze({ ...previous.object, metadata }), event.revision)
       change = { type: 'DELETED', key, revision: event.revision, entry, previous }
     } else {
-      const entry = decode(event.kv)
+      const entry = decodeEntry(event.kv)
       this.#entries.set(key, entry)
       if (!previous) this.#sorted = undefined
       change = previous
@@ -156,7 +156,8 @@ export class WatchCache {
   }
 }
 
-function decode(kv: KeyValue): CacheEntry {
+/** A stored value as an entry of its own. */
+export function decodeEntry(kv: KeyValue): CacheEntry {
   const object = JSON.parse(decoder.decode(kv.value)) as KubeObject
   object.metadata.resourceVersion = String(kv.modRevision)
   return new CacheEntry(deepFreeze(object), kv.modRevision)

@@ -27,7 +27,7 @@ import { parseBody, readBody, sendJson } from './http-io.ts'
 import type { RequestContext } from './identity.ts'
 import { represent, type Wanted } from './negotiate.ts'
 import { asVersion } from './object-store.ts'
-import { listPage, selectionOf } from './read-verbs.ts'
+import { selectAll, selectionOf } from './read-verbs.ts'
 import type { ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
 import { checkIdentity } from './strategy.ts'
@@ -225,8 +225,7 @@ export async function deleteCollectionVerb(call: WriteCall): Promise<void> {
   const { resources, request } = call
   const { kind } = request
   const { options, context } = await deleteOptions(call)
-  const cache = await resources.store.cache(storedKind(kind))
-  const page = listPage(cache, selectionOf(request), 0, '', '', '')
+  const page = await selectAll(resources.store, kind, selectionOf(request))
   const items: Json[] = []
   for (const { object } of page.entries) {
     try {

@@ -267,3 +267,42 @@ test('a watch that starts at an old revision gets every change since', async () 
   })
   assert.deepEqual(types, ['ADDED', 'DELETED'])
 })
+
+test('later pages show the state of the first; once that is forgotten the answer says how to go on', async () => {
+  await using api = await startApi()
+  for (const name of ['a', 'b', 'c']) await call(api, 'POST', maps, { metadata: { name } })
+  const first = (await call(api, 'GET', `${maps}?limit=1`)).body
+  await call(api, 'POST', maps, { metadata: { name: 'bb' } })
+  await call(api, 'DELETE', `${maps}/c`)
+  const second = (await call(api, 'GET', `${maps}?limit=2&continue=${first.metadata.continue}`)).body
+  const names = (list: Json) => list.items.map((o: Json) => o.metadata.name)
+  assert.deepEqual(names(second), ['b', 'c'])
+  assert.equal(second.metadata.resourceVersion, first.metadata.resourceVersion)
+  // Enough writes for the store to forget the first page.
+  for (let i = 0; i < 12_000; i++)
+    await api.client.patch(
+      { group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true },
+      'default',
+      'a',
+      { data: { i: String(i) } },
+    )
+  const gone = await call(api, 'GET', `${maps}?limit=2&continue=${first.metadata.continue}`)
+  assert.equal(gone.status, 410)
+  assert.match(gone.body.message, /too old to display a consistent list result/)
+  const rest = (await call(api, 'GET', `${maps}?limit=5&continue=${gone.body.metadata.continue}`)).body
+  assert.deepEqual(names(rest), ['b', 'bb'])
+})
+
+test('a list at an exact version is the list of that moment', async () => {
+  await using api = await startApi()
+  await call(api, 'POST', maps, { metadata: { name: 'a' } })
+  const before = (await call(api, 'GET', maps)).body.metadata.resourceVersion
+  await call(api, 'POST', maps, { metadata: { name: 'b' } })
+  const exact = await call(api, 'GET', `${maps}?resourceVersion=${before}&resourceVersionMatch=Exact`)
+  assert.deepEqual(
+    exact.body.items.map((o: Json) => o.metadata.name),
+    ['a'],
+  )
+  const bad = await call(api, 'GET', `${maps}?resourceVersionMatch=Exact`)
+  assert.match(bad.body.message, /resourceVersionMatch is forbidden unless resourceVersion is provided/)
+})
