@@ -269,7 +269,8 @@ export class Resources {
       throw errors.badRequest(
         `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: strict decoding error: ${texts.join(', ')}`,
       )
-    context.warnings.push(...texts)
+    // A change that is tried again is warned of once.
+    for (const text of texts) if (!context.warnings.includes(text)) context.warnings.push(text)
   }
 }
 

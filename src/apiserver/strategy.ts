@@ -5,6 +5,7 @@ import {
   checkAnnotations,
   checkLabels,
   checkName,
+  checkQualifiedName,
   checkSubdomain,
   errors,
   type FieldError,
@@ -127,14 +128,7 @@ export function validateMetadata(kind: ResourceKind, object: KubeObject): FieldE
   else for (const p of checkName(groupResource(kind), name)) problems.push(field.invalid('metadata.name', name, p))
   problems.push(...checkLabels(labels, 'metadata.labels'), ...checkAnnotations(annotations, 'metadata.annotations'))
   for (const [i, f] of (finalizers ?? []).entries())
-    if (!f.includes('/') && !['orphan', 'foregroundDeletion', 'kubernetes'].includes(f))
-      problems.push(
-        field.invalid(
-          `metadata.finalizers[${i}]`,
-          f,
-          'name is neither a standard finalizer name nor is it fully qualified',
-        ),
-      )
+    for (const p of checkQualifiedName(f)) problems.push(field.invalid(`metadata.finalizers[${i}]`, f, p))
   for (const [i, owner] of (ownerReferences ?? []).entries())
     for (const key of ['apiVersion', 'kind', 'name', 'uid'] as const)
       if (!owner[key])

@@ -77,7 +77,11 @@ export async function patchVerb(call: WriteCall): Promise<void> {
     namespace,
     name,
     context,
-    (current) => patched(kind, asVersion(kind, current) as KubeObject, patch, type),
+    (current) => {
+      const next = patched(kind, asVersion(kind, current) as KubeObject, patch, type)
+      resources.checkFields(kind, next, context)
+      return next
+    },
     subresource,
   )
   answer(call, 200, object)

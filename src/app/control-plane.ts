@@ -21,6 +21,7 @@ import { type Clock, type Log, messageOf } from '#base'
 import { type Client, type Controller, Informers } from '#client'
 import {
   clusterRoleAggregationController,
+  customResourceCleanupController,
   deploymentController,
   endpointsController,
   garbageCollector,
@@ -130,6 +131,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
       endpointsController(informers, log),
       gc,
       clusterRoleAggregationController(informers, log),
+      customResourceCleanupController(informers, log),
       namespaceController(informers, log, served),
       namespaceDefaultsController(informers, log, options.tls.clientCa),
       scheduler(informers, options.log('kube-scheduler')),

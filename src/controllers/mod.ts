@@ -1,4 +1,5 @@
 export { clusterRoleAggregationController } from './cluster-role-aggregation.ts'
+export { customResourceCleanupController } from './custom-resource-cleanup.ts'
 export { deploymentController } from './deployment.ts'
 export { endpointsController } from './endpoints.ts'
 export { garbageCollector } from './garbage-collector.ts'

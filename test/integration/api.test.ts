@@ -306,3 +306,50 @@ test('a list at an exact version is the list of that moment', async () => {
   const bad = await call(api, 'GET', `${maps}?resourceVersionMatch=Exact`)
   assert.match(bad.body.message, /resourceVersionMatch is forbidden unless resourceVersion is provided/)
 })
+
+test('a patch of the wrong type is refused as a replacement would be', async () => {
+  await using api = await startApi()
+  await call(api, 'POST', deployments, deployment('web'))
+  const patch = { spec: { replicas: 'three' } }
+  for (const type of ['application/merge-patch+json', 'application/strategic-merge-patch+json']) {
+    const answer = await call(api, 'PATCH', `${deployments}/web`, patch, { type })
+    assert.equal(answer.status, 400)
+    assert.match(
+      answer.body.message,
+      /cannot unmarshal string into Go struct field Deployment.spec.replicas of type int32/,
+    )
+  }
+  const odd = await call(
+    api,
+    'PATCH',
+    `${deployments}/web`,
+    { spec: { replica: 3 } },
+    { type: 'application/merge-patch+json' },
+  )
+  assert.equal(odd.headers.warning, '299 - "unknown field \\"spec.replica\\""')
+})
+
+test('the objects of a CustomResourceDefinition go with it', async () => {
+  await using api = await startApi({ controllers: true })
+  const crds = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions'
+  const things = '/apis/example.com/v1/namespaces/default/things'
+  const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } }
+  const definition = {
+    metadata: { name: 'things.example.com' },
+    spec: {
+      group: 'example.com',
+      scope: 'Namespaced',
+      names: { plural: 'things', kind: 'Thing' },
+      versions: [{ name: 'v1', served: true, storage: true, schema }],
+    },
+  }
+  await call(api, 'POST', crds, definition)
+  await api.clock.advance(1000)
+  assert.equal((await call(api, 'POST', things, { metadata: { name: 't' } })).status, 201)
+  await call(api, 'DELETE', `${crds}/things.example.com`)
+  await api.clock.advance(5000)
+  assert.equal((await call(api, 'GET', `${crds}/things.example.com`)).status, 404)
+  await call(api, 'POST', crds, definition)
+  await api.clock.advance(1000)
+  assert.deepEqual((await call(api, 'GET', things)).body.items, [])
+})
