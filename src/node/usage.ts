@@ -54,7 +54,14 @@ export class Usage {
     const age = before ? clock.now() - before.at : Number.POSITIVE_INFINITY
     if (!before || age > FRESH_MS) before = await this.#look()
     if (age > FRESH_MS || age < BETWEEN_MS) await sleep(clock, BETWEEN_MS)
-    const after = await this.#look()
+    let after = await this.#look()
+    const known = new Set(before.containers.map((c) => c.id))
+    if (after.containers.some((c) => !known.has(c.id))) {
+      // Containers that started since are seen twice as well.
+      before = after
+      await sleep(clock, BETWEEN_MS)
+      after = await this.#look()
+    }
     this.#last = after
     return [before, after]
   }

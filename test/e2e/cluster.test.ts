@@ -28,6 +28,9 @@ metadata: {name: web}
 spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 `
 
+/** What a new connection is answered with. */
+const page = (url: string) => ok(exec('curl', ['-sf', '-m', '2', url]))
+
 before(async () => {
   await ok(sampan('up'))
 })
@@ -185,4 +188,90 @@ test('down --purge leaves nothing', async () => {
   const missing = await sampan('status')
   assert.equal(missing.code, 3)
   assert.match(missing.stderr, /Cannot find the cluster/)
+})
+
+test('a load balancer answers on localhost at its own port, and a client with affinity stays where it was', async () => {
+  const port = 20_000 + (process.pid % 10_000)
+  await ok(
+    kubectl(
+      'apply -f -',
+      web('v1')
+        .replaceAll('web', 'lb')
+        .replace('type: NodePort', 'type: LoadBalancer, sessionAffinity: ClientIP')
+        .replace('port: 80', `port: ${port}`),
+    ),
+  )
+  await ok(kubectl('rollout status deploy/lb --timeout=60s'))
+  await eventually(async () => {
+    const ip = await ok(kubectl('get svc lb -o jsonpath={.status.loadBalancer.ingress[0].ip}'))
+    assert.match(ip, /^\d+\.\d+\.\d+\.\d+$/)
+  })
+  const clusterIp = (await ok(kubectl('get svc lb -o jsonpath={.spec.clusterIP}'))).trim()
+  for (const host of ['127.0.0.1', clusterIp]) {
+    const seen = new Set<string>()
+    for (let i = 0; i < 10; i++) seen.add(await page(`http://${host}:${port}/`))
+    assert.equal(seen.size, 1, `${host}: ${[...seen].join(', ')}`)
+  }
+  const before = await page(`http://${clusterIp}:${port}/`)
+  await ok(kubectl('scale deploy/lb --replicas=4'))
+  await ok(kubectl('rollout status deploy/lb --timeout=60s'))
+  for (let i = 0; i < 10; i++) assert.equal(await page(`http://${clusterIp}:${port}/`), before)
+  await ok(kubectl('delete deploy,svc lb'))
+})
+
+test('the cluster’s parts are pods: listed, ready, with their logs, and back when deleted', async () => {
+  await eventually(async () => {
+    const list = await ok(kubectl('get pods -A --no-headers'))
+    for (const part of [
+      'kube-apiserver',
+      'kube-controller-manager',
+      'kube-scheduler',
+      'kube-proxy',
+      'coredns',
+      'istiod',
+    ])
+      assert.match(list, new RegExp(`${part}-\\S+ +1/1 +Running`))
+  })
+  assert.match(await ok(kubectl('logs -n istio-system deploy/istiod')), /serving xDS/)
+  const name = (await ok(kubectl('get pods -n kube-system -l k8s-app=kube-proxy -o name'))).trim()
+  await ok(kubectl(`delete -n kube-system ${name}`))
+  await eventually(async () => {
+    await ok(kubectl(`get -n kube-system ${name}`))
+  })
+  const refused = await kubectl('exec -n istio-system deploy/istiod -- ls')
+  assert.match(refused.stderr, /part of the sampan process/)
+})
+
+test('a Secret is not in the clear on the disk', async () => {
+  await ok(kubectl('create secret generic hidden --from-literal=word=correct-horse-battery'))
+  assert.equal(
+    await ok(kubectl('get secret hidden -o jsonpath={.data.word}')),
+    Buffer.from('correct-horse-battery').toString('base64'),
+  )
+  const files = readdirSync(join(folder, 'data', 'store'))
+  const text = files.map((f) => readFileSync(join(folder, 'data', 'store', f), 'latin1')).join('')
+  assert.ok(text.includes('/registry/core/secrets/default/hidden'), 'the store is in plain files')
+  for (const word of ['correct-horse-battery', Buffer.from('correct-horse-battery').toString('base64')])
+    assert.ok(!text.includes(word))
+})
+
+test('everything kubectl create makes is taken, by whatever encoding this kubectl sends', async () => {
+  const commands = [
+    'create ingress i --rule=h.example.com/a*=web:80',
+    'create cronjob c --image=busybox:1 --schedule=0,0,1,1,1 -- true',
+    'create job j --image=busybox:1 -- true',
+    'create quota q --hard=pods=100',
+    'create poddisruptionbudget b --selector=app=none --min-available=1',
+    'create priorityclass p --value=5',
+    'create role r --verb=get --resource=pods',
+    'create rolebinding rb --role=r --user=u',
+    'create clusterrole cr --verb=get --resource=nodes',
+    'create clusterrolebinding crb --clusterrole=cr --user=u',
+    'create configmap cm --from-literal=a=b',
+    'create serviceaccount sa',
+    'create service clusterip s --tcp=80:80',
+    'create namespace ns',
+    'create token sa',
+  ]
+  for (const command of commands) await ok(kubectl(command.replace('0,0,1,1,1', '@yearly')))
 })
