@@ -36,6 +36,8 @@ export interface SystemPartsOptions {
 export const PART_ANNOTATION = 'sampan.dev/part'
 const MIRROR = 'kubernetes.io/config.mirror'
 const LOOK_MS = 2000
+/** A deleted mirror pod stays away this long: `kubectl delete` lists, then watches, and must once see it gone. */
+const AWAY_MS = 1000
 
 export class SystemParts {
   readonly #options: SystemPartsOptions
@@ -58,7 +60,7 @@ export class SystemParts {
     const pods = informers.for(resources.pods)
     pods.on(({ type, object }) => {
       const part = this.partOf(object)
-      if (type === 'deleted' && part?.mirror) void this.#create(part)
+      if (type === 'deleted' && part?.mirror) clock.after(AWAY_MS, () => !signal.aborted && void this.#create(part))
     })
     for (const part of parts) if (part.mirror) void this.#create(part)
     const look = () => {

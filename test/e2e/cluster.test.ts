@@ -176,20 +176,6 @@ test('the mesh splits traffic by weight and follows a change', async () => {
   )
 })
 
-test('down --purge leaves nothing', async () => {
-  await ok(sampan('down', '--purge'))
-  assert.equal(existsSync(join(folder, 'data')), false)
-  assert.equal(existsSync(`/run/sampan/${NAME}`), false)
-  assert.doesNotMatch(await ok(exec('nft', ['list', 'tables'])), new RegExp(NAME))
-  assert.doesNotMatch(readFileSync('/proc/self/mountinfo', 'utf8'), new RegExp(folder))
-  assert.doesNotMatch(await ok(exec('ps', ['-eo', 'args'])), new RegExp(`${folder}/data|/run/sampan/${NAME}`))
-  for (const root of ['/sys/fs/cgroup', '/sys/fs/cgroup/memory'])
-    if (existsSync(root)) assert.ok(!readdirSync(root).includes(`sampan-${NAME}`), root)
-  const missing = await sampan('status')
-  assert.equal(missing.code, 3)
-  assert.match(missing.stderr, /Cannot find the cluster/)
-})
-
 test('a load balancer answers on localhost at its own port, and a client with affinity stays where it was', async () => {
   const port = 20_000 + (process.pid % 10_000)
   await ok(
@@ -274,4 +260,18 @@ test('everything kubectl create makes is taken, by whatever encoding this kubect
     'create token sa',
   ]
   for (const command of commands) await ok(kubectl(command.replace('0,0,1,1,1', '@yearly')))
+})
+
+test('down --purge leaves nothing', async () => {
+  await ok(sampan('down', '--purge'))
+  assert.equal(existsSync(join(folder, 'data')), false)
+  assert.equal(existsSync(`/run/sampan/${NAME}`), false)
+  assert.doesNotMatch(await ok(exec('nft', ['list', 'tables'])), new RegExp(NAME))
+  assert.doesNotMatch(readFileSync('/proc/self/mountinfo', 'utf8'), new RegExp(folder))
+  assert.doesNotMatch(await ok(exec('ps', ['-eo', 'args'])), new RegExp(`${folder}/data|/run/sampan/${NAME}`))
+  for (const root of ['/sys/fs/cgroup', '/sys/fs/cgroup/memory'])
+    if (existsSync(root)) assert.ok(!readdirSync(root).includes(`sampan-${NAME}`), root)
+  const missing = await sampan('status')
+  assert.equal(missing.code, 3)
+  assert.match(missing.stderr, /Cannot find the cluster/)
 })
