@@ -234,6 +234,7 @@ function budgetIn(o: Json): void {
 const APPS = (plural: string) => ['apps', 'v1', plural] as const
 const NETWORKING = (plural: string) => ['networking.k8s.io', 'v1', plural] as const
 const OLD = 'io.k8s.api.extensions.v1beta1'
+const OLD_APPS = 'io.k8s.api.apps.v1beta1'
 
 /** Versions that differ from the stored one in name only. */
 function renamed(
@@ -252,6 +253,7 @@ export const CONVERSIONS: readonly VersionConversion[] = [
     plural: 'deployments',
     storage: APPS('deployments'),
     deprecated: ['1.8', '1.16'],
+    model: `${OLD}.Deployment`,
     toStorage: oldDeployment,
   },
   {
@@ -260,6 +262,7 @@ export const CONVERSIONS: readonly VersionConversion[] = [
     plural: 'replicasets',
     storage: APPS('replicasets'),
     deprecated: ['1.8', '1.16'],
+    model: `${OLD}.ReplicaSet`,
     toStorage: labelsOfTemplate,
   },
   {
@@ -268,6 +271,7 @@ export const CONVERSIONS: readonly VersionConversion[] = [
     plural: 'daemonsets',
     storage: APPS('daemonsets'),
     deprecated: ['1.8', '1.16'],
+    model: `${OLD}.DaemonSet`,
     toStorage: onDelete,
   },
   {
@@ -304,6 +308,7 @@ export const CONVERSIONS: readonly VersionConversion[] = [
     plural: 'deployments',
     storage: APPS('deployments'),
     deprecated: ['1.8', '1.16'],
+    model: `${OLD_APPS}.Deployment`,
     toStorage: (o) => {
       labelsOfTemplate(o)
       dropRollback(o)
@@ -316,6 +321,7 @@ export const CONVERSIONS: readonly VersionConversion[] = [
     plural: 'statefulsets',
     storage: APPS('statefulsets'),
     deprecated: ['1.8', '1.16'],
+    model: `${OLD_APPS}.StatefulSet`,
     toStorage: onDelete,
   },
   ...renamed('apps', 'v1beta1', ['controllerrevisions'], ['1.8', '1.16']),
@@ -425,8 +431,37 @@ function ingressDefinitions(prefix: string): Record<string, Definition> {
   }
 }
 
+const ROLLBACK: Readonly<Record<string, Property>> = { rollbackTo: OPEN }
+
+/** The oldest workloads: the stored definitions, but a selector may be left out. [prefix, kind, more fields of spec] */
+const OLD_WORKLOADS: readonly (readonly [prefix: string, kind: string, spec: Readonly<Record<string, Property>>])[] = [
+  [OLD, 'Deployment', ROLLBACK],
+  [OLD, 'ReplicaSet', {}],
+  [OLD, 'DaemonSet', { templateGeneration: { type: 'integer', format: 'int64' } }],
+  [OLD_APPS, 'Deployment', ROLLBACK],
+  [OLD_APPS, 'StatefulSet', {}],
+]
+
+/** The definitions of old versions, given those of the stored ones. */
+export function oldDefinitions(stored: Readonly<Record<string, Definition>>): Record<string, Definition> {
+  const workloads = OLD_WORKLOADS.flatMap(([prefix, kind, more]): [string, Definition][] => {
+    const whole = stored[`io.k8s.api.apps.v1.${kind}`]
+    const spec = stored[`io.k8s.api.apps.v1.${kind}Spec`]
+    if (!whole || !spec) return []
+    const specName = `${prefix}.${kind}Spec`
+    return [
+      [`${prefix}.${kind}`, { ...whole, properties: { ...whole.properties, spec: { ref: specName } } }],
+      [
+        specName,
+        { required: spec.required.filter((f) => f !== 'selector'), properties: { ...spec.properties, ...more } },
+      ],
+    ]
+  })
+  return { ...OLD_DEFINITIONS, ...Object.fromEntries(workloads) }
+}
+
 /** Definitions of old versions whose shape differs from the stored one. */
-export const OLD_DEFINITIONS: Readonly<Record<string, Definition>> = {
+const OLD_DEFINITIONS: Readonly<Record<string, Definition>> = {
   ...ingressDefinitions(OLD),
   ...ingressDefinitions('io.k8s.api.networking.v1beta1'),
   'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1beta1.CustomResourceDefinition': define({

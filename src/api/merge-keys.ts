@@ -41,6 +41,8 @@ const RULES: Record<string, Record<string, MergeRule>> = {
   'core.v1.NodeSpec': { podCIDRs: { merge: true } },
   'core.v1.NodeStatus': { addresses: by('type') },
   'apps.v1.DeploymentSpec': { strategy: { retainKeys: true } },
+  'apps.v1beta1.DeploymentSpec': { strategy: { retainKeys: true } },
+  'extensions.v1beta1.DeploymentSpec': { strategy: { retainKeys: true } },
   'admissionregistration.v1.MutatingWebhookConfiguration': { webhooks: by('name') },
   'admissionregistration.v1.ValidatingWebhookConfiguration': { webhooks: by('name') },
   'admissionregistration.v1.MutatingWebhook': { matchConditions: by('name') },

@@ -1,7 +1,7 @@
 // The schemas of the built-in kinds, and the check of an object's shape against them.
 
 import { readFileSync } from 'node:fs'
-import { OLD_DEFINITIONS } from './conversion.ts'
+import { oldDefinitions } from './conversion.ts'
 import { generatedFile } from './kinds.ts'
 import type { Json } from './types.ts'
 
@@ -23,9 +23,9 @@ let loaded: Record<string, Definition> | undefined
 
 /** All definitions by name. Read once, on first use. */
 export function schemas(): Record<string, Definition> {
-  loaded ??= {
-    ...(JSON.parse(readFileSync(generatedFile('schemas.json'), 'utf8')) as Record<string, Definition>),
-    ...OLD_DEFINITIONS,
+  if (!loaded) {
+    const stored = JSON.parse(readFileSync(generatedFile('schemas.json'), 'utf8')) as Record<string, Definition>
+    loaded = { ...stored, ...oldDefinitions(stored) }
   }
   return loaded
 }

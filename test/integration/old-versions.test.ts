@@ -105,3 +105,20 @@ test('a HorizontalPodAutoscaler of v1 keeps the metrics v1 does not know', async
     ],
   )
 })
+
+// kubectl 1.20 refused the tutorial's ReplicaSet: its schema was that of apps/v1, which requires a selector.
+test('the published schemas of the oldest workloads do not require a selector', async () => {
+  await using api = await startApi()
+  const { definitions } = (await call(api, 'GET', '/openapi/v2')).body
+  const required = (name: string) => definitions[`io.k8s.api.${name}`].required ?? []
+  assert.deepEqual(required('apps.v1.DeploymentSpec'), ['selector', 'template'])
+  for (const name of [
+    'extensions.v1beta1.DeploymentSpec',
+    'extensions.v1beta1.DaemonSetSpec',
+    'apps.v1beta1.DeploymentSpec',
+  ])
+    assert.deepEqual(required(name), ['template'], name)
+  assert.deepEqual(required('extensions.v1beta1.ReplicaSetSpec'), [])
+  const kinds = definitions['io.k8s.api.extensions.v1beta1.ReplicaSet']['x-kubernetes-group-version-kind']
+  assert.deepEqual(kinds, [{ group: 'extensions', version: 'v1beta1', kind: 'ReplicaSet' }])
+})
