@@ -26,6 +26,7 @@ import type { Cluster } from './cluster.ts'
 import { createControlPlane } from './control-plane.ts'
 import { loadCredentials } from './credentials.ts'
 import { KUBERNETES_VERSION, VERSION } from './version.ts'
+import { endpointLeft } from './withdrawal.ts'
 
 /** Ports of the cluster's own parts on the bridge's address. */
 const MESH_PORT = 15012
@@ -238,7 +239,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     bundledImages: bundled,
     isBundled,
     trafficStopped: async (ip) => {
-      const all = Promise.all([proxy.withdrawn(ip), mesh!.withdrawn(ip)])
+      const all = endpointLeft(informers, ip).then(() => Promise.all([proxy.settled(), mesh!.settled()]))
       await Promise.race([all, sleep(clock, 5000)])
     },
   })

@@ -80,16 +80,18 @@ export class AdsServer {
 
   /** Something changed: every proxy is looked at again. */
   push(): void {
-    for (const connection of this.#connections) connection.push()
+    for (const connection of this.#connections) void connection.push()
   }
 
-  /** Resolves when no connected proxy has an endpoint at `ip` that it has acknowledged. */
-  async withdrawn(ip: string): Promise<void> {
-    const clear = () => [...this.#connections].every((c) => c.proxy?.ip === ip || !c.knows(ip))
-    if (clear()) return
+  /** Resolves when every connected proxy has been sent the endpoints of now and has acknowledged them. */
+  async settled(): Promise<void> {
+    const open = [...this.#connections]
+    await Promise.all(open.map((c) => c.push()))
+    const settled = () => open.every((c) => c.settled || !this.#connections.has(c))
+    if (settled()) return
     await new Promise<void>((resolve) => {
       const look = () => {
-        if (!clear()) return
+        if (!settled()) return
         this.#waiters.delete(look)
         resolve()
       }
@@ -145,15 +147,14 @@ class Connection {
     return [...this.#subscriptions.values()].every((s) => s.acked === s.sent || s.acked.size === s.sent.size)
   }
 
-  knows(ip: string): boolean {
+  /** The last endpoints sent are acknowledged. */
+  get settled(): boolean {
     const endpoints = this.#subscriptions.get(TYPE.endpoint)
-    if (!endpoints) return false
-    for (const text of endpoints.acked.values()) if (text.includes(ip)) return true
-    return false
+    return !endpoints || endpoints.acked === endpoints.pending
   }
 
-  push(): void {
-    if (this.proxy) void this.#job.trigger()
+  async push(): Promise<void> {
+    if (this.proxy) await this.#job.trigger()
   }
 
   receive(request: Message): void {
@@ -177,14 +178,14 @@ class Connection {
       else {
         s.acked = s.pending
         this.#onAck()
-        if (entry.kind === 'routes' && this.#sweep) this.push()
+        if (entry.kind === 'routes' && this.#sweep) void this.push()
       }
     }
     const wanted = names.length > 0 ? new Set(names) : undefined
     const changed =
       (wanted === undefined) !== (s.names === undefined) || (wanted && [...wanted].some((n) => !s!.names?.has(n)))
     s.names = wanted
-    if (changed || !request.response_nonce) this.push()
+    if (changed || !request.response_nonce) void this.push()
   }
 
   #push(): void {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { KubeObject } from '#api'
 import { Listener, RouteConfiguration } from '#api/xds'
-import { emptyResources, type MeshView, translate, type XdsResources } from '#mesh'
+import { emptyResources, type MeshView, translate, unservedReason, type XdsResources } from '#mesh'
 import { decodeListener, decodeRoutes, findHost, findRoute, pickCluster } from '#proxy'
 
 let age = 0
@@ -184,4 +184,15 @@ test('a proxy whose account may not read Secrets is given none', () => {
   assert.equal(made.secrets.size, 0)
   assert.deepEqual([...made.listeners.keys()], [])
   assert.equal(emptyResources().secrets.size, 0)
+})
+
+test('an Ingress of a class that does not exist is told so; of another controller’s class it is left alone', () => {
+  const classes = [
+    object('IngressClass', 'istio', { controller: 'istio.io/ingress-controller' }),
+    object('IngressClass', 'nginx', { controller: 'k8s.io/ingress-nginx' }),
+  ]
+  const reason = (ingressClassName?: string) => unservedReason(object('Ingress', 'i', { ingressClassName }), classes)
+  assert.match(reason('nginxx') ?? '', /no IngressClass "nginxx".*Set it to "istio"/)
+  assert.equal(reason('nginx'), undefined)
+  assert.equal(reason(), undefined)
 })

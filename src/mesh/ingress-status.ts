@@ -1,9 +1,9 @@
-// Writes the gateway's addresses into the status of the Ingresses it serves.
+// Writes the gateway's addresses into the status of the Ingresses it serves, and says which nobody serves.
 
 import { type KubeObject, keyOf, resources, sameJson } from '#api'
 import { Coalesced, type Log, messageOf } from '#base'
-import type { Informers } from '#client'
-import { servesIngress } from './ingress.ts'
+import type { EventRecorder, Informers } from '#client'
+import { servesIngress, unservedReason } from './ingress.ts'
 
 const GATEWAY_SERVICE = 'istio-system/istio-ingressgateway'
 
@@ -14,14 +14,26 @@ export function ingressAddress(gateway: KubeObject | undefined, serves: boolean)
   return { ingress: addresses.map(({ ip, hostname }) => (ip ? { ip } : { hostname })) }
 }
 
-/** Keeps the status of all Ingresses in step. */
-export function publishIngressAddress(informers: Informers, log: Log): void {
+/** Keeps the status of all Ingresses in step. An Ingress of an unknown class gets one event. */
+export function publishIngressAddress(informers: Informers, events: EventRecorder, log: Log): void {
   const ingresses = informers.for(resources.ingresses)
   const classes = informers.for(resources.ingressClasses)
   const services = informers.for(resources.services)
+  /** What was last said of an Ingress, by uid. */
+  const said = new Map<string, string>()
+  const say = (ingress: KubeObject) => {
+    const { uid } = ingress.metadata
+    const reason = unservedReason(ingress, classes.list())
+    if (!reason) said.delete(uid)
+    else if (said.get(uid) !== reason) {
+      said.set(uid, reason)
+      events.warning(ingress, 'IngressClassNotFound', reason)
+    }
+  }
   const job = new Coalesced(
     async () => {
       for (const ingress of ingresses.list()) {
+        say(ingress)
         const wanted = ingressAddress(services.get(GATEWAY_SERVICE), servesIngress(ingress, classes.list()))
         if (sameJson(ingress.status?.loadBalancer ?? {}, wanted)) continue
         await informers.client.updateStatus(resources.ingresses, {
@@ -32,6 +44,10 @@ export function publishIngressAddress(informers: Informers, log: Log): void {
     },
     (error) => log.warn('Ingress status not written', { error: messageOf(error) }),
   )
-  ingresses.on(({ type }) => type !== 'deleted' && void job.trigger())
+  ingresses.on(({ type, object }) => {
+    if (type === 'deleted') said.delete(object.metadata.uid)
+    else void job.trigger()
+  })
+  classes.on(() => void job.trigger())
   services.on(({ object }) => keyOf(object) === GATEWAY_SERVICE && void job.trigger())
 }

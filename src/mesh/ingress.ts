@@ -22,6 +22,19 @@ export function servesIngress(ingress: KubeObject, classes: readonly KubeObject[
   )
 }
 
+/** Why nobody serves an Ingress: it names a class that does not exist. Undefined when it is ours or another's. */
+export function unservedReason(ingress: KubeObject, classes: readonly KubeObject[]): string | undefined {
+  const name = ingress.spec?.ingressClassName
+  if (!name || classes.some((c) => c.metadata.name === name)) return undefined
+  const ours = classes.filter((c) => c.spec?.controller === INGRESS_CONTROLLER).map((c) => c.metadata.name)
+  return (
+    `spec.ingressClassName: there is no IngressClass "${name}", so nothing serves this Ingress. ` +
+    (ours.length > 0
+      ? `Set it to "${ours[0]}", or install the controller of class "${name}".`
+      : `Install the controller of class "${name}".`)
+  )
+}
+
 /** The certificates of an Ingress and the hosts each is for; no hosts means all. */
 export function ingressTls(ingress: KubeObject): { hosts: string[]; secretName: string }[] {
   return ((ingress.spec?.tls ?? []) as Json[])

@@ -117,7 +117,7 @@ export class Mesh {
 
   async start(listen: MeshListen): Promise<void> {
     this.#listen = listen
-    const { informers, log } = this.#options
+    const { informers, clock, log } = this.#options
     const services = informers.for(resources.services)
     const slices = informers.for(resources.endpointSlices)
     const pods = informers.for(resources.pods)
@@ -140,9 +140,10 @@ export class Mesh {
       if (!old || !sameJson(object.metadata.labels, old.metadata.labels) || object.status?.podIP !== old.status?.podIP)
         this.#ads.push()
     })
-    this.#watchRules()
+    const events = new EventRecorder(informers.client, clock, log, 'istiod')
+    this.#watchRules(events)
     this.#publishRoot()
-    publishIngressAddress(informers, log)
+    publishIngressAddress(informers, events, log)
     const xds = http2.createSecureServer({
       cert: listen.tls.cert,
       key: listen.tls.key,
@@ -170,9 +171,9 @@ export class Mesh {
     log.info('serving xDS', { port: listen.port })
   }
 
-  /** Resolves when no sidecar sends new requests to `ip`. */
-  withdrawn(ip: string): Promise<void> {
-    return this.#ads.withdrawn(ip)
+  /** Resolves when every proxy has acknowledged the endpoints that the informers know now. */
+  settled(): Promise<void> {
+    return this.#ads.settled()
   }
 
   /** Why proxies are not served, if so. */
@@ -220,10 +221,9 @@ export class Mesh {
   }
 
   /** Says on each rule what of it cannot take effect: as a condition in its status and as an event. */
-  #watchRules(): void {
+  #watchRules(events: EventRecorder): void {
     const { informers, clock, log } = this.#options
     const { client } = informers
-    const events = new EventRecorder(client, clock, log, 'istiod')
     const virtualServices = informers.for(resources.virtualServices)
     const destinationRules = informers.for(resources.destinationRules)
     const job = new Coalesced(

@@ -1,5 +1,5 @@
 export { type AnalyzerInput, analyze, type Finding } from './analyze.ts'
-export { INGRESS_CONTROLLER } from './ingress.ts'
+export { INGRESS_CONTROLLER, unservedReason } from './ingress.ts'
 export { Mesh } from './mesh.ts'
 export { domainsOf } from './routes.ts'
 export { translate } from './translate.ts'

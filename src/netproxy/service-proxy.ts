@@ -69,23 +69,9 @@ export class ServiceProxy {
     await this.#job.trigger()
   }
 
-  /** Resolves when no rule sends new connections to `ip`. */
-  async withdrawn(ip: string): Promise<void> {
-    const slices = this.#options.informers.for(resources.endpointSlices)
-    // The endpoint is marked terminating first; when it has been applied the address is out.
-    const present = () =>
-      slices
-        .list()
-        .some((s) => (s.endpoints ?? []).some((e: Json) => e.addresses[0] === ip && e.conditions?.ready !== false))
-    if (present())
-      await new Promise<void>((resolve) => {
-        const stop = slices.on(() => {
-          if (present()) return
-          queueMicrotask(() => stop())
-          resolve()
-        })
-      })
-    await this.#job.trigger()
+  /** Resolves when what the informers know now is applied. */
+  settled(): Promise<void> {
+    return this.#job.trigger()
   }
 
   close(): void {

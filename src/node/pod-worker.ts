@@ -546,6 +546,12 @@ export class PodWorker {
     const sidecars = new Set((this.#pod.spec.initContainers ?? []).map((c: Json) => c.name))
     await Promise.all(running.filter((c) => !sidecars.has(c.name)).map(stopOne))
     await Promise.all(running.filter((c) => sidecars.has(c.name)).map(stopOne))
+    // Clients that choose a pod by its status (kubectl exec deploy/NAME) must not choose one that has ended.
+    if (this.#pod.metadata.deletionTimestamp && running.length > 0) {
+      const ended = await this.#observe()
+      this.#account(ended)
+      await this.#report(ended)
+    }
     for (const sandbox of [state.sandbox, ...state.deadSandboxes])
       if (sandbox) {
         await runtime.stopSandbox(sandbox.id)

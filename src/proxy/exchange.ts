@@ -5,6 +5,7 @@ import { pickEndpoint } from './balance.ts'
 import type { ConfigStore } from './config-store.ts'
 import { editFields } from './header-edits.ts'
 import { type Downstream, fieldOf, type HttpRequest, type Upstream } from './http.ts'
+import { httpDate } from './http-date.ts'
 import type { Cluster, Endpoint, HeaderEdits, HttpChain, Route } from './model.ts'
 import type { PeerMetadata } from './peer-metadata.ts'
 import { redirectLocation } from './redirect.ts'
@@ -215,9 +216,14 @@ export class Exchange {
       'server',
       this.#chain.serverName,
     ]
-    for (let i = 0; i < fields.length; i += 2)
-      if (fields[i] !== 'server' && fields[i] !== 'x-envoy-upstream-service-time')
-        result.push(fields[i]!, fields[i + 1]!)
+    let dated = false
+    for (let i = 0; i < fields.length; i += 2) {
+      const name = fields[i]!
+      if (name === 'server' || name === 'x-envoy-upstream-service-time') continue
+      if (name === 'date') dated = true
+      result.push(name, fields[i + 1]!)
+    }
+    if (!dated) result.push('date', httpDate())
     return this.#edits.length === 0 ? result : this.#edits.reduce(editFields, result)
   }
 
@@ -225,7 +231,7 @@ export class Exchange {
     this.#flags = '-'
     this.#downstream.respond(
       status,
-      ['location', location, 'content-length', '0', 'server', this.#chain.serverName],
+      ['location', location, 'content-length', '0', 'date', httpDate(), 'server', this.#chain.serverName],
       true,
     )
     this.#finish(status)
@@ -275,6 +281,8 @@ export class Exchange {
           String(code),
           'grpc-message',
           encodeURIComponent(body),
+          'date',
+          httpDate(),
           'server',
           this.#chain.serverName,
         ],
@@ -285,6 +293,8 @@ export class Exchange {
     const text = Buffer.from(body)
     const fields = [
       ...(body ? ['content-length', String(text.length), 'content-type', 'text/plain'] : ['content-length', '0']),
+      'date',
+      httpDate(),
       'server',
       this.#chain.serverName,
     ]
