@@ -10,7 +10,7 @@ const MAY: Record<string, readonly string[]> = {
   'api/xds': ['base', 'wire'],
   wire: ['base'],
   store: ['base'],
-  apiserver: ['base', 'api', 'store', 'wire'],
+  apiserver: ['base', 'base/re2', 'api', 'store', 'wire'],
   client: ['base', 'api', 'wire'],
   controllers: ['base', 'api', 'client'],
   scheduler: ['base', 'api', 'client'],
@@ -18,8 +18,8 @@ const MAY: Record<string, readonly string[]> = {
   node: ['base', 'api', 'client', 'wire'],
   netproxy: ['base', 'api', 'client', 'wire'],
   dns: ['base', 'api', 'client', 'wire'],
-  mesh: ['base', 'api', 'api/xds', 'client', 'wire'],
-  proxy: ['base', 'api/xds', 'wire'],
+  mesh: ['base', 'base/re2', 'api', 'api/xds', 'client', 'wire'],
+  proxy: ['base', 'base/re2', 'api/xds', 'wire'],
 }
 
 const roomOf = (path: string) => (path.startsWith('src/api/xds/') ? 'api/xds' : path.split('/')[1]!)

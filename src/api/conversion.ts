@@ -2,7 +2,7 @@
 // Removals and defaults: Kubernetes' deprecation guide and the defaults.go of each old group. Pure.
 
 import type { Definition, Property } from './schema.ts'
-import type { Json } from './types.ts'
+import { type Json, sameJson } from './types.ts'
 
 /** A served version and how it becomes the stored one. */
 export interface VersionConversion {
@@ -128,6 +128,7 @@ function crdOut(o: Json): void {
     }
   const first = o.spec?.versions?.find((v: Json) => v.storage)
   if (first) o.spec.version = first.name
+  if (o.spec) o.spec.preserveUnknownFields = false
 }
 
 /** EndpointSlice v1beta1 named the node in a topology map. */
@@ -158,34 +159,41 @@ function sliceOut(o: Json): void {
 const CPU_UTILIZATION = (m: Json) =>
   m.type === 'Resource' && m.resource?.name === 'cpu' && m.resource.target?.type === 'Utilization'
 
-/** HorizontalPodAutoscaler v1 knows one metric: the use of cpu. Others travel in an annotation. */
+/** HorizontalPodAutoscaler v1 knows one metric, the use of cpu. The rest travels in annotations, as upstream's does. */
 const OTHER_METRICS = 'autoscaling.alpha.kubernetes.io/metrics'
+const BEHAVIOR = 'autoscaling.alpha.kubernetes.io/behavior'
+
+/** Takes JSON out of an annotation; undefined when there is none that can be read. */
+function takeAnnotation(o: Json, name: string): unknown {
+  const text = o.metadata?.annotations?.[name]
+  if (text === undefined) return undefined
+  delete o.metadata.annotations[name]
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
 
 function autoscalerIn(o: Json): void {
   const { targetCPUUtilizationPercentage: cpu, ...spec } = o.spec ?? {}
-  const others = o.metadata?.annotations?.[OTHER_METRICS]
-  const metrics: Json[] = []
-  if (others) {
-    try {
-      metrics.push(...(JSON.parse(others) as Json[]))
-    } catch {
-      // A text that is not JSON is nobody's metrics.
-    }
-    delete o.metadata.annotations[OTHER_METRICS]
-  }
+  const others = takeAnnotation(o, OTHER_METRICS)
+  const behavior = takeAnnotation(o, BEHAVIOR)
+  const metrics: Json[] = Array.isArray(others) ? others.filter((m) => typeof m === 'object' && m !== null) : []
   if (cpu !== undefined)
     metrics.unshift({
       type: 'Resource',
       resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: cpu } },
     })
-  o.spec = metrics.length > 0 ? { ...spec, metrics } : spec
+  o.spec = { ...spec, ...(metrics.length > 0 ? { metrics } : {}), ...(behavior ? { behavior } : {}) }
 }
 
 function autoscalerOut(o: Json): void {
-  const { metrics = [], behavior: _, ...spec } = o.spec ?? {}
+  const { metrics = [], behavior, ...spec } = o.spec ?? {}
   const cpu = metrics.find(CPU_UTILIZATION)
   const others = metrics.filter((m: Json) => m !== cpu)
   o.spec = cpu ? { ...spec, targetCPUUtilizationPercentage: cpu.resource.target.averageUtilization } : spec
+  if (behavior) o.metadata.annotations = { ...o.metadata.annotations, [BEHAVIOR]: JSON.stringify(behavior) }
   if (others.length > 0) o.metadata.annotations = { ...o.metadata.annotations, [OTHER_METRICS]: JSON.stringify(others) }
   if (o.status) {
     const { currentMetrics, conditions: __, ...status } = o.status
@@ -229,6 +237,20 @@ function budgetIn(o: Json): void {
   const s = o.spec?.selector
   if (s && !Object.keys(s.matchLabels ?? {}).length && !s.matchExpressions?.length)
     o.spec.selector = structuredClone(NOTHING)
+  else if (s && sameJson(s, EVERYTHING)) o.spec.selector = {}
+}
+
+/** What selects everything in v1 is written so that it is not taken for the empty selector of v1beta1. */
+const EVERYTHING = {
+  matchExpressions: [{ key: 'pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match', operator: 'DoesNotExist' }],
+}
+
+function budgetOut(o: Json): void {
+  const s = o.spec?.selector
+  if (!s) return
+  if (sameJson(s, NOTHING)) o.spec.selector = {}
+  else if (!Object.keys(s.matchLabels ?? {}).length && !s.matchExpressions?.length)
+    o.spec.selector = structuredClone(EVERYTHING)
 }
 
 const APPS = (plural: string) => ['apps', 'v1', plural] as const
@@ -339,6 +361,7 @@ export const CONVERSIONS: readonly VersionConversion[] = [
     storage: ['policy', 'v1', 'poddisruptionbudgets'],
     deprecated: ['1.21', '1.25'],
     toStorage: budgetIn,
+    fromStorage: budgetOut,
   },
   ...renamed(
     'rbac.authorization.k8s.io',

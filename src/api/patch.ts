@@ -17,14 +17,29 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
   return result
 }
 
+/** Operations of one JSON patch, and bytes its copies may add, as upstream bounds them. */
+const MAX_OPERATIONS = 10_000
+const MAX_COPIED = 3 * 1024 * 1024
+
 /** RFC 6902. Fails with BadRequest (malformed) or an Invalid-like 422 when an operation does not apply. */
 export function jsonPatch(target: Json, operations: unknown): Json {
   if (!Array.isArray(operations))
     throw errors.badRequest('json: cannot unmarshal object into Go value of type jsonpatch.Patch')
-  if (operations.length > 10_000)
-    throw errors.badRequest(`The allowed maximum operations in a JSON patch is 10000, got ${operations.length}`)
+  if (operations.length > MAX_OPERATIONS) throw errors.tooManyOperations(MAX_OPERATIONS, operations.length)
   const result = clone(target)
+  let copied = 0
   for (const op of operations as Operation[]) {
+    if (op.op === 'copy') {
+      copied += JSON.stringify(pointed(result, op.from) ?? null).length
+      if (copied > MAX_COPIED)
+        throw errors.invalid('', '', '', [
+          {
+            path: 'patch',
+            reason: 'FieldValueInvalid',
+            message: `unable to complete the copy, the accumulated size increase of copy is ${copied}, exceeding the limit ${MAX_COPIED}`,
+          },
+        ])
+    }
     if (op.op === 'remove' && pointerMissing(result, op.path))
       throw errors.invalid('', '', '', [
         {
@@ -47,14 +62,19 @@ export function jsonPatch(target: Json, operations: unknown): Json {
 }
 
 function pointerMissing(document: unknown, pointer: string): boolean {
+  return pointed(document, pointer) === undefined
+}
+
+/** What a JSON pointer leads to; undefined when nothing is there. */
+function pointed(document: unknown, pointer: string): unknown {
   // biome-ignore lint/suspicious/noExplicitAny: walks JSON
   let at: any = document
-  for (const step of pointer.split('/').slice(1)) {
+  for (const step of String(pointer).split('/').slice(1)) {
     const key = step.replaceAll('~1', '/').replaceAll('~0', '~')
-    if (typeof at !== 'object' || at === null || !(key in at)) return true
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, key)) return undefined
     at = at[key]
   }
-  return false
+  return at
 }
 
 /**

@@ -54,12 +54,31 @@ function checkDefinition(value: unknown, model: string, path: string, problems: 
   }
   for (const key in value) {
     const child = (value as Json)[key]
-    const property = definition.properties[key]
+    const property = Object.hasOwn(definition.properties, key) ? definition.properties[key] : undefined
     const childPath = path ? `${path}.${key}` : key
     if (!property) {
       if (!isOpen(model)) problems.unknown.push(childPath)
     } else if (child !== null) checkProperty(child, property, childPath, problems)
   }
+}
+
+/** Removes the fields a definition does not know, in place. */
+export function pruneShape(object: Json, model: string): void {
+  const definition = schemas()[model]
+  if (!definition || isOpen(model) || typeof object !== 'object' || object === null) return
+  for (const key of Object.keys(object)) {
+    const property = Object.hasOwn(definition.properties, key) ? definition.properties[key] : undefined
+    if (property) pruneProperty(object[key], property)
+    else delete object[key]
+  }
+}
+
+function pruneProperty(value: unknown, property: Property): void {
+  if (typeof value !== 'object' || value === null) return
+  if (property.ref) pruneShape(value, property.ref)
+  else if (Array.isArray(value)) {
+    if (property.items) for (const item of value) pruneProperty(item, property.items)
+  } else if (property.additional) for (const item of Object.values(value)) pruneProperty(item, property.additional)
 }
 
 /** Definitions whose fields the generator does not list: JSON schemas, raw extensions, managed fields. */

@@ -9,10 +9,12 @@ export interface FieldError {
   reason:
     | 'FieldValueRequired'
     | 'FieldValueInvalid'
+    | 'FieldValueNotFound'
     | 'FieldValueNotSupported'
     | 'FieldValueDuplicate'
     | 'FieldValueForbidden'
     | 'FieldValueTooLong'
+    | 'FieldValueTooMany'
     | 'FieldValueTypeInvalid'
   message: string
 }
@@ -91,8 +93,18 @@ export const errors = {
     new StatusError(405, 'MethodNotAllowed', what || 'the server does not allow this method on the requested resource'),
   notAcceptable: (message: string) => new StatusError(406, 'NotAcceptable', message),
   unsupportedMediaType: (message: string) => new StatusError(415, 'UnsupportedMediaType', message),
-  tooLarge: (limit: number) =>
-    new StatusError(413, 'RequestEntityTooLarge', `Request entity too large: limit is ${limit} bytes`),
+  tooLarge: (limit: number, why = '') =>
+    new StatusError(
+      413,
+      'RequestEntityTooLarge',
+      `Request entity too large: limit is ${limit} bytes${why && `: ${why}`}`,
+    ),
+  tooManyOperations: (limit: number, count: number) =>
+    new StatusError(
+      413,
+      'RequestEntityTooLarge',
+      `Request entity too large: The allowed maximum operations in a JSON patch is ${limit}, got ${count}`,
+    ),
   expired: (message: string) => new StatusError(410, 'Expired', message),
   gone: (message: string) => new StatusError(410, 'Gone', message),
   tooManyRequests: (message: string, retryAfterSeconds: number) =>
@@ -142,6 +154,11 @@ export const field = {
     path,
     reason: 'FieldValueForbidden',
     message: `Forbidden: ${detail}`,
+  }),
+  notFound: (path: string, value: unknown): FieldError => ({
+    path,
+    reason: 'FieldValueNotFound',
+    message: `Not found: ${show(value)}`,
   }),
   tooLong: (path: string, max: number): FieldError => ({
     path,

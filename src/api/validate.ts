@@ -1,6 +1,7 @@
 // Validation of the built-in kinds beyond their shape, in upstream's field paths and wording.
 
 import { checkLabel1123, checkLabels } from './names.ts'
+import { qosClass } from './qos.ts'
 import { parseQuantity } from './quantity.ts'
 import { labelSelector } from './selectors.ts'
 import { type FieldError, field } from './status.ts'
@@ -16,10 +17,14 @@ type Validator = (object: Json, old?: Json) => FieldError[]
 
 const VALIDATORS: Record<string, Validator> = {
   pods: (pod, old) => (old ? podUpdate(pod, old) : podSpec(pod.spec ?? {}, 'spec')),
+  'pods/ephemeralcontainers': ephemeralContainers,
+  'pods/resize': resize,
+  'certificatesigningrequests.certificates.k8s.io/approval': approval,
   services: service,
   configmaps: (o, old) => [
     ...dataKeys(o.data, 'data'),
     ...dataKeys(o.binaryData, 'binaryData'),
+    ...dataSize(o, ''),
     ...immutableData(o, old),
   ],
   secrets: secret,
@@ -151,8 +156,7 @@ function container(c: Json, at: string, names: Set<string>, volumes: Set<string>
   for (const [i, m] of (c.volumeMounts ?? []).entries()) {
     const path = `${at}.volumeMounts[${i}]`
     if (!m.name) problems.push(field.required(`${path}.name`))
-    else if (!volumes.has(m.name))
-      problems.push({ ...field.invalid(`${path}.name`, m.name, ''), message: `Not found: ${JSON.stringify(m.name)}` })
+    else if (!volumes.has(m.name)) problems.push(field.notFound(`${path}.name`, m.name))
     if (!m.mountPath) problems.push(field.required(`${path}.mountPath`))
     else if (mounts.has(m.mountPath)) problems.push(field.invalid(`${path}.mountPath`, m.mountPath, 'must be unique'))
     mounts.add(m.mountPath)
@@ -217,6 +221,78 @@ function podUpdate(pod: Json, old: Json): FieldError[] {
   ]
 }
 
+/** Fields an ephemeral container may not have: it gets no ports, probes or share of resources. */
+const NOT_EPHEMERAL = ['ports', 'livenessProbe', 'readinessProbe', 'startupProbe', 'lifecycle', 'resizePolicy']
+
+function ephemeralContainers(pod: Json, old: Json = {}): FieldError[] {
+  const problems: FieldError[] = []
+  const at = 'spec.ephemeralContainers'
+  const list: Json[] = pod.spec?.ephemeralContainers ?? []
+  const before: Json[] = old.spec?.ephemeralContainers ?? []
+  const volumes = new Set<string>((pod.spec?.volumes ?? []).map((v: Json) => v.name))
+  const names = new Set<string>(
+    [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].map((c: Json) => c.name),
+  )
+  for (const [i, c] of list.entries()) {
+    const path = `${at}[${i}]`
+    problems.push(...container(c, path, names, volumes))
+    for (const name of NOT_EPHEMERAL)
+      if (c[name]) problems.push(field.forbidden(`${path}.${name}`, 'cannot be set for an Ephemeral Container'))
+    if (Object.keys(c.resources ?? {}).length > 0)
+      problems.push(field.forbidden(`${path}.resources`, 'cannot be set for an Ephemeral Container'))
+    const target = c.targetContainerName
+    if (
+      target &&
+      ![...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])].some((x) => x.name === target)
+    )
+      problems.push(field.notFound(`${path}.targetContainerName`, target))
+  }
+  for (const c of before) {
+    const now = list.find((x) => x.name === c.name)
+    if (!now) problems.push(field.forbidden(at, `existing ephemeral containers "${c.name}" may not be removed`))
+    else if (!sameJson(now, c))
+      problems.push(field.forbidden(at, `existing ephemeral containers "${c.name}" may not be changed`))
+  }
+  return problems
+}
+
+/** A resize changes cpu and memory of containers, within the pod's quality-of-service class. */
+function resize(pod: Json, old: Json = {}): FieldError[] {
+  const problems = podSpec(pod.spec ?? {}, 'spec')
+  for (const list of ['containers', 'initContainers'])
+    for (const [i, c] of (pod.spec?.[list] ?? []).entries()) {
+      const before = old.spec?.[list]?.[i]?.resources ?? {}
+      for (const part of ['requests', 'limits'])
+        for (const name of new Set([...Object.keys(c.resources?.[part] ?? {}), ...Object.keys(before[part] ?? {})]))
+          if (name !== 'cpu' && name !== 'memory' && c.resources?.[part]?.[name] !== before[part]?.[name])
+            problems.push(
+              field.forbidden(`spec.${list}[${i}].resources.${part}`, 'only cpu and memory resources are mutable'),
+            )
+    }
+  if (pod.metadata?.deletionTimestamp) problems.push(field.forbidden('', 'Pod running on node is being deleted'))
+  const was = old.status?.qosClass
+  if (was && qosClass(pod.spec ?? {}) !== was)
+    problems.push(
+      field.invalid('spec', qosClass(pod.spec ?? {}), `Pod QOS Class may not change as a result of resizing`),
+    )
+  return problems
+}
+
+function approval(csr: Json): FieldError[] {
+  const types = ((csr.status?.conditions ?? []) as Json[]).map((c) => c.type)
+  const problems: FieldError[] = []
+  for (const [i, c] of ((csr.status?.conditions ?? []) as Json[]).entries()) {
+    const at = `status.conditions[${i}]`
+    if (!c.type) problems.push(field.required(`${at}.type`))
+    if (!c.status) problems.push(field.required(`${at}.status`))
+    else if (['Approved', 'Denied', 'Failed'].includes(c.type) && c.status !== 'True')
+      problems.push(field.notSupported(`${at}.status`, c.status, ['True']))
+  }
+  if (types.includes('Approved') && types.includes('Denied'))
+    problems.push(field.invalid('status.conditions', 'Denied', 'Approved and Denied conditions are mutually exclusive'))
+  return problems
+}
+
 function service(o: Json, old?: Json): FieldError[] {
   const problems: FieldError[] = []
   const spec = o.spec ?? {}
@@ -273,6 +349,19 @@ function dataKeys(data: Json | undefined, path: string): FieldError[] {
   )
 }
 
+/** Bytes of a ConfigMap's or a Secret's data at most. */
+const MAX_DATA = 1024 * 1024
+
+function dataSize(o: Json, path: string): FieldError[] {
+  let size = 0
+  for (const value of Object.values(o.data ?? {})) size += path === 'data' ? decodedLength(value) : byteLength(value)
+  for (const value of Object.values(o.binaryData ?? {})) size += decodedLength(value)
+  return size > MAX_DATA ? [field.tooLong(path, MAX_DATA)] : []
+}
+
+const byteLength = (text: unknown) => Buffer.byteLength(String(text))
+const decodedLength = (text: unknown) => Math.floor((String(text).replace(/[\s=]+$/, '').length * 3) / 4)
+
 function immutableData(o: Json, old?: Json): FieldError[] {
   if (!old?.immutable) return []
   const problems: FieldError[] = []
@@ -291,7 +380,7 @@ const SECRET_KEYS: Record<string, readonly string[]> = {
 }
 
 function secret(o: Json, old?: Json): FieldError[] {
-  const problems = [...dataKeys(o.data, 'data'), ...immutableData(o, old)]
+  const problems = [...dataKeys(o.data, 'data'), ...dataSize(o, 'data'), ...immutableData(o, old)]
   for (const [key, value] of Object.entries(o.data ?? {}))
     if (typeof value === 'string' && !/^[A-Za-z0-9+/\s]*={0,2}\s*$/.test(value))
       problems.push(field.invalid(`data[${key}]`, '<secret>', 'illegal base64 data'))

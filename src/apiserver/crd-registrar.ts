@@ -1,8 +1,8 @@
 // Serves what CustomResourceDefinitions define: keeps the registry in step with them.
 
-import { type KindRegistry, type KubeObject, resources as R } from '#api'
+import { type KindRegistry, type KubeObject, resources as R, sameJson } from '#api'
 import { type Log, messageOf, rfc3339 } from '#base'
-import { establishedStatus, kindsOf } from './custom-resources.ts'
+import { definitionStatus, isEstablished, kindsOf } from './custom-resources.ts'
 import { systemContext } from './identity.ts'
 import type { Resources } from './resources.ts'
 
@@ -10,17 +10,30 @@ import type { Resources } from './resources.ts'
 export async function registerCustomResources(resources: Resources, log: Log): Promise<() => void> {
   const { registry } = resources
   const cache = await resources.store.cache(R.customResourceDefinitions)
-  const serve = (crd: KubeObject) => {
-    registry.remove(crd.spec.group, crd.spec.names.plural)
-    for (const kind of kindsOf(crd)) registry.add(kind)
-    const status = establishedStatus(crd, rfc3339(resources.clock.now()))
+  const all = () => cache.entries().map((e) => e.object)
+  /** Serves a definition whose names are its own, and brings its status up to date. */
+  const look = (crd: KubeObject) => {
+    const status = definitionStatus(crd, all(), rfc3339(resources.clock.now()))
     if (status) void establish(resources, registry, crd, status, log)
+    return isEstablished(status ? { ...crd, status } : crd)
   }
-  for (const { object } of cache.entries()) serve(object)
+  const serve = (crd: KubeObject) => {
+    const established = look(crd)
+    registry.remove(crd.spec.group, crd.spec.names.plural)
+    if (established) for (const kind of kindsOf(crd)) registry.add(kind)
+  }
+  for (const object of all()) serve(object)
   return cache.subscribe((event) => {
     const { object } = event.entry
-    if (event.type === 'DELETED') registry.remove(object.spec.group, object.spec.names.plural)
-    else if (JSON.stringify(event.previous?.object.spec) !== JSON.stringify(object.spec)) serve(object)
+    if (event.type === 'DELETED') {
+      registry.remove(object.spec.group, object.spec.names.plural)
+      // A name that was taken may be free now.
+      for (const other of all()) if (other.spec.group === object.spec.group) serve(other)
+      return
+    }
+    const before = event.previous?.object
+    if (!before || !sameJson(before.spec, object.spec) || isEstablished(before) !== isEstablished(object)) serve(object)
+    else look(object)
   })
 }
 

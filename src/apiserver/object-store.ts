@@ -173,9 +173,15 @@ function moved(cache: WatchCache, key: string, seen: KubeObject): Promise<void> 
 
 const keyIn = (namespace: string, name: string) => (namespace ? `${namespace}/${name}` : name)
 
+/** Bytes of a stored object at most: etcd's own limit on a request. */
+const OBJECT_LIMIT = 1.5 * 1024 * 1024
+
 function encode(object: KubeObject): Uint8Array {
   const { resourceVersion: _, ...metadata } = object.metadata
-  return encoder.encode(JSON.stringify({ ...object, metadata }))
+  const bytes = encoder.encode(JSON.stringify({ ...object, metadata }))
+  if (bytes.length > OBJECT_LIMIT)
+    throw errors.tooLarge(OBJECT_LIMIT, `the object would take ${bytes.length} bytes in the store`)
+  return bytes
 }
 
 function withRevision(object: KubeObject, revision: number): KubeObject {

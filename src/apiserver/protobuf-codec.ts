@@ -55,7 +55,9 @@ const ELSEWHERE: Record<string, string> = {
 export function messageOf(apiVersion: string, kind: string): string | undefined {
   const own = ELSEWHERE[kind] ?? ELSEWHERE[`${apiVersion}/${kind}`]
   if (own) return own
-  const [group, version] = apiVersion.includes('/') ? apiVersion.split('/') : ['', apiVersion]
+  const [group = '', version] = apiVersion.includes('/') ? apiVersion.split('/') : ['', apiVersion]
+  // Of names with a dot only Kubernetes' own have messages: apps.example.com is not apps.
+  if (group.includes('.') && !group.endsWith('.k8s.io')) return undefined
   // "rbac.authorization.k8s.io" is the package rbac; "apps" is apps; the core group is core.
   const short = (group || 'core').split('.')[0]
   const name = `k8s.io.api.${short}.${version}.${kind}`
@@ -89,7 +91,11 @@ const LISTS = new Set([
  * "not set", and is left out, as its JSON does.
  */
 const POINTERS = new Set(
-  `activeDeadlineSeconds allocateLoadBalancerNodePorts allowPrivilegeEscalation automountServiceAccountToken
+  `allowVolumeExpansion attachRequired borrowingLimitPercent count currentCPUUtilizationPercentage lendablePercent
+  maxSurge maxUnavailable minAvailable minDomains nominalConcurrencyShares podInfoOnMount port requiresRepublish
+  seLinuxMount setHostnameAsFQDN stabilizationWindowSeconds storageCapacity targetCPUUtilizationPercentage
+  terminatingReplicas timeoutSeconds tokenExpirationSeconds
+  activeDeadlineSeconds allocateLoadBalancerNodePorts allowPrivilegeEscalation automountServiceAccountToken
   averageUtilization backoffLimit backoffLimitPerIndex blockOwnerDeletion completions controller defaultMode
   deletionGracePeriodSeconds enableServiceLinks expirationSeconds failedJobsHistoryLimit fsGroup gracePeriodSeconds
   hostProcess hostUsers immutable leaseDurationSeconds leaseTransitions limitBytes manualSelector maxFailedIndexes
@@ -99,8 +105,11 @@ const POINTERS = new Set(
   successfulJobsHistoryLimit suspend tailLines terminating terminationGracePeriodSeconds tolerationSeconds
   ttlSecondsAfterFinished`.split(/\s+/),
 )
-/** Statuses count without pointers: their zeros are left out like Go's omitempty does. */
+/** The same names where they are no pointers: their zeros are left out like Go's omitempty does. */
 const VALUES_IN = new Set([
+  'Event.count',
+  'EventSeries.count',
+  'Probe.timeoutSeconds',
   'DeploymentStatus.replicas',
   'ReplicaSetStatus.replicas',
   'StatefulSetStatus.replicas',
@@ -150,14 +159,26 @@ function valueToJson(value: unknown, ref: string): unknown {
     case `${META}.FieldsV1`:
       return m.Raw ? JSON.parse(Buffer.from(m.Raw).toString()) : {}
     case RAW:
-      return m.raw ? decodeRaw(Buffer.from(m.raw)) : undefined
+      return m.raw ? decodeRaw(Buffer.from(m.raw.buffer, m.raw.byteOffset, m.raw.byteLength)) : undefined
   }
   if (LISTS.has(ref)) return m.items ?? []
   return toJson(m, ref)
 }
 
+/** Objects within objects (raw extensions) at most. */
+const MAX_NESTING = 8
+let nesting = 0
+
 function decodeRaw(raw: Buffer): unknown {
-  return raw.subarray(0, 4).equals(MAGIC) ? decodeProtobuf(raw) : JSON.parse(raw.toString())
+  if (!raw.subarray(0, 4).equals(MAGIC)) return JSON.parse(raw.toString())
+  if (nesting >= MAX_NESTING)
+    throw errors.badRequest(`the request body has objects within objects more than ${MAX_NESTING} deep`)
+  nesting++
+  try {
+    return decodeProtobuf(raw)
+  } finally {
+    nesting--
+  }
 }
 
 function fromJson(object: Json, name: string): Message {

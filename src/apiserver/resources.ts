@@ -12,6 +12,8 @@ import {
   type KubeInput,
   type KubeObject,
   keyOf,
+  pruneShape,
+  qosClass,
   type ResourceKind,
   rootNode,
   storedKind,
@@ -19,11 +21,12 @@ import {
   validate,
 } from '#api'
 import { type Clock, rfc3339 } from '#base'
-import { pruneCustom, validateCustom } from './custom-resources.ts'
+import { completeCustom, prunedCustom, validateCustom, validateDefinition } from './custom-resources.ts'
 import { type DeleteOptions, deletionComplete, planDeletion } from './deletion.ts'
+import { notesOn } from './http-io.ts'
 import type { Admission, AdmissionRequest, RequestContext } from './identity.ts'
 import { editable, fromVersion, type ObjectStore } from './object-store.ts'
-import { checkIdentity, prepareCreate, prepareUpdate, qosClass, unchanged, validateMetadata } from './strategy.ts'
+import { checkIdentity, prepareCreate, prepareUpdate, unchanged, validateMetadata } from './strategy.ts'
 
 export interface ResourcesOptions {
   store: ObjectStore
@@ -59,9 +62,8 @@ export class Resources {
     context: RequestContext,
   ): Promise<KubeObject> {
     checkIdentity(version, body, namespace, '')
-    this.checkFields(version, body, context)
     const kind = storedKind(version)
-    const input = fromVersion(version, body)
+    const input = this.#stored(version, this.checkFields(version, body, context))
     if (input.metadata.resourceVersion)
       throw errors.badRequest('resourceVersion should not be set on objects to be created')
     for (let attempt = 0; ; attempt++) {
@@ -106,8 +108,8 @@ export class Resources {
     subresource = '',
   ): Promise<KubeObject> {
     checkIdentity(kind, input, namespace, name)
-    this.checkFields(kind, input, context)
-    return this.modify(kind, namespace, name, context, () => input, subresource)
+    const known = this.checkFields(kind, input, context)
+    return this.modify(kind, namespace, name, context, () => known, subresource)
   }
 
   /**
@@ -129,7 +131,7 @@ export class Resources {
     const { object } = await this.store.modify(kind, namespace, name, async (current) => {
       const changed = await change(current)
       if (changed === current) return current
-      const input = fromVersion(version, changed)
+      const input = this.#stored(version, changed)
       const wanted = input.metadata.resourceVersion
       if (wanted && wanted !== current.metadata.resourceVersion)
         throw errors.conflict(
@@ -207,14 +209,34 @@ export class Resources {
     const { kind, object, old } = request
     const resource = groupResource(kind)
     const main = request.subresource === ''
-    if (main && kind.custom) pruneCustom(kind, object)
-    if (main) applyDefaults(resource, object)
+    const shaped = main || kind.custom !== undefined || VALIDATED_SUBRESOURCES.has(request.subresource)
+    if (kind.custom) completeCustom(kind, object)
+    if (shaped) applyDefaults(resource, object)
     for (const step of this.#admission) await step.mutate?.(request)
-    if (main) applyDefaults(resource, object)
+    if (shaped) applyDefaults(resource, object)
     const problems: FieldError[] = validateMetadata(kind, object)
-    if (main) problems.push(...(kind.custom ? validateCustom(kind, object) : validate(resource, object, old)))
+    if (shaped)
+      problems.push(
+        ...(kind.custom
+          ? validateCustom(kind, object)
+          : validate(main ? resource : `${resource}/${request.subresource}`, object, old)),
+        ...(resource === 'customresourcedefinitions.apiextensions.k8s.io' ? validateDefinition(object, old) : []),
+      )
     for (const step of this.#admission) problems.push(...((await step.validate?.(request)) ?? []))
     if (problems.length > 0) throw errors.invalid(kind.kind, kind.group, object.metadata.name, problems)
+  }
+
+  /** What a client sent in a version, as it is stored. What a conversion made must have the stored version's shape. */
+  #stored(version: ResourceKind, sent: KubeInput): KubeInput {
+    const input = fromVersion(version, sent)
+    const stored = storedKind(version)
+    if (input === sent || !stored.model || version.model === stored.model) return input
+    const { types } = checkShape(input, stored.model)
+    if (types.length > 0)
+      throw errors.badRequest(
+        `${version.kind} in version "${version.version}" cannot be handled as a ${stored.kind} of ${groupVersion(stored)}: json: ${types[0]}`,
+      )
+    return input
   }
 
   /** Writes down who owns the fields that a write changed. */
@@ -255,23 +277,51 @@ export class Resources {
     else delete after.metadata.managedFields
   }
 
-  /** Checks the shape of what a client sent, as strictly as it asked for. */
-  checkFields(kind: ResourceKind, input: Json, context: RequestContext): void {
-    if (!kind.model) return
-    const { unknown, types } = checkShape(input, kind.model)
-    if (types.length > 0)
-      throw errors.badRequest(
-        `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: json: ${types[0]!.replace('field ', `field ${kind.kind}.`)}`,
-      )
-    if (unknown.length === 0 || context.fieldValidation === 'Ignore') return
-    const texts = unknown.map((path) => `unknown field "${path}"`)
+  /**
+   * Checks the shape of what a client sent, as strictly as it asked for, and returns it without the fields
+   * its kind does not know. `sent` is the body it came in, a patch perhaps.
+   */
+  checkFields<T extends object>(kind: ResourceKind, input: T, context: RequestContext, sent: object = input): T {
+    const { object, unknown } = kind.custom ? prunedCustom(kind, input) : this.#prunedBuiltIn(kind, input)
+    if (context.fieldValidation === 'Ignore') return object as T
+    const about = notesOn(sent)
+    const within = (path: string) => unknown.some((u: string) => path === u || path.startsWith(`${u}.`))
+    const twice = (about?.duplicates ?? []).filter((path) => kind.custom || !within(path))
+    if (unknown.length === 0 && twice.length === 0) return object as T
+    const say = (path: string) =>
+      twice.includes(path)
+        ? path.startsWith('line ')
+          ? `yaml: unmarshal errors:\n  ${path}`
+          : `duplicate field "${path}"`
+        : `unknown field "${path}"`
+    // Custom resources are read whole before they are compared with their schema.
+    const paths = kind.custom
+      ? [...twice, ...unknown]
+      : ((about?.inOrder([...unknown, ...twice]) ?? unknown) as string[])
+    const texts = [...new Set(paths)].map(say)
     if (context.fieldValidation === 'Strict')
       throw errors.badRequest(
         `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: strict decoding error: ${texts.join(', ')}`,
       )
     // A change that is tried again is warned of once.
     for (const text of texts) if (!context.warnings.includes(text)) context.warnings.push(text)
+    return object as T
+  }
+
+  #prunedBuiltIn(kind: ResourceKind, input: Json): { object: Json; unknown: string[] } {
+    if (!kind.model) return { object: input, unknown: [] }
+    const { unknown, types } = checkShape(input, kind.model)
+    if (types.length > 0)
+      throw errors.badRequest(
+        `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: json: ${types[0]!.replace('field ', `field ${kind.kind}.`)}`,
+      )
+    if (unknown.length === 0) return { object: input, unknown }
+    const object = structuredClone(input)
+    pruneShape(object, kind.model)
+    return { object, unknown }
   }
 }
 
+/** Subresources that change a spec, and so are defaulted and validated. */
+const VALIDATED_SUBRESOURCES = new Set(['ephemeralcontainers', 'resize', 'approval'])
 const PROTECTED = new Set(['default', 'kube-system', 'kube-public'])

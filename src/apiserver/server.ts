@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream'
 import {
   errors,
   field,
+  groupResource,
   groupVersion,
   type Json,
   type KindRegistry,
@@ -52,6 +53,9 @@ export interface ApiServerOptions {
 
 /** Paths anybody may read. */
 const PUBLIC = /^\/(healthz|livez|readyz|version)(\/|$)/
+
+/** Subresources that are a part of their object, read and written by the plain verbs. */
+const GENERIC_SUBRESOURCES = new Set(['status', 'finalize', 'approval', 'ephemeralcontainers', 'resize'])
 
 /** Serves the Kubernetes API over HTTPS. */
 export class ApiServer {
@@ -147,7 +151,8 @@ export class ApiServer {
           group: request.kind.group,
           resource: request.kind.plural,
           subresource: request.subresource,
-          namespace: request.namespace,
+          // A Role in a namespace may speak of the namespace itself.
+          namespace: groupResource(request.kind) === 'namespaces' ? request.name : request.namespace,
           name: request.name,
         }
       : { verb: method === 'HEAD' ? 'get' : method.toLowerCase(), path: parsed.path }
@@ -195,14 +200,19 @@ export class ApiServer {
     }
     const computed = this.#options.computed?.find((c) => c.kind === request.kind)
     if (computed) return computedVerb(computed, request, wanted, resources.clock.now(), response)
-    const call: WriteCall = { resources, request, context, wanted, http, response }
+    const mayCreate = () => this.#authorize(user, { path: '', query, request: { ...request, verb: 'create' } }, 'POST')
+    const call: WriteCall = { resources, request, context, wanted, http, response, mayCreate }
     const stored = { ...call, request: { ...request, kind: storedKind(request.kind) } }
     if (
       subresource &&
       (await subresourceVerb(stored, { tokens: this.#options.tokens, node: this.#options.node }, this.#stopping.signal))
     )
       return
-    if (!subresource && !request.kind.verbs.includes(verb)) throw errors.methodNotAllowed('')
+    const served = subresource
+      ? GENERIC_SUBRESOURCES.has(subresource) &&
+        request.kind.subresources.some((s) => s.name === subresource && s.verbs.includes(verb))
+      : request.kind.verbs.includes(verb)
+    if (!served) throw errors.methodNotAllowed('')
     switch (verb) {
       case 'get':
         return getVerb(resources, request, wanted, response)

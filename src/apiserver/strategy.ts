@@ -12,6 +12,7 @@ import {
   field,
   groupResource,
   groupVersion,
+  type Json,
   type KubeInput,
   type KubeObject,
   type ResourceKind,
@@ -35,7 +36,7 @@ export function prepareCreate(kind: ResourceKind, input: KubeInput, namespace: s
   delete metadata.deletionGracePeriodSeconds
   delete (metadata as { selfLink?: string }).selfLink
   const object: KubeObject = { ...input, apiVersion: storedVersion(kind), kind: kind.kind, metadata }
-  if (tracksGeneration(object)) metadata.generation = 1
+  if (tracksGeneration(kind, object)) metadata.generation = 1
   if (hasStatus(kind)) {
     delete object.status
     if (groupResource(kind) === 'pods') object.status = { phase: 'Pending' }
@@ -53,13 +54,21 @@ export function hasStatus(kind: ResourceKind): boolean {
   return kind.subresources.some((s) => s.name === 'status')
 }
 
-function tracksGeneration(object: KubeObject): boolean {
-  return object.spec !== undefined && object.kind !== 'Namespace' && object.kind !== 'Node' && object.kind !== 'Service'
+function tracksGeneration(kind: ResourceKind, object: KubeObject): boolean {
+  if (kind.custom) return true
+  return object.spec !== undefined && !['Namespace', 'Node', 'Service'].includes(object.kind)
+}
+
+/** What an object asks for: a change of it is a new generation. */
+function desired(kind: ResourceKind, object: KubeObject): unknown {
+  if (!kind.custom) return object.spec
+  const { apiVersion: _a, kind: _k, metadata: _m, status, ...own } = object
+  return hasStatus(kind) ? own : { ...own, status }
 }
 
 /**
  * Combines what a client sent with what is stored: fields the client may not change come from
- * `current`. With subresource "status" only status (and nothing else) comes from the client.
+ * `current`. A write to a subresource changes only the part that is the subresource's own.
  */
 export function prepareUpdate(
   kind: ResourceKind,
@@ -83,20 +92,60 @@ export function prepareUpdate(
   ])
   delete (metadata as { selfLink?: string }).selfLink
   let object: KubeObject
-  if (subresource === 'status') {
-    object = { ...current, metadata }
-    if (input.status === undefined) delete object.status
-    else object.status = input.status
+  if (subresource !== '') {
+    object = { ...current, metadata, ...ownPart(current, input, subresource) }
+    if (object.status === undefined) delete object.status
+    if (subresource === 'resize' && !sameJson(object.spec, current.spec))
+      metadata.generation = (current.metadata.generation ?? 0) + 1
   } else {
     object = { ...input, apiVersion: current.apiVersion, kind: current.kind, metadata }
     if (hasStatus(kind)) {
       if (current.status === undefined) delete object.status
       else object.status = current.status
     }
-    if (tracksGeneration(object) && !sameJson(object.spec, current.spec))
+    if (tracksGeneration(kind, object) && !sameJson(desired(kind, object), desired(kind, current)))
       metadata.generation = (current.metadata.generation ?? 0) + 1
   }
   return object
+}
+
+/** What a write to a subresource may change of its object; all else stays. */
+function ownPart(current: KubeObject, input: KubeInput, subresource: string): Partial<KubeObject> {
+  const { spec = {} } = current
+  switch (subresource) {
+    case 'status':
+      return { status: input.status }
+    case 'approval':
+      return { status: { ...current.status, conditions: input.status?.conditions } }
+    case 'finalize':
+      return { spec: { ...spec, finalizers: input.spec?.finalizers ?? [] } }
+    case 'ephemeralcontainers':
+      return { spec: { ...spec, ephemeralContainers: input.spec?.ephemeralContainers ?? [] } }
+    case 'resize':
+      return {
+        spec: {
+          ...spec,
+          containers: resized(spec.containers, input.spec?.containers),
+          ...(spec.initContainers ? { initContainers: resized(spec.initContainers, input.spec?.initContainers) } : {}),
+        },
+      }
+    default:
+      throw errors.methodNotAllowed('')
+  }
+}
+
+/** The stored containers with the resources that were sent. */
+function resized(stored: Json[] = [], sent: Json[] = []): Json[] {
+  return stored.map((c) => {
+    const wanted = sent.find((s) => s.name === c.name)
+    if (!wanted) return c
+    const { resources: _r, resizePolicy: _p, ...rest } = c
+    return {
+      ...rest,
+      ...(wanted.resources ? { resources: wanted.resources } : {}),
+      ...(wanted.resizePolicy ? { resizePolicy: wanted.resizePolicy } : {}),
+    }
+  })
 }
 
 /** Clients of status may set labels, annotations and finalizers too (the node agent does). */
@@ -156,20 +205,4 @@ export function checkIdentity(kind: ResourceKind, input: KubeInput, namespace: s
     throw errors.badRequest(`the name of the object (${given.name}) does not match the name on the URL (${name})`)
   if (given.namespace && checkSubdomain(given.namespace).length > 0 && kind.namespaced)
     throw errors.badRequest(`Invalid namespace "${given.namespace}"`)
-}
-
-/** The quality-of-service class of a pod, by its requests and limits of cpu and memory. */
-// biome-ignore lint/suspicious/noExplicitAny: a pod spec
-export function qosClass(spec: Record<string, any>): 'Guaranteed' | 'Burstable' | 'BestEffort' {
-  let any = false
-  let guaranteed = true
-  for (const c of [...(spec.initContainers ?? []), ...(spec.containers ?? [])]) {
-    const { requests = {}, limits = {} } = c.resources ?? {}
-    for (const name of ['cpu', 'memory']) {
-      if (requests[name] !== undefined || limits[name] !== undefined) any = true
-      if (limits[name] === undefined || (requests[name] !== undefined && requests[name] !== limits[name]))
-        guaranteed = false
-    }
-  }
-  return !any ? 'BestEffort' : guaranteed ? 'Guaranteed' : 'Burstable'
 }

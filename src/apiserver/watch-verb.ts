@@ -104,9 +104,19 @@ export async function watchVerb(
     if (Number(version) > cache.revision)
       throw errors.timeout(`Too large resource version: ${version}, current: ${cache.revision}`)
     start()
-    for (const entry of cache.entries(selection.namespace)) if (selects(selection, entry)) send(encode('ADDED', entry))
-    if (initial === 'true' && bookmarks) bookmark(cache.revision, true)
-    stop = cache.subscribe(deliver)
+    const { revision } = cache
+    const pending: CacheEvent[] = []
+    let live = false
+    stop = cache.subscribe((event) => (live ? deliver(event) : void pending.push(event)))
+    response.on('close', () => stop())
+    // What is there at the start may be more than a reader takes at once: it is waited for.
+    for (const entry of cache.entries(selection.namespace)) {
+      if (!selects(selection, entry)) continue
+      if (!response.write(encode('ADDED', entry)) && !(await drained(response))) return
+    }
+    if (initial === 'true' && bookmarks) bookmark(revision, true)
+    live = true
+    for (const event of pending) deliver(event)
   } else {
     const pending: CacheEvent[] = []
     try {
@@ -143,6 +153,22 @@ export async function watchVerb(
       signal.removeEventListener('abort', onAbort)
       resolve()
     })
+  })
+}
+
+/** Resolves when more may be written; false when the reader has gone. */
+function drained(response: ServerResponse): Promise<boolean> {
+  if (response.destroyed) return Promise.resolve(false)
+  return new Promise((resolve) => {
+    const done = (open: boolean) => {
+      response.off('drain', onDrain)
+      response.off('close', onClose)
+      resolve(open)
+    }
+    const onDrain = () => done(true)
+    const onClose = () => done(false)
+    response.on('drain', onDrain)
+    response.on('close', onClose)
   })
 }
 

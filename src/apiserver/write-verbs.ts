@@ -40,6 +40,8 @@ export interface WriteCall {
   wanted: Wanted
   http: IncomingMessage
   response: ServerResponse
+  /** Fails with Forbidden unless the user may also create such an object: an apply may have to. */
+  mayCreate(): void
 }
 
 function answer(call: WriteCall, code: number, object: Json): void {
@@ -79,8 +81,7 @@ export async function patchVerb(call: WriteCall): Promise<void> {
     context,
     (current) => {
       const next = patched(kind, asVersion(kind, current) as KubeObject, patch, type)
-      resources.checkFields(kind, next, context)
-      return next
+      return resources.checkFields(kind, next, context, patch)
     },
     subresource,
   )
@@ -98,7 +99,7 @@ export function patched(kind: ResourceKind, current: KubeObject, patch: Json, ty
       } catch (error) {
         if (!(error instanceof StatusError) || error.code !== 'Invalid') throw error
         const message = error.status.details.causes[0].message as string
-        throw new StatusError(422, 'Invalid', `The request is invalid: ${message}`)
+        throw new StatusError(422, 'Invalid', message)
       }
     case 'application/strategic-merge-patch+json':
       if (!kind.model)
@@ -129,7 +130,7 @@ async function applyVerb(call: WriteCall, body: KubeInput): Promise<void> {
   if (body.metadata.managedFields) throw errors.badRequest('metadata.managedFields must be nil')
   checkIdentity(kind, body, namespace, name)
   const context: RequestContext = { ...call.context, operation: 'Apply' }
-  resources.checkFields(kind, body, context)
+  const known = resources.checkFields(kind, body, context)
   const manager: FieldManager = {
     name: context.fieldManager,
     operation: 'Apply',
@@ -140,13 +141,14 @@ async function applyVerb(call: WriteCall, body: KubeInput): Promise<void> {
   const root = rootNode(kind)
   const force = query.get('force') === 'true'
   const apply = (live: KubeObject): KubeInput => {
-    const { object, conflicts } = applyConfig(live, body, manager, root, force)
+    const { object, conflicts } = applyConfig(live, known, manager, root, force)
     if (conflicts.length > 0) throw applyConflict(conflicts)
     return object
   }
   const key = kind.namespaced ? `${namespace}/${name}` : name
   const exists = (await resources.store.cache(storedKind(kind))).entry(key)
   if (!exists && !subresource && !body.metadata.uid) {
+    call.mayCreate()
     const empty = { apiVersion: body.apiVersion, kind: body.kind, metadata: {} } as KubeObject
     try {
       return answer(call, 201, await resources.create(kind, namespace, apply(empty), context))

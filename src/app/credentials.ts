@@ -1,8 +1,8 @@
 // The cluster's own keys: made at the first start, kept in the data directory.
 
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { createAuthority, issue, type KeyPair } from '#wire'
 import type { Cluster } from './cluster.ts'
 
@@ -70,8 +70,15 @@ export async function loadCredentials(cluster: Cluster): Promise<Credentials> {
   return { ca, server, admin, tokens, meshCa, mesh, encryptionKey: loadKey(join(directory, 'encryption.key')) }
 }
 
-/** The key in a file, made when there is none. */
+/** The key in a file, made when there is none. It is on the disk before anything is sealed with it. */
 function loadKey(file: string): Uint8Array {
-  if (!existsSync(file)) writeFileSync(file, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 })
+  if (!existsSync(file)) {
+    const draft = `${file}.new`
+    writeFileSync(draft, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600, flush: true })
+    renameSync(draft, file)
+    const folder = openSync(dirname(file), 'r')
+    fsyncSync(folder)
+    closeSync(folder)
+  }
   return Buffer.from(readFileSync(file, 'utf8').trim(), 'base64')
 }

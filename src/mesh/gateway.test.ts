@@ -40,7 +40,7 @@ const secret = (namespace: string, name: string): KubeObject => ({
   data: { 'tls.crt': Buffer.from('CERT').toString('base64'), 'tls.key': Buffer.from('KEY').toString('base64') },
 })
 
-function gateway(view: Partial<MeshView>, readsSecrets = true): XdsResources {
+function gateway(view: Partial<MeshView>, readsSecrets = true, servesIngresses = true): XdsResources {
   return translate(
     {
       services: [front, service('kubia', 80), service('reviews', 9080)],
@@ -53,7 +53,7 @@ function gateway(view: Partial<MeshView>, readsSecrets = true): XdsResources {
       secret: () => undefined,
       ...view,
     },
-    { role: 'router', namespace: 'istio-system', labels, ip: '10.1.0.1', ports: [], readsSecrets },
+    { role: 'router', namespace: 'istio-system', labels, ip: '10.1.0.1', ports: [], readsSecrets, servesIngresses },
   )
 }
 

@@ -5,7 +5,7 @@ import { Direction, DownstreamTlsContext, packAny, RequireTls } from '#api/xds'
 import type { Message } from '#wire'
 import { ADS, httpChain, tcpChain } from './chains.ts'
 import { addClusters } from './clusters.ts'
-import { ingressHosts, ingressTls } from './ingress.ts'
+import { ingressRoutes, ingressTls } from './ingress.ts'
 import { protocolOf } from './protocol.ts'
 import { clusterOf, gatewaysOf, httpRoutes, type RouteScope } from './routes.ts'
 import {
@@ -47,7 +47,7 @@ export function translateGateway(view: MeshView, node: ProxyNode): XdsResources 
   }
   const serving = targetPorts(view, node)
   const servers = serversOf(view, node, serving)
-  const ingresses = matches(INGRESS_GATEWAY, node.labels) ? [...view.ingresses].sort(byAge) : []
+  const ingresses = node.servesIngresses ? [...view.ingresses].sort(byAge) : []
   const ingressPort = serving(80)
   const ingressTlsPort = serving(443)
   const ports = new Set(servers.map((s) => s.port))
@@ -62,7 +62,7 @@ export function translateGateway(view: MeshView, node: ProxyNode): XdsResources 
       chains.push(httpChain(name, `outbound_0.0.0.0_${port}`, EDGE))
       const hosts = new Hosts()
       addRules(hosts, view, node, plain)
-      if (port === ingressPort) for (const i of ingresses) ingressHosts(view, i, (h, r) => hosts.add(h, r))
+      if (port === ingressPort) for (const [host, routes] of ingressRoutes(view, ingresses)) hosts.add(host, routes)
       result.routes.set(name, hosts.table(name))
     }
     for (const server of here) chains.push(...secureChains(result, view, node, server))
@@ -256,8 +256,8 @@ function ingressChains(
           transport_socket: socket,
         })
     }
-    ingressHosts(view, ingress, (h, r) => hosts.add(h, r))
   }
+  for (const [host, routes] of ingressRoutes(view, ingresses)) hosts.add(host, routes)
   if (chains.length > 0) result.routes.set(name, hosts.table(name))
   return chains
 }
@@ -271,7 +271,7 @@ function credential(
   tls: Json | undefined,
 ): Message | undefined {
   const given: string = tls?.credentialName ?? tls?.credentialNames?.[0] ?? ''
-  if (!given || !node.readsSecrets) return undefined
+  if (!given || !(namespace === node.namespace ? node.readsSecrets : node.servesIngresses)) return undefined
   const secret = view.secret(namespace, given)
   const { 'tls.crt': cert, 'tls.key': key, 'ca.crt': ca } = secret?.data ?? {}
   const chain = cert ?? secret?.data?.cert

@@ -42,25 +42,41 @@ export function ingressTls(ingress: KubeObject): { hosts: string[]; secretName: 
     .map((t) => ({ hosts: t.hosts ?? [], secretName: t.secretName }))
 }
 
-/** Calls `add` for every host of an Ingress with its routes, the most specific path first. */
-export function ingressHosts(
-  view: MeshView,
-  ingress: KubeObject,
-  add: (host: string, routes: Message[]) => void,
-): void {
-  const namespace = ingress.metadata.namespace ?? ''
-  const fallback = backendRoute(view, namespace, {
-    path: '/',
-    pathType: 'Prefix',
-    backend: ingress.spec?.defaultBackend,
-  })
-  const rules = (ingress.spec?.rules ?? []) as Json[]
-  for (const rule of rules) {
-    const paths = [...((rule.http?.paths ?? []) as Json[])].sort(bySpecificity)
-    const routes = paths.map((p) => backendRoute(view, namespace, p)).filter((r) => r !== undefined)
-    add(rule.host || '*', fallback ? [...routes, fallback] : routes)
+/** The routes of every host of all Ingresses: the most specific path first, whichever Ingress it is from. */
+export function ingressRoutes(view: MeshView, ingresses: readonly KubeObject[]): Map<string, Message[]> {
+  const paths = new Map<string, { path: Json; route: Message }[]>()
+  const fallbacks = new Map<string, Message[]>()
+  const put = <T>(map: Map<string, T[]>, host: string, ...items: T[]) =>
+    map.set(host, [...(map.get(host) ?? []), ...items])
+  for (const ingress of ingresses) {
+    const namespace = ingress.metadata.namespace ?? ''
+    const fallback = backendRoute(view, namespace, {
+      path: '/',
+      pathType: 'Prefix',
+      backend: ingress.spec?.defaultBackend,
+    })
+    const rules = (ingress.spec?.rules ?? []) as Json[]
+    for (const rule of rules) {
+      const host = rule.host || '*'
+      put(paths, host)
+      for (const path of (rule.http?.paths ?? []) as Json[]) {
+        const route = backendRoute(view, namespace, path)
+        if (route) put(paths, host, { path, route })
+      }
+      if (fallback) put(fallbacks, host, fallback)
+    }
+    if (fallback && !rules.some((r) => !r.host)) put(fallbacks, '*', fallback)
   }
-  if (fallback && !rules.some((r) => !r.host)) add('*', [fallback])
+  const hosts = new Set([...paths.keys(), ...fallbacks.keys()])
+  return new Map(
+    [...hosts].map((host) => [
+      host,
+      [
+        ...(paths.get(host) ?? []).sort((a, b) => bySpecificity(a.path, b.path)).map((p) => p.route),
+        ...(fallbacks.get(host) ?? []).slice(0, 1),
+      ],
+    ]),
+  )
 }
 
 /** Exact paths first, then the longer prefix (networking.k8s.io/v1, "Multiple matches"). */

@@ -8,6 +8,7 @@ import { EventRecorder, type Informers } from '#client'
 import { serveGrpc } from '#wire'
 import { AdsServer, type ProxyIdentity, type ProxyUser } from './ads-server.ts'
 import { analyze } from './analyze.ts'
+import { INGRESS_GATEWAY, matches } from './gateway.ts'
 import { servesIngress } from './ingress.ts'
 import { publishIngressAddress } from './ingress-status.ts'
 import { injectSidecar, wantsSidecar } from './inject.ts'
@@ -15,6 +16,9 @@ import { istioDefinitions } from './kinds.ts'
 import { translate } from './translate.ts'
 import { validateIstio } from './validate.ts'
 import type { MeshView, XdsResources } from './view.ts'
+
+/** The account of the cluster's own ingress gateway. */
+const GATEWAY_USER = 'system:serviceaccount:istio-system:istio-ingressgateway-service-account'
 
 export interface MeshOptions {
   informers: Informers
@@ -213,6 +217,7 @@ export class Mesh {
     return translate(this.#view(), {
       role: proxy.role,
       readsSecrets: this.#listen?.readsSecrets(proxy.user, proxy.namespace) ?? false,
+      servesIngresses: proxy.role === 'router' && proxy.user.name === GATEWAY_USER && matches(INGRESS_GATEWAY, labels),
       namespace: proxy.namespace,
       labels,
       ip: proxy.ip,

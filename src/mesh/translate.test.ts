@@ -55,6 +55,7 @@ const resources = (http: object[]) =>
     {
       role: 'sidecar',
       readsSecrets: false,
+      servesIngresses: false,
       namespace: 'default',
       labels: { app: 'client' },
       ip: '10.1.0.9',

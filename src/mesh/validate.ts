@@ -1,11 +1,16 @@
-// What Istio refuses in a VirtualService or DestinationRule (pilot's validation), in its wording.
+// What Istio refuses in a VirtualService, DestinationRule or Gateway (pilot's validation), in its wording.
 
-import { type FieldError, type Json, parseDuration } from '#api'
+import type { FieldError, Json } from '#api'
+import { compileRe2 } from '#base/re2'
+import { shapeProblems } from './shape.ts'
 
 const problem = (path: string, message: string): FieldError => ({ path, reason: 'FieldValueInvalid', message })
 
 /** Problems of an Istio object's spec; empty for kinds that are not looked into yet. */
 export function validateIstio(kind: string, spec: Json): FieldError[] {
+  const misshapen = shapeProblems(kind, spec)
+  if (misshapen.length > 0) return misshapen
+  if (kind === 'Gateway') return gateway(spec)
   if (kind === 'VirtualService') return virtualService(spec)
   if (kind === 'DestinationRule') return destinationRule(spec)
   return []
@@ -37,15 +42,16 @@ function httpRoute(route: Json, path: string): FieldError[] {
   if (route.redirect && route.route?.length)
     problems.push(problem(path, 'HTTP route cannot contain both route and redirect'))
   problems.push(...destinations(route.route, `${path}.route`))
-  if (route.timeout !== undefined && parseDuration(route.timeout) === undefined)
-    problems.push(problem(`${path}.timeout`, `invalid duration: ${JSON.stringify(route.timeout)}`))
+  const rewrite = route.rewrite?.uriRegexRewrite
+  if (rewrite) problems.push(...regex(rewrite.match ?? '', `${path}.rewrite.uriRegexRewrite.match`))
   for (const [i, m] of ((route.match ?? []) as Json[]).entries()) {
     for (const key of ['uri', 'scheme', 'method', 'authority'])
       if (m[key]) problems.push(...stringMatch(m[key], `${path}.match[${i}].${key}`))
-    for (const [name, value] of Object.entries<Json>(m.headers ?? {})) {
-      if (name === '') problems.push(problem(`${path}.match[${i}].headers`, 'header match name cannot be empty'))
-      problems.push(...stringMatch(value, `${path}.match[${i}].headers[${name}]`))
-    }
+    for (const key of ['headers', 'withoutHeaders', 'queryParams'])
+      for (const [name, value] of Object.entries<Json>(m[key] ?? {})) {
+        if (name === '') problems.push(problem(`${path}.match[${i}].${key}`, 'header match name cannot be empty'))
+        problems.push(...stringMatch(value, `${path}.match[${i}].${key}[${name}]`))
+      }
   }
   return problems
 }
@@ -54,17 +60,52 @@ function httpRoute(route: Json, path: string): FieldError[] {
 const REGEX_LIMIT = 1024
 
 function stringMatch(match: Json, path: string): FieldError[] {
-  if (typeof match !== 'object' || match === null)
-    return [problem(path, 'must be an object with one of exact, prefix, regex')]
-  if (match.regex === undefined) return []
-  if (String(match.regex).length > REGEX_LIMIT)
-    return [problem(path, `regex must be at most ${REGEX_LIMIT} characters`)]
+  return match.regex === undefined ? [] : regex(match.regex, path)
+}
+
+function regex(pattern: string, path: string): FieldError[] {
+  if (pattern.length > REGEX_LIMIT) return [problem(path, `regex must be at most ${REGEX_LIMIT} characters`)]
   try {
-    new RegExp(match.regex, 'u')
+    compileRe2(pattern)
     return []
   } catch (error) {
     return [problem(path, `invalid regex: ${(error as Error).message}`)]
   }
+}
+
+function gateway(spec: Json): FieldError[] {
+  const problems: FieldError[] = []
+  const servers: Json[] = spec.servers ?? []
+  if (servers.length === 0) problems.push(problem('spec.servers', 'gateway must have at least one server'))
+  for (const [i, server] of servers.entries()) {
+    const at = `spec.servers[${i}]`
+    if (!server.hosts?.length) problems.push(problem(`${at}.hosts`, 'server config must contain at least one host'))
+    const { number, protocol } = server.port ?? {}
+    if (!server.port) problems.push(problem(`${at}.port`, 'server config must contain a port'))
+    else {
+      if (!(number > 0 && number < 65536))
+        problems.push(problem(`${at}.port.number`, `port number ${number} must be in the range 1..65535`))
+      if (!protocol)
+        problems.push(
+          problem(
+            `${at}.port.protocol`,
+            'invalid protocol "", supported protocols are HTTP, HTTPS, GRPC, GRPC-WEB, HTTP2, MONGO, TCP, TLS',
+          ),
+        )
+    }
+    const secure = ['HTTPS', 'TLS'].includes(String(protocol).toUpperCase())
+    if (secure && !server.tls)
+      problems.push(problem(`${at}.tls`, 'server must have TLS settings for HTTPS/TLS protocols'))
+    const mode = server.tls?.mode
+    if (
+      ['SIMPLE', 'MUTUAL', 'OPTIONAL_MUTUAL'].includes(mode) &&
+      !server.tls.credentialName &&
+      !server.tls.credentialNames?.length &&
+      !server.tls.serverCertificate
+    )
+      problems.push(problem(`${at}.tls`, `${mode} TLS requires a server certificate: set credentialName`))
+  }
+  return problems
 }
 
 function destinations(routes: unknown, path: string): FieldError[] {

@@ -28,6 +28,8 @@ export interface ProxyNode {
   ports: readonly { containerPort: number; name?: string }[]
   /** Whether it may be given the certificates of its namespace. */
   readsSecrets: boolean
+  /** Whether it is the cluster's own gateway, which serves the Ingresses of all namespaces with their certificates. */
+  servesIngresses: boolean
 }
 
 /** Resources by name, a map a type. */

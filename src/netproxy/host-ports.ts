@@ -26,6 +26,14 @@ export class HostPorts {
   async update(ports: readonly ServicePort[]): Promise<Refusal[]> {
     const refusals: Refusal[] = []
     const wanted = new Map<number, ServicePort>()
+    const others = new Map<string, ServicePort>()
+    for (const port of ports.filter((p) => p.protocol !== 'tcp'))
+      for (const number of port.hostPorts) {
+        const key = `${port.protocol} ${number}`
+        const first = others.get(key)
+        if (!first) others.set(key, port)
+        else refusals.push({ port, number, reason: `the Service ${first.key.split(':')[0]} has it` })
+      }
     for (const port of ports.filter((p) => p.protocol === 'tcp'))
       for (const number of port.hostPorts) {
         const other = wanted.get(number)

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { KubeObject } from '#api'
+import { exec } from '#base'
 import { renderRuleset, servicePorts, transaction } from '#netproxy'
 
 const options = {
@@ -53,5 +54,36 @@ test('a load balancer has its port on the host, and keeps clients’ addresses w
     { type: 'LoadBalancer', externalTrafficPolicy: 'Local', loadBalancerSourceRanges: ['192.0.2.0/24'] },
     '10.244.0.7',
   )
-  assert.match(local, /chain ext-svc-\w+ \{\n {4}ip saddr != \{ 192\.0\.2\.0\/24 \} drop\n {4}goto/)
+  assert.match(local, /chain ext-svc-\w+ \{\n {4}ip saddr 192\.0\.2\.0\/24 goto in-svc-\w+\n {4}drop/)
+})
+
+// Source ranges, external addresses and endpoints went into nft's script as they were: a Service could add
+// tables of its own, and one odd object stopped the rules of all.
+test('only addresses, ranges and ports reach the script, and nothing stands in it twice', async () => {
+  const evil = '10.0.0.0/8 } drop\n }\n}\ntable inet pwned {\n chain x {\n'
+  const odd = service({
+    type: 'LoadBalancer',
+    externalIPs: ['10.96.0.5', '192.0.2.1', '192.0.2.1', '2001:db8::1', evil],
+    loadBalancerSourceRanges: [evil, '10.0.0.0/8', '10.1.0.0/16', '::/0'],
+    sessionAffinity: 'ClientIP',
+    sessionAffinityConfig: { clientIP: { timeoutSeconds: -5 } },
+  })
+  const twin = {
+    ...service({ clusterIP: '10.96.0.6', type: 'LoadBalancer', externalIPs: ['192.0.2.1', '10.96.0.5'] }),
+    metadata: { ...odd.metadata, name: 'twin' },
+  }
+  const endpoints = [
+    slice('10.244.0.7', evil, 'fd00::1'),
+    { ports: [{ port: 8080, protocol: 'TCP' }], endpoints: [{}, null] } as unknown as KubeObject,
+  ]
+  const rules = renderRuleset(
+    servicePorts([odd, twin], () => endpoints),
+    options,
+  )
+  assert.doesNotMatch(rules, /pwned|::/)
+  assert.equal(rules.match(/192\.0\.2\.1 \. tcp \. 80 :/g)?.length, 1)
+  assert.equal(rules.match(/10\.96\.0\.5 \. tcp \. 80 :/g)?.length, 1)
+  assert.match(rules, /ip saddr 10\.1\.0\.0\/16 goto in-svc-/)
+  const { code, stderr } = await exec('unshare', ['-n', 'nft', '-f', '-'], { stdin: rules })
+  assert.equal(code, 0, stderr)
 })

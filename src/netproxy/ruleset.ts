@@ -3,6 +3,7 @@
 // A packet to a Service is looked up in one verdict map (address . protocol . port) and jumps to the
 // Service's chain, which picks an endpoint at random from a map. Ports of the host have a map of their own.
 
+import { isIPv4 } from 'node:net'
 import type { Json, KubeObject } from '#api'
 import { fnv1a } from '#base'
 
@@ -18,8 +19,8 @@ export interface ServicePort {
   readonly hostPorts: readonly number[]
   /** Whether the clients' addresses are kept (externalTrafficPolicy Local). */
   readonly keepSource: boolean
-  /** Ranges that may use the load balancer; empty for all. */
-  readonly sourceRanges: readonly string[]
+  /** Ranges that may use the load balancer; undefined for all. */
+  readonly sourceRanges?: readonly string[]
   /** Seconds a client stays with its endpoint; 0 without affinity. */
   readonly affinity: number
   readonly endpoints: readonly { ip: string; port: number }[]
@@ -35,7 +36,33 @@ export interface RulesetOptions {
   ownPorts: readonly number[]
 }
 
-/** The ports of all Services. Terminating endpoints serve while there is nothing better (KEP-1669). */
+const isPort = (n: unknown) => Number.isInteger(n) && (n as number) > 0 && (n as number) < 65536
+const PROTOCOLS = ['tcp', 'udp', 'sctp']
+
+/** "10.0.0.0/8", as the kernel's rules may carry it. */
+function isRange(text: unknown): boolean {
+  const [ip = '', bits = '', more] = String(text).split('/')
+  return isIPv4(ip) && /^\d{1,2}$/.test(bits) && Number(bits) <= 32 && more === undefined
+}
+
+/** Who may use a load balancer: the IPv4 ranges of those given, undefined when that is everybody. */
+function sourceRanges(given: unknown): string[] | undefined {
+  if (!Array.isArray(given) || given.length === 0) return undefined
+  const ranges = given.map((r) => String(r).trim()).filter(isRange)
+  return ranges.some((r) => r.endsWith('/0')) ? undefined : ranges
+}
+
+/** Seconds of affinity, within what the API allows. */
+function affinitySeconds(spec: Json): number {
+  if (spec.sessionAffinity !== 'ClientIP') return 0
+  const seconds = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? 10800
+  return Number.isInteger(seconds) && seconds > 0 && seconds <= 86400 ? seconds : 10800
+}
+
+/**
+ * The ports of all Services. Terminating endpoints serve while there is nothing better (KEP-1669). Only
+ * what is an IPv4 address, a range or a port gets through: the result is pasted into a script.
+ */
 export function servicePorts(
   services: readonly KubeObject[],
   slicesOf: (service: KubeObject) => readonly KubeObject[],
@@ -43,18 +70,23 @@ export function servicePorts(
   const result: ServicePort[] = []
   for (const service of services) {
     const { spec } = service
-    if (!spec.clusterIP || spec.clusterIP === 'None' || spec.type === 'ExternalName') continue
+    if (!isIPv4(spec?.clusterIP ?? '') || spec.type === 'ExternalName') continue
     const slices = slicesOf(service)
+    const ranges = sourceRanges(spec.loadBalancerSourceRanges)
     for (const port of (spec.ports ?? []) as Json[]) {
+      const protocol = String(port.protocol ?? 'TCP').toLowerCase()
+      if (!isPort(port.port) || !PROTOCOLS.includes(protocol)) continue
       const ready: { ip: string; port: number }[] = []
       const last: { ip: string; port: number }[] = []
       for (const slice of slices) {
         const number = (slice.ports ?? []).find(
           (p: Json) => (p.name ?? '') === (port.name ?? '') && (p.protocol ?? 'TCP') === (port.protocol ?? 'TCP'),
         )?.port
-        if (number === undefined) continue
+        if (!isPort(number)) continue
         for (const e of (slice.endpoints ?? []) as Json[]) {
-          const target = { ip: e.addresses[0], port: number }
+          const ip = e?.addresses?.[0]
+          if (!isIPv4(ip ?? '')) continue
+          const target = { ip, port: number }
           if (e.conditions?.ready !== false) ready.push(target)
           else if (e.conditions?.serving && e.conditions?.terminating) last.push(target)
         }
@@ -62,17 +94,16 @@ export function servicePorts(
       result.push({
         key: `${service.metadata.namespace}/${service.metadata.name}:${port.name ?? port.port}`,
         clusterIp: spec.clusterIP,
-        protocol: String(port.protocol ?? 'TCP').toLowerCase() as 'tcp',
+        protocol: protocol as 'tcp',
         port: port.port,
-        externalIps: spec.externalIPs ?? [],
+        externalIps: ((spec.externalIPs ?? []) as string[]).filter((ip) => isIPv4(ip)),
         hostPorts: [
-          ...(port.nodePort ? [port.nodePort] : []),
+          ...(isPort(port.nodePort) ? [port.nodePort] : []),
           ...(spec.type === 'LoadBalancer' && !spec.loadBalancerClass ? [port.port] : []),
         ],
         keepSource: spec.externalTrafficPolicy === 'Local',
-        sourceRanges: spec.type === 'LoadBalancer' ? (spec.loadBalancerSourceRanges ?? []) : [],
-        affinity:
-          spec.sessionAffinity === 'ClientIP' ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? 10800) : 0,
+        ...(spec.type === 'LoadBalancer' && ranges ? { sourceRanges: ranges } : {}),
+        affinity: affinitySeconds(spec),
         endpoints: ready.length > 0 ? ready : last,
       })
     }
@@ -86,31 +117,26 @@ const chainOf = (p: ServicePort) => `svc-${fnv1a(`${p.key}/${p.protocol}/${p.por
 export function renderRuleset(ports: readonly ServicePort[], options: RulesetOptions): string {
   const { table, podCidr, bridge, gatewayIp, ownPorts } = options
   const chains: string[] = []
-  const clusterMap: string[] = []
-  const hostMap: string[] = []
+  const clusterMap = new Map<string, string>()
+  const hostMap = new Map<string, string>()
+  // An address belongs to the Service whose own it is, then to the first that names it.
+  const claim = (map: Map<string, string>, key: string, verdict: string) => {
+    if (!map.has(key)) map.set(key, `${key} : goto ${verdict}`)
+  }
   const hairpins = [...new Set(ports.flatMap((p) => p.endpoints.map((e) => `${e.ip} . ${e.ip}`)))].sort()
+  const verdict = (p: ServicePort, prefix = '') => (p.endpoints.length === 0 ? 'no-endpoints' : prefix + chainOf(p))
+  for (const p of ports) claim(clusterMap, `${p.clusterIp} . ${p.protocol} . ${p.port}`, verdict(p))
   for (const p of ports) {
-    const chain = chainOf(p)
-    const target = p.endpoints.length === 0 ? 'no-endpoints' : chain
-    const external = p.endpoints.length === 0 ? 'no-endpoints' : `ext-${chain}`
-    clusterMap.push(`${p.clusterIp} . ${p.protocol} . ${p.port} : goto ${target}`)
-    for (const ip of p.externalIps) clusterMap.push(`${ip} . ${p.protocol} . ${p.port} : goto ${external}`)
-    for (const number of p.hostPorts) hostMap.push(`${p.protocol} . ${number} : goto ${external}`)
+    for (const ip of p.externalIps) claim(clusterMap, `${ip} . ${p.protocol} . ${p.port}`, verdict(p, 'ext-'))
+    for (const number of p.hostPorts) claim(hostMap, `${p.protocol} . ${number}`, verdict(p, 'ext-'))
     if (p.endpoints.length === 0) continue
-    chains.push(...serviceChain(p, chain))
-    if (p.hostPorts.length > 0 || p.externalIps.length > 0)
-      chains.push(
-        `  chain ext-${chain} {`,
-        ...(p.sourceRanges.length > 0 ? [`    ip saddr != { ${p.sourceRanges.join(', ')} } drop`] : []),
-        ...(p.keepSource ? [] : ['    meta mark set meta mark or 0x4000']),
-        `    goto ${chain}`,
-        '  }',
-      )
+    chains.push(...serviceChain(p, chainOf(p)))
+    if (p.hostPorts.length > 0 || p.externalIps.length > 0) chains.push(...externalChains(p, chainOf(p)))
   }
   return [
     `table ip ${table} {`,
-    ...map('service-ips', 'ipv4_addr . inet_proto . inet_service : verdict', clusterMap),
-    ...map('host-ports', 'inet_proto . inet_service : verdict', hostMap),
+    ...map('service-ips', 'ipv4_addr . inet_proto . inet_service : verdict', [...clusterMap.values()]),
+    ...map('host-ports', 'inet_proto . inet_service : verdict', [...hostMap.values()]),
     ...set('hairpin', 'ipv4_addr . ipv4_addr', hairpins),
     '  chain no-endpoints {',
     '    meta mark set meta mark or 0x8000',
@@ -153,6 +179,20 @@ export function renderRuleset(ports: readonly ServicePort[], options: RulesetOpt
     '}',
     '',
   ].join('\n')
+}
+
+/** The way in from outside the cluster: who may come, and under which address. */
+function externalChains(p: ServicePort, chain: string): string[] {
+  const inside = [...(p.keepSource ? [] : ['    meta mark set meta mark or 0x4000']), `    goto ${chain}`, '  }']
+  if (!p.sourceRanges) return [`  chain ext-${chain} {`, ...inside]
+  return [
+    `  chain in-${chain} {`,
+    ...inside,
+    `  chain ext-${chain} {`,
+    ...p.sourceRanges.map((range) => `    ip saddr ${range} goto in-${chain}`),
+    '    drop',
+    '  }',
+  ]
 }
 
 function serviceChain(p: ServicePort, chain: string): string[] {

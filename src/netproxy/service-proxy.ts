@@ -2,7 +2,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { type Json, type KubeObject, keyOf, resources, sameJson } from '#api'
-import { type Clock, Coalesced, execOk, type Log, messageOf } from '#base'
+import { type Clock, Coalesced, execOk, type Log, messageOf, type Timer } from '#base'
 import { EventRecorder, type Informers } from '#client'
 import { HostPorts, type Refusal } from './host-ports.ts'
 import { type RulesetOptions, renderRuleset, type ServicePort, servicePorts, transaction } from './ruleset.ts'
@@ -34,6 +34,7 @@ export class ServiceProxy {
   /** What the kernel has; undefined when that is not known. */
   #applied: string | undefined
   #failures = 0
+  #timer: Timer | undefined
   /** Ports that are known to be somebody else's, so that each is said once. */
   #refused = new Set<string>()
 
@@ -46,7 +47,7 @@ export class ServiceProxy {
       (error) => {
         this.#failures++
         log.error('service rules not applied', { error: messageOf(error) })
-        clock.after(1000, () => void this.#job.trigger())
+        this.#again(1000)
       },
     )
   }
@@ -79,7 +80,7 @@ export class ServiceProxy {
   }
 
   async #sync(): Promise<void> {
-    const { informers, nft, table, clock } = this.#options
+    const { informers, nft, table } = this.#options
     const slices = informers.for(resources.endpointSlices)
     const slicesOf = (service: KubeObject) =>
       slices.byIndex('service', `${service.metadata.namespace}/${service.metadata.name}`)
@@ -99,7 +100,16 @@ export class ServiceProxy {
     this.#failures = 0
     this.#tell(refusals)
     await this.#publish(services, refusals)
-    if (refusals.length > 0) clock.after(RETRY_MS, () => void this.#job.trigger())
+    if (refusals.length > 0) this.#again(RETRY_MS)
+  }
+
+  /** One more look in a while; there is one such timer, whoever asks. */
+  #again(ms: number): void {
+    this.#timer?.cancel()
+    this.#timer = this.#options.clock.after(ms, () => {
+      this.#timer = undefined
+      void this.#job.trigger()
+    })
   }
 
   /** Says once of each port that it is somebody else's. */

@@ -84,6 +84,7 @@ function dispatchTls(socket: Socket, listener: Listener, destination: Destinatio
     if (hello === 'more') return
     clearTimeout(timer)
     socket.off('data', onData)
+    socket.off('end', onEnd)
     socket.pause()
     if (hello === 'none') {
       socket.unshift(first)
@@ -104,8 +105,12 @@ function dispatchTls(socket: Socket, listener: Listener, destination: Destinatio
       serve(plain, chain, Buffer.alloc(0), alpn === 'h2' ? 'http2' : 'http1', { ...destination, tls: true }, context),
     )
   }
+  const onEnd = () => {
+    clearTimeout(timer)
+    socket.destroy()
+  }
   socket.on('data', onData)
-  socket.on('end', () => clearTimeout(timer))
+  socket.on('end', onEnd)
 }
 
 /** The chain whose names fit best: the name itself, then the longest "*.suffix", then any. */
@@ -171,12 +176,17 @@ function readFirst(
     const protocol = sniff(first)
     if (protocol) finish(protocol)
   }
-  const onEnd = () => finish('tcp')
-  const finish = (protocol: 'http1' | 'http2' | 'tcp') => {
+  // A client that says nothing and goes is nobody's.
+  const onEnd = () => (first.length === 0 ? finish(undefined) : finish('tcp'))
+  const finish = (protocol: 'http1' | 'http2' | 'tcp' | undefined) => {
     clearTimeout(timer)
     socket.off('data', onData)
     socket.off('end', onEnd)
+    if (!protocol) return void socket.destroy()
+    const ended = socket.readableEnded
     done(first, protocol)
+    // The end came while the protocol was being found out: it is told to who serves now.
+    if (ended) socket.emit('end')
   }
   socket.on('data', onData)
   socket.on('end', onEnd)

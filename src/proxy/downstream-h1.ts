@@ -148,6 +148,8 @@ function toRequest(head: H1Head, hasBody: boolean): HttpRequest {
   const upgrade = fieldOf(head.fields, 'upgrade')
   const wantsUpgrade =
     upgrade !== undefined &&
+    // What follows a request with a body would not be framed any more.
+    !hasBody &&
     upgrade.toLowerCase() !== 'h2c' &&
     (fieldOf(head.fields, 'connection') ?? '').toLowerCase().includes('upgrade')
   const fields = endToEnd(head.fields, EXPECT)

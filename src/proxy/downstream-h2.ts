@@ -67,7 +67,8 @@ function serveStream(
       method: String(headers[':method']),
       path: String(headers[':path'] ?? '/'),
       authority: String(headers[':authority'] ?? headers.host ?? ''),
-      scheme: String(headers[':scheme'] ?? 'http'),
+      // What a client says of its scheme is not believed: the connection tells.
+      scheme: 'http',
       fields: flatten(headers),
       hasBody,
       protocol: 'HTTP/2',

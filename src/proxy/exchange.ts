@@ -7,6 +7,7 @@ import { editFields } from './header-edits.ts'
 import { type Downstream, fieldOf, type HttpRequest, type Upstream } from './http.ts'
 import { httpDate } from './http-date.ts'
 import type { Cluster, Endpoint, HeaderEdits, HttpChain, Route } from './model.ts'
+import { normalizePath } from './path.ts'
 import type { PeerMetadata } from './peer-metadata.ts'
 import { redirectLocation } from './redirect.ts'
 import { findHost, findRoute, pickCluster } from './route.ts'
@@ -79,6 +80,8 @@ export class Exchange {
     this.#downstream = downstream
     this.#destination = destination
     this.#requestEnded = !request.hasBody
+    const path = normalizePath(request.path)
+    if (path !== request.path) this.#request = { ...request, path }
     this.#begin()
   }
 
@@ -245,7 +248,7 @@ export class Exchange {
       this.#downstream.abort()
       return this.#finish(this.#status)
     }
-    const safe = kind === 'connect' || reused
+    const safe = kind === 'connect' || (reused && IDEMPOTENT.has(this.#request.method))
     if (safe && this.#replay && this.#tries <= RETRIES) return this.#try()
     this.#local(
       503,
@@ -328,6 +331,9 @@ export class Exchange {
   }
 }
 
+/** Methods that may be sent again when it is not known whether they arrived (RFC 9110, 9.2.2). */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+
 /** The request as the route wants it: another path or host, other fields. */
 function rewritten(request: HttpRequest, route: Route, own: HeaderEdits | undefined): HttpRequest {
   const { rewrite } = route
@@ -356,12 +362,12 @@ const EDGE_FIELDS = new Set([
 
 function edgeFields(request: HttpRequest, client: string): string[] {
   const result: string[] = []
-  let forwarded = client
+  const forwarded: string[] = []
   for (let i = 0; i < request.fields.length; i += 2) {
     const name = request.fields[i]!
-    if (name === 'x-forwarded-for') forwarded = `${request.fields[i + 1]},${client}`
+    if (name === 'x-forwarded-for') forwarded.push(request.fields[i + 1]!)
     else if (!EDGE_FIELDS.has(name)) result.push(name, request.fields[i + 1]!)
   }
-  result.push('x-forwarded-for', forwarded, 'x-forwarded-proto', request.scheme)
+  result.push('x-forwarded-for', [...forwarded, client].join(','), 'x-forwarded-proto', request.scheme)
   return result
 }

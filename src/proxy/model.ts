@@ -12,6 +12,7 @@ import {
   TcpProxy,
 } from '#api/xds'
 import { SampanError } from '#base'
+import { compileRe2, type Re2 } from '#base/re2'
 import type { Message } from '#wire'
 
 export interface Endpoint {
@@ -224,13 +225,13 @@ function compileString(m: Message | undefined, what: string): StringMatch {
 
 /** Envoy matches a regex against the whole value. */
 function compileRegex(regex: string, what: string): StringMatch {
-  const compiled = compileRe2(`^(?:${regex})$`, what, 'u')
-  return { test: (v) => compiled.test(v) }
+  const compiled = re2(regex, what)
+  return { test: (v) => compiled.matches(v) }
 }
 
-function compileRe2(regex: string, what: string, flags: string): RegExp {
+function re2(regex: string, what: string): Re2 {
   try {
-    return new RegExp(regex, flags)
+    return compileRe2(regex)
   } catch (error) {
     return refuse(what, `invalid regex: ${(error as Error).message}`)
   }
@@ -278,11 +279,8 @@ function decodeRewrite(action: Message | undefined, match: Message, what: string
   let path: Rewrite['path']
   if (prefix) path = (p) => joinPath(prefix, p.slice(matched.length))
   else if (regex) {
-    const pattern = compileRe2(regex.pattern?.regex ?? '', what, 'gu')
-    const substitution = String(regex.substitution ?? '')
-      .replaceAll('$', '$$$$')
-      .replace(/\\(\d)/g, '$$$1')
-    path = (p) => p.replace(pattern, substitution)
+    const pattern = re2(regex.pattern?.regex ?? '', what)
+    path = (p) => pattern.replaceAll(p, String(regex.substitution ?? ''))
   }
   return { ...(host ? { host } : {}), ...(path ? { path } : {}) }
 }

@@ -49,6 +49,8 @@ class Connection {
       clearTimeout(timer)
     })
     this.socket.on('data', (data: Buffer) => {
+      // Bytes nobody asked for are no answer to the next request.
+      if (!this.events && !this.#tunnel) return this.#fail('reset', 'bytes after the end of a response')
       try {
         this.parser.push(data)
       } catch (error) {
@@ -121,7 +123,7 @@ class Connection {
     if (!this.#requestDone || !this.#responseDone) return
     this.served++
     this.socket.resume()
-    if (this.#keepAlive && !this.socket.destroyed) this.pool.keep(this)
+    if (this.#keepAlive && !this.socket.destroyed && this.parser.takeRest().length === 0) this.pool.keep(this)
     else this.socket.end()
   }
 
@@ -152,7 +154,7 @@ export class H1Pool {
     const idle = fresh ? undefined : this.#idle.get(address)?.pop()
     const upgrade = fieldOf(request.fields, 'upgrade')
     const lengthKnown = fieldOf(request.fields, 'content-length') !== undefined
-    const chunked = request.hasBody && !lengthKnown && !upgrade
+    const chunked = request.hasBody && !lengthKnown
     const fields = [
       'host',
       request.authority,

@@ -15,31 +15,34 @@ const LIMIT = 16 * 1024
 export function readClientHello(first: Buffer): ClientHello | 'more' | 'none' {
   if (first.length > 0 && first[0] !== HANDSHAKE) return 'none'
   if (first.length > 1 && first[1] !== 3) return 'none'
-  const body = handshakeBytes(first)
-  if (body === undefined) return first.length > LIMIT ? 'none' : 'more'
-  if (body[0] !== CLIENT_HELLO) return 'none'
   try {
+    const body = handshakeBytes(first)
+    if (body === undefined) return first.length > LIMIT ? 'none' : 'more'
+    if (body[0] !== CLIENT_HELLO) return 'none'
     return { serverName: serverNameOf(body) }
   } catch {
     return 'none'
   }
 }
 
-/** The handshake message out of its records; undefined while it is not complete. */
+/** Records a hello is split into at most. */
+const MAX_RECORDS = 16
+
+/** The handshake message out of its records; undefined while it is not complete. Throws when it is in too many. */
 function handshakeBytes(first: Buffer): Buffer | undefined {
   const parts: Buffer[] = []
   let have = 0
+  let wanted = 4
   for (let at = 0; at + 5 <= first.length; ) {
     const length = first.readUInt16BE(at + 3)
     const part = first.subarray(at + 5, at + 5 + length)
     parts.push(part)
     have += part.length
     at += 5 + length
-    if (have >= 4) {
-      const whole = parts.length === 1 ? part : Buffer.concat(parts)
-      if (whole.length >= 4 + whole.readUIntBE(1, 3)) return whole
-    }
+    if (have >= 4 && wanted === 4) wanted = 4 + Buffer.concat(parts).readUIntBE(1, 3)
+    if (have >= 4 && have >= wanted) return parts.length === 1 ? part : Buffer.concat(parts)
     if (part.length < length) return undefined
+    if (parts.length >= MAX_RECORDS) throw new RangeError('the hello is in too many records')
   }
   return undefined
 }

@@ -140,7 +140,7 @@ test('an apply without a manager, or with owners in it, is refused', async () =>
 
 test('custom resources are owned by the structure their schema declares', async () => {
   await using api = await startApi({ controllers: true })
-  const item = { type: 'object', properties: { key: { type: 'string' }, value: { type: 'string' } } }
+  const item = { type: 'object', properties: { key: { type: 'string' }, value: { type: 'string' } }, required: ['key'] }
   const spec = {
     type: 'object',
     properties: {
