@@ -72,6 +72,12 @@ export function difference(a: FieldSet, b: FieldSet): FieldSet {
   return make(a.self && !b.self, children)
 }
 
+/** The set with every field that has owned fields within it: such a field is not given up. */
+export function withParents(set: FieldSet): FieldSet {
+  if (set.children.size === 0) return set
+  return { self: true, children: new Map([...set.children].map(([key, child]) => [key, withParents(child)])) }
+}
+
 export function sameFields(a: FieldSet, b: FieldSet): boolean {
   if (a.self !== b.self || a.children.size !== b.children.size) return false
   for (const [key, child] of a.children) {

@@ -16,6 +16,7 @@ import {
   sameFields,
   union,
   withoutFields,
+  withParents,
 } from './field-set.ts'
 import type { SchemaNode } from './structure.ts'
 import type { Json, KubeObject } from './types.ts'
@@ -186,8 +187,8 @@ export function applyConfig(
   const others = entries.filter((e) => e !== before)
   if (before) {
     // What this manager no longer mentions goes, if nobody else owns it.
-    let dropped = difference(before.fields, mine)
-    for (const e of others) dropped = difference(dropped, e.fields)
+    let dropped = difference(before.fields, withParents(mine))
+    for (const e of others) dropped = difference(dropped, withParents(e.fields))
     merged = (withoutFields(merged, dropped, root) ?? {}) as Json
     merged.metadata ??= current.metadata
   }

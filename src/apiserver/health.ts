@@ -16,16 +16,22 @@ export class Health {
     })
   }
 
-  /** The answer to a health path, as upstream words it. */
-  report(path: string, verbose: boolean): { code: number; text: string } {
-    const endpoint = path.split('/')[1] ?? 'healthz'
-    const failures = this.failures()
-    const code = failures.length > 0 ? 500 : 200
-    if (code === 200 && !verbose) return { code, text: 'ok' }
-    const failed = new Map(failures)
-    const lines = ['ping', ...this.#checks.keys()].map((name) =>
-      failed.has(name) ? `[-]${name} failed: reason withheld` : `[+]${name} ok`,
-    )
+  /**
+   * The answer to /livez, /readyz or /healthz, or to one check below it, as upstream words it. Undefined for
+   * a check that does not exist. `exclude` names checks that are left out.
+   */
+  report(path: string, verbose: boolean, exclude: readonly string[] = []): { code: number; text: string } | undefined {
+    const [, endpoint = 'healthz', ...rest] = path.replace(/\/+$/, '').split('/')
+    const one = rest.join('/')
+    // A process that is shutting down still lives.
+    const names = ['ping', ...this.#checks.keys()].filter((n) => endpoint !== 'livez' || n !== 'shutdown')
+    if (one && !names.includes(one)) return undefined
+    const failed = new Map(this.failures())
+    const looked = (one ? [one] : names).filter((n) => !exclude.includes(n))
+    const code = looked.some((n) => failed.has(n)) ? 500 : 200
+    if (code === 200 && (!verbose || one)) return { code, text: 'ok' }
+    const lines = looked.map((name) => (failed.has(name) ? `[-]${name} failed: reason withheld` : `[+]${name} ok`))
+    for (const name of exclude) if (!one && names.includes(name)) lines.push(`[+]${name} excluded: ok`)
     return { code, text: `${lines.join('\n')}\n${endpoint} check ${code === 200 ? 'passed' : 'failed'}\n` }
   }
 }

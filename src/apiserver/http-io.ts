@@ -1,6 +1,8 @@
 // Reading request bodies and writing answers.
 
+import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { gzip } from 'node:zlib'
 import { LineCounter, parseDocument } from 'yaml'
 import { errors, type Json, StatusError } from '#api'
 import { MAX_DEPTH, scanJson } from './json-scan.ts'
@@ -129,6 +131,9 @@ function headerText(text: string): string {
     .slice(0, 1024)
 }
 
+/** Answers smaller than this are not worth compressing (upstream's own bound). */
+const GZIP_MIN = 128 * 1024
+
 export function sendBytes(
   response: ServerResponse,
   code: number,
@@ -137,12 +142,52 @@ export function sendBytes(
   warnings: readonly string[] = [],
 ): void {
   for (const text of warnings.slice(0, 50)) response.appendHeader('Warning', `299 - "${headerText(text)}"`)
-  response.writeHead(code, {
-    'Content-Type': contentType,
-    'Content-Length': body.length,
-    'Cache-Control': 'no-cache, private',
+  const headers = { 'Content-Type': contentType, 'Cache-Control': 'no-cache, private' }
+  const zip = body.length >= GZIP_MIN && /\bgzip\b/.test(String(response.req?.headers['accept-encoding'] ?? ''))
+  if (!zip) {
+    response.writeHead(code, { ...headers, 'Content-Length': body.length })
+    response.end(body)
+    return
+  }
+  gzip(body, { level: 1 }, (error, zipped) => {
+    if (error || response.writableEnded) return void response.destroy()
+    response.writeHead(code, {
+      ...headers,
+      'Content-Encoding': 'gzip',
+      Vary: 'Accept-Encoding',
+      'Content-Length': zipped.length,
+    })
+    response.end(zipped)
   })
-  response.end(body)
+}
+
+/** A document that clients keep: with its ETag, or 304 when they have it already. */
+export interface Document {
+  readonly body: Buffer
+  readonly etag: string
+}
+
+/** Makes a document of bytes; the tag is of the bytes. */
+export function documentOf(body: Buffer): Document {
+  return { body, etag: createHash('sha256').update(body).digest('hex').toUpperCase() }
+}
+
+/** Answers with a document. */
+export function sendDocument(
+  response: ServerResponse,
+  contentType: string,
+  document: Document,
+  asked: { ifNoneMatch: string | undefined },
+): void {
+  const tag = `"${document.etag}"`
+  response.setHeader('ETag', tag)
+  response.setHeader('Vary', 'Accept')
+  if (asked.ifNoneMatch?.split(',').some((t) => t.trim().replace(/^W\//, '') === tag)) {
+    response.writeHead(304, { 'Cache-Control': 'no-cache, private' })
+    response.end()
+    return
+  }
+  sendBytes(response, 200, contentType, document.body)
 }
 
 /** Answers with a Status for anything thrown. */

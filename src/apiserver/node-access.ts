@@ -52,4 +52,6 @@ export interface NodeAccess {
   exec(pod: KubeObject, options: ExecOptions): Promise<ExecSession>
   attach(pod: KubeObject, options: ExecOptions): Promise<ExecSession>
   portForward(pod: KubeObject, port: number): Promise<ForwardSession>
+  /** What a node's agent answers at a path of its own; undefined when it has no such path. */
+  kubelet?(node: string, path: string): Promise<{ type: string; body: string } | undefined>
 }

@@ -29,6 +29,7 @@ export function storePrefix(kind: { group: string; plural: string }): string {
 export class ObjectStore {
   readonly #store: Store
   readonly #caches = new Map<string, Promise<WatchCache>>()
+  readonly #filled = new Map<string, WatchCache>()
 
   constructor(store: Store) {
     this.#store = store
@@ -38,6 +39,13 @@ export class ObjectStore {
     return this.#store.revision
   }
 
+  /** How many objects of each resource there are, as far as they are cached. */
+  counts(): (readonly [resource: string, count: number])[] {
+    return [...this.#filled]
+      .map(([resource, cache]) => [resource, cache.size] as const)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+  }
+
   /** The watch cache of a resource, filled on first use. */
   cache(kind: { group: string; plural: string }): Promise<WatchCache> {
     const name = groupResource(kind)
@@ -45,6 +53,7 @@ export class ObjectStore {
     if (!cache) {
       cache = WatchCache.open(this.#store, storePrefix(kind))
       this.#caches.set(name, cache)
+      cache.then((c) => this.#filled.set(name, c)).catch(() => {})
     }
     return cache
   }

@@ -1,16 +1,8 @@
 // OpenAPI documents: v2 for the whole server, v3 a group-version, from the same definitions and paths.
 
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import {
-  generatedFile,
-  groupVersion,
-  type Json,
-  type KindRegistry,
-  mergeRule,
-  type Property,
-  type ResourceKind,
-  schemas,
-} from '#api'
+import { generatedFile, type Json, type KindRegistry, mergeRule, type Property, type ResourceKind, schemas } from '#api'
 
 /** How a document points at definitions. */
 interface Dialect {
@@ -238,14 +230,19 @@ export function openApiV3(registry: KindRegistry, group: string, apiVersion: str
   return { openapi: '3.0.0', info: INFO(version), paths, components: { schemas: components } }
 }
 
-/** The v3 index: a URL with a hash for each group-version. */
+/** The hash of what a group version serves; it changes with any of its kinds. */
+export function openApiHash(registry: KindRegistry, group: string, version: string): string {
+  const kinds = registry.all().filter((k) => k.group === group && k.version === version)
+  const text = JSON.stringify(kinds.map((k) => [k.plural, k.kind, k.verbs, k.subresources, k.custom]))
+  return createHash('sha256').update(text).digest('hex').slice(0, 32).toUpperCase()
+}
+
+/** The index of OpenAPI v3: a document a group version, named with its hash so that it may be kept for ever. */
 export function openApiV3Index(registry: KindRegistry): Json {
   const paths: Json = {}
-  for (const kind of registry.all()) {
-    const path = kind.group ? `apis/${groupVersion(kind)}` : `api/${kind.version}`
-    paths[path] ??= {
-      serverRelativeURL: `/openapi/v3/${path}?hash=${registry.generation.toString(16).toUpperCase().padStart(8, '0')}`,
-    }
+  for (const { group, version } of registry.all()) {
+    const path = group ? `apis/${group}/${version}` : `api/${version}`
+    paths[path] ??= { serverRelativeURL: `/openapi/v3/${path}?hash=${openApiHash(registry, group, version)}` }
   }
   return { paths }
 }

@@ -21,6 +21,7 @@ export interface ParsedUrl {
   readonly request?: ResourceRequest
 }
 
+const NO_QUERY = new URLSearchParams()
 const METHOD_VERBS: Record<string, string> = { POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' }
 
 /** Parses a request line. Fails with NotFound for a resource that is not served. */
@@ -61,7 +62,8 @@ export function parseUrl(method: string, url: string, registry: KindRegistry): P
       subresource,
       rest: rest.slice(3).join('/'),
       query,
-      verb: verbOf(method, name, query, watchPrefix),
+      // A subresource is one document: it is neither listed nor watched.
+      verb: subresource ? verbOf(method, name, NO_QUERY, false) : verbOf(method, name, query, watchPrefix),
     },
   }
 }

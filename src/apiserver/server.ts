@@ -1,9 +1,11 @@
 // The HTTPS server: authenticates, authorizes and dispatches requests to the verbs.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import http2 from 'node:http2'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
 import {
   errors,
   field,
@@ -22,15 +24,27 @@ import type { Attributes, Authorizer } from './authorization.ts'
 import { type ComputedKind, computedVerb } from './computed-kinds.ts'
 import { discovery } from './discovery.ts'
 import { Health } from './health.ts'
-import { parseBody, preferProtobuf, readBody, sendBytes, sendError, sendJson } from './http-io.ts'
+import {
+  type Document,
+  documentOf,
+  parseBody,
+  preferProtobuf,
+  readBody,
+  sendBytes,
+  sendDocument,
+  sendError,
+  sendJson,
+} from './http-io.ts'
 import type { RequestContext, User } from './identity.ts'
 import { impersonate } from './impersonation.ts'
 import { negotiate } from './negotiate.ts'
 import type { NodeAccess } from './node-access.ts'
-import { openApiV2, openApiV3, openApiV3Index } from './openapi.ts'
+import { openApiHash, openApiV2, openApiV3, openApiV3Index } from './openapi.ts'
 import { encodeOpenApiV2 } from './openapi-protobuf.ts'
+import { proxyUpgrade, proxyVerb } from './proxy-verb.ts'
 import { getVerb, listVerb } from './read-verbs.ts'
 import { type ParsedUrl, parseUrl, type ResourceRequest } from './request-info.ts'
+import { type RequestLabels, RequestMetrics } from './request-metrics.ts'
 import type { Resources } from './resources.ts'
 import { answerReview, isReview } from './reviews.ts'
 import { handleUpgrade } from './streaming.ts'
@@ -54,6 +68,9 @@ export interface ApiServerOptions {
 /** Paths anybody may read. */
 const PUBLIC = /^\/(healthz|livez|readyz|version)(\/|$)/
 
+/** Subresources that are streams: they come with an upgrade of the connection. */
+const STREAMED = new Set(['exec', 'attach', 'portforward'])
+
 /** Subresources that are a part of their object, read and written by the plain verbs. */
 const GENERIC_SUBRESOURCES = new Set(['status', 'finalize', 'approval', 'ephemeralcontainers', 'resize'])
 
@@ -63,7 +80,9 @@ export class ApiServer {
   readonly #options: ApiServerOptions
   readonly #servers: Server[] = []
   readonly #stopping = new AbortController()
-  readonly #documents = new Map<string, { generation: number; body: Buffer }>()
+  readonly #documents = new Map<string, { generation: number; document: Document }>()
+  readonly #metrics = new RequestMetrics()
+  readonly #sessions = new Set<http2.ServerHttp2Session>()
 
   constructor(options: ApiServerOptions) {
     this.#options = options
@@ -85,8 +104,10 @@ export class ApiServer {
       keepAliveTimeout: 120_000,
       headersTimeout: 30_000,
       requestTimeout: 0,
+      ALPNProtocols: ['h2', 'http/1.1'],
     })
     server.maxConnections = 10_000
+    this.#serveHttp2(server)
     server.on('request', (request: IncomingMessage, response: ServerResponse) => void this.#serve(request, response))
     server.on(
       'upgrade',
@@ -104,9 +125,32 @@ export class ApiServer {
     return (server.address() as AddressInfo).port
   }
 
+  /** Connections whose client chose HTTP/2 go to a server of that protocol; the rest stay where they are. */
+  #serveHttp2(server: Server): void {
+    const h2 = http2.createSecureServer({ settings: { maxConcurrentStreams: 250 }, maxSessionMemory: 100 })
+    h2.on('request', (request, response) => {
+      void this.#serve(request as unknown as IncomingMessage, response as unknown as ServerResponse)
+    })
+    h2.on('session', (session) => {
+      this.#sessions.add(session)
+      session.on('close', () => this.#sessions.delete(session))
+    })
+    h2.on('sessionError', () => {})
+    const http1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
+    server.removeAllListeners('secureConnection')
+    server.on('secureConnection', (socket: TLSSocket) => {
+      if (socket.alpnProtocol === 'h2') h2.emit('secureConnection', socket)
+      else for (const listener of http1) listener.call(server, socket)
+    })
+  }
+
   /** Stops: readiness turns red, watches end politely, then connections close. */
   async close(): Promise<void> {
     this.#stopping.abort()
+    for (const session of this.#sessions) session.close()
+    setTimeout(() => {
+      for (const session of this.#sessions) session.destroy()
+    }, 500).unref()
     await Promise.all(
       this.#servers.map(
         (server) =>
@@ -130,6 +174,10 @@ export class ApiServer {
       if (PUBLIC.test(parsed.path)) return this.#public(parsed, response)
       const user = impersonate(request, await authenticate(request, this.#options.tokens), this.#options.authorizer)
       this.#authorize(user, parsed, request.method ?? 'GET')
+      if (parsed.request) {
+        const end = this.#metrics.begin(labelsOf(parsed.request, request))
+        response.on('close', () => end(response.statusCode))
+      }
       if (parsed.request) await this.#resource(parsed.request, user, request, response)
       else await this.#other(parsed, request, response)
     } catch (error) {
@@ -185,7 +233,9 @@ export class ApiServer {
     const { query, verb, subresource } = request
     const warning = deprecation(request.kind)
     if (warning) response.appendHeader('Warning', `299 - "${warning}"`)
+    if (subresource === 'proxy') return proxyVerb(resources, request, this.#options.node, http, response)
     const context = contextOf(user, query, http.headers['user-agent'])
+    if (STREAMED.has(subresource)) throw errors.badRequest('Upgrade request required: this is a stream, not a document')
     if (request.kind.namespaced && !request.namespace && verb !== 'list' && verb !== 'watch')
       throw errors.methodNotAllowed('')
     const wanted = negotiate(subresource === 'log' ? '*/*' : http.headers.accept, query, request.kind)
@@ -237,54 +287,75 @@ export class ApiServer {
 
   #public(parsed: ParsedUrl, response: ServerResponse): void {
     if (parsed.path.startsWith('/version')) return sendJson(response, 200, this.#options.version)
-    const { code, text } = this.health.report(parsed.path, parsed.query.has('verbose'))
+    const report = this.health.report(parsed.path, parsed.query.has('verbose'), parsed.query.getAll('exclude'))
+    if (!report) throw errors.unknownPath()
+    const { code, text } = report
+    response.setHeader('X-Content-Type-Options', 'nosniff')
     sendBytes(response, code, 'text/plain; charset=utf-8', Buffer.from(text))
   }
 
   async #other(parsed: ParsedUrl, http: IncomingMessage, response: ServerResponse): Promise<void> {
     const { path } = parsed
     const accept = http.headers.accept ?? ''
+    const asked = { ifNoneMatch: http.headers['if-none-match'] }
     if (path === '/openapi/v2' || path === '/swagger-2.0.0.pb-v1') {
       const protobuf = path.endsWith('pb-v1') || (accept.includes('protobuf') && !accept.startsWith('application/json'))
       const type = protobuf ? 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf' : 'application/json'
-      const body = this.#document(`v2${protobuf}`, () => {
-        const document = openApiV2(this.#registry, this.#options.version.gitVersion)
-        return protobuf ? encodeOpenApiV2(document) : Buffer.from(JSON.stringify(document))
+      const document = this.#document(`v2${protobuf}`, () => {
+        const v2 = openApiV2(this.#registry, this.#options.version.gitVersion)
+        return protobuf ? encodeOpenApiV2(v2) : Buffer.from(JSON.stringify(v2))
       })
-      return sendBytes(response, 200, type, body)
+      return sendDocument(response, type, document, asked)
     }
-    if (path === '/openapi/v3') return sendJson(response, 200, openApiV3Index(this.#registry))
+    if (path === '/openapi/v3') {
+      const index = this.#document(path, () => Buffer.from(JSON.stringify(openApiV3Index(this.#registry))))
+      return sendDocument(response, 'application/json', index, asked)
+    }
     const v3 = /^\/openapi\/v3\/(?:api\/(v1)|apis\/([^/]+)\/([^/]+))$/.exec(path)
     if (v3 && this.#registry.hasVersion(v3[2] ?? '', v3[1] ?? v3[3]!)) {
-      const body = this.#document(path, () =>
-        Buffer.from(
-          JSON.stringify(openApiV3(this.#registry, v3[2] ?? '', v3[1] ?? v3[3]!, this.#options.version.gitVersion)),
-        ),
+      const [group, version] = [v3[2] ?? '', v3[1] ?? v3[3]!]
+      const document = this.#document(path, () =>
+        Buffer.from(JSON.stringify(openApiV3(this.#registry, group, version, this.#options.version.gitVersion))),
       )
-      return sendBytes(response, 200, 'application/json', body)
+      const hash = parsed.query.get('hash')
+      if (hash !== null) {
+        const now = openApiHash(this.#registry, group, version)
+        if (hash !== now) {
+          // A document that is no more: the one of now is elsewhere.
+          response.writeHead(301, { Location: `${path}?hash=${now}`, 'Content-Length': 0 })
+          response.end()
+          return
+        }
+      }
+      return sendDocument(response, 'application/json', document, asked)
+    }
+    if (path === '/metrics') {
+      const counts = this.#options.resources.store.counts()
+      const page = this.#metrics.render(this.#options.version.gitVersion, counts)
+      return sendBytes(response, 200, 'text/plain; version=0.0.4; charset=utf-8', Buffer.from(page))
     }
     const wanted = negotiate(accept.includes('json') ? accept : '*/*', parsed.query)
-    const document = discovery(path, this.#registry, wanted.discovery, String(http.headers.host ?? ''))
-    if (!document) throw errors.unknownPath()
+    const found = discovery(path, this.#registry, wanted.discovery, String(http.headers.host ?? ''))
+    if (!found) throw errors.unknownPath()
     if (wanted.discovery)
-      return sendBytes(
+      return sendDocument(
         response,
-        200,
         `application/json;g=apidiscovery.k8s.io;v=${wanted.discovery};as=APIGroupDiscoveryList`,
-        Buffer.from(JSON.stringify(document)),
+        this.#document(`${path} ${wanted.discovery}`, () => Buffer.from(JSON.stringify(found))),
+        asked,
       )
-    sendJson(response, 200, document)
+    sendJson(response, 200, found)
   }
 
   /** A document made once for each state of the registry; only the newest few are kept. */
-  #document(name: string, make: () => Buffer): Buffer {
+  #document(name: string, make: () => Buffer): Document {
     const { generation } = this.#registry
     const known = this.#documents.get(name)
-    if (known?.generation === generation) return known.body
-    const body = make()
-    this.#documents.set(name, { generation, body })
+    if (known?.generation === generation) return known.document
+    const document = documentOf(make())
+    this.#documents.set(name, { generation, document })
     setTimeout(() => this.#documents.delete(name), 60_000).unref()
-    return body
+    return document
   }
 
   async #upgrade(http: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
@@ -293,6 +364,10 @@ export class ApiServer {
       const parsed = parseUrl('GET', http.url ?? '/', this.#registry)
       const user = impersonate(http, await authenticate(http, this.#options.tokens), this.#options.authorizer)
       const { request } = parsed
+      if (request?.subresource === 'proxy') {
+        this.#authorize(user, parsed, http.method ?? 'GET')
+        return await proxyUpgrade(this.#options.resources, request, http, socket, head)
+      }
       if (!request || !['exec', 'attach', 'portforward'].includes(request.subresource)) throw errors.unknownPath()
       // Streams are commands, not reads: they need "create" whatever the method.
       this.#authorize(user, { ...parsed, request: { ...request, verb: 'create' } }, 'POST')
@@ -312,6 +387,23 @@ export class ApiServer {
     }
   }
 }
+
+/** How a request is counted. */
+function labelsOf(request: ResourceRequest, http: IncomingMessage): RequestLabels {
+  const { kind, verb, subresource, namespace, name, query } = request
+  const apply = verb === 'patch' && http.headers['content-type']?.startsWith('application/apply-patch')
+  return {
+    verb: apply ? 'APPLY' : (COUNTED_AS[verb] ?? verb.toUpperCase()),
+    group: kind.group,
+    version: kind.version,
+    resource: kind.plural,
+    subresource,
+    scope: name ? 'resource' : namespace ? 'namespace' : 'cluster',
+    dryRun: query.has('dryRun'),
+  }
+}
+
+const COUNTED_AS: Readonly<Record<string, string>> = { create: 'POST', update: 'PUT' }
 
 /** What clients are told of a version that Kubernetes has dropped, in its own words. */
 function deprecation(kind: ResourceKind): string | undefined {

@@ -3,7 +3,7 @@
 import { errors, type Json, jsonPath, type KubeInput, type KubeObject, type ResourceKind } from '#api'
 import { rfc3339 } from '#base'
 import type { Tokens } from './authentication.ts'
-import { readDeleteOptions } from './deletion.ts'
+import { evict } from './eviction.ts'
 import { parseBody, readBody, sendJson } from './http-io.ts'
 import type { NodeAccess } from './node-access.ts'
 import { patched, type WriteCall } from './write-verbs.ts'
@@ -149,14 +149,6 @@ export async function bindPod(
       },
     }
   })
-}
-
-async function evict(call: WriteCall): Promise<void> {
-  const { resources, request, context, http, response } = call
-  const { kind, namespace, name } = request
-  const body = parseBody(await readBody(http), http.headers['content-type'])
-  await resources.delete(kind, namespace, name, readDeleteOptions(body.deleteOptions, request.query), context)
-  sendJson(response, 201, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 })
 }
 
 async function token(call: WriteCall, tokens: Tokens): Promise<void> {

@@ -90,7 +90,6 @@ export async function watchVerb(
   const start = () =>
     response.writeHead(200, {
       'Content-Type': wanted.protobuf ? `${PROTOBUF};stream=watch` : 'application/json',
-      'Transfer-Encoding': 'chunked',
       'Cache-Control': 'no-cache, private',
     })
 

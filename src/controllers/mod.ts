@@ -1,6 +1,7 @@
 export { clusterRoleAggregationController } from './cluster-role-aggregation.ts'
 export { customResourceCleanupController } from './custom-resource-cleanup.ts'
 export { deploymentController } from './deployment.ts'
+export { disruptionController } from './disruption.ts'
 export { endpointsController } from './endpoints.ts'
 export { garbageCollector } from './garbage-collector.ts'
 export { namespaceController } from './namespace.ts'

@@ -71,6 +71,8 @@ export interface ContainerContext {
   mounts: readonly ContainerMount[]
   annotations: Record<string, string>
   qosClass: string
+  /** The container whose processes an ephemeral container sees. */
+  targetId?: string
 }
 
 export function containerConfig(pod: KubeObject, container: Json, context: ContainerContext): Message {
@@ -93,13 +95,17 @@ export function containerConfig(pod: KubeObject, container: Json, context: Conta
     stdin: container.stdin ?? false,
     stdin_once: container.stdinOnce ?? false,
     tty: container.tty ?? false,
-    linux: { resources: resources(container, context.qosClass), security_context: security(pod, container) },
+    linux: {
+      resources: resources(container, context.qosClass),
+      security_context: security(pod, container, context.targetId),
+    },
   }
 }
 
 const PERIOD = 100_000
 
-function resources(container: Json, qosClass: string): Message {
+/** The share of the machine a container gets. */
+export function resources(container: Json, qosClass: string): Message {
   const { requests = {}, limits = {} } = container.resources ?? {}
   const cpu = requests.cpu ?? limits.cpu
   const result: Message = {
@@ -130,14 +136,17 @@ const MASKED = [
 ]
 const READ_ONLY = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger']
 
-function security(pod: KubeObject, container: Json): Message {
+function security(pod: KubeObject, container: Json, targetId: string | undefined): Message {
   const own: Json = container.securityContext ?? {}
   const shared: Json = pod.spec.securityContext ?? {}
   const user = own.runAsUser ?? shared.runAsUser
   const group = own.runAsGroup ?? shared.runAsGroup
   const groups = [...(shared.supplementalGroups ?? []), ...(shared.fsGroup === undefined ? [] : [shared.fsGroup])]
   return {
-    namespace_options: namespaces(pod),
+    namespace_options: {
+      ...namespaces(pod),
+      ...(targetId ? { pid: NamespaceMode.target, target_id: targetId } : {}),
+    },
     privileged: own.privileged ?? false,
     readonly_rootfs: own.readOnlyRootFilesystem ?? false,
     no_new_privs: own.allowPrivilegeEscalation === false,

@@ -227,6 +227,12 @@ export const cri = {
     m('StopContainerRequest', { container_id: [1, 'string'], timeout: [2, 'int64'] }),
     Empty,
   ),
+  updateContainerResources: method(
+    'Runtime',
+    'UpdateContainerResources',
+    m('UpdateContainerResourcesRequest', { container_id: [1, 'string'], linux: [2, LinuxResources] }),
+    Empty,
+  ),
   removeContainer: method('Runtime', 'RemoveContainer', m('RemoveContainerRequest', byContainer), Empty),
   listContainers: method(
     'Runtime',
@@ -307,7 +313,7 @@ export const cri = {
 export const SandboxState = { ready: 0, notReady: 1 } as const
 export const ContainerState = { created: 0, running: 1, exited: 2, unknown: 3 } as const
 /** Which namespaces a container shares. */
-export const NamespaceMode = { pod: 0, container: 1, node: 2 } as const
+export const NamespaceMode = { pod: 0, container: 1, node: 2, target: 3 } as const
 
 const AnyValue = message('google.protobuf.Any', { type_url: [1, 'string'], value: [2, 'bytes'] })
 const Envelope = message('containerd.services.events.v1.Envelope', {

@@ -23,7 +23,8 @@ export type Action =
   | { type: 'kill'; id: string; container: Json; reason: string }
   | { type: 'wait'; ms: number }
 
-const specs = (pod: KubeObject, key: 'initContainers' | 'containers'): Json[] => pod.spec[key] ?? []
+const specs = (pod: KubeObject, key: 'initContainers' | 'containers' | 'ephemeralContainers'): Json[] =>
+  pod.spec[key] ?? []
 
 /** A restartable init container: it starts with them and runs with the others. */
 export const isSidecar = (container: Json): boolean => container.restartPolicy === 'Always'
@@ -70,6 +71,9 @@ export function planPod(pod: KubeObject, state: PodState, now: number): Action[]
   }
   restartSidecars()
   for (const c of specs(pod, 'containers')) actions.push(...step(pod, state, c, now, false))
+  // An ephemeral container runs once.
+  for (const c of specs(pod, 'ephemeralContainers'))
+    if (attempts(state, c.name) < 0) actions.push({ type: 'start', container: c, attempt: 0, init: false })
   return actions
 }
 

@@ -19,6 +19,8 @@ export interface StatusContext {
   /** Termination messages by container id. */
   messages: ReadonlyMap<string, string>
   imageIds: ReadonlyMap<string, string>
+  /** The resources a running container has, by container id; absent means those of its spec. */
+  resources: ReadonlyMap<string, Json>
 }
 
 export function podStatus(pod: KubeObject, state: PodState, context: StatusContext): Json {
@@ -32,6 +34,9 @@ export function podStatus(pod: KubeObject, state: PodState, context: StatusConte
   })
   const initStatuses = init.map((c) => containerStatus(pod, c, state, context, true))
   const statuses = main.map((c) => containerStatus(pod, c, state, context, initDone))
+  const ephemeral = ((pod.spec.ephemeralContainers ?? []) as Json[]).map((c) =>
+    containerStatus(pod, c, state, context, true),
+  )
   const phase = phaseOf(pod, initStatuses, statuses)
   const ready = statuses.every((s) => s.ready) && initStatuses.every((s, i) => !isSidecar(init[i]!) || s.ready)
   const started = state.sandbox !== undefined
@@ -67,6 +72,7 @@ export function podStatus(pod: KubeObject, state: PodState, context: StatusConte
     startTime: previous.startTime ?? rfc3339(context.now),
     ...(initStatuses.length > 0 ? { initContainerStatuses: initStatuses } : {}),
     containerStatuses: statuses,
+    ...(ephemeral.length > 0 ? { ephemeralContainerStatuses: ephemeral } : {}),
     qosClass: previous.qosClass ?? 'BestEffort',
   }
 }
@@ -120,9 +126,9 @@ function containerStatus(
 ): Json {
   const all = state.containers.filter((c) => c.name === spec.name)
   const info = newest(state, spec.name) ?? (state.sandbox ? undefined : all[0])
-  const before = [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])].find(
-    (s: Json) => s.name === spec.name,
-  )
+  const before = ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses']
+    .flatMap((key): Json[] => pod.status?.[key] ?? [])
+    .find((s) => s.name === spec.name)
   const waiting = context.waiting.get(spec.name)
   const init = (pod.spec.initContainers ?? []).includes(spec)
   let current: Json
@@ -147,6 +153,8 @@ function containerStatus(
       : started &&
         info !== undefined &&
         (spec.readinessProbe ? context.ready.get(info.id) === true : context.ready.get(info.id) !== false)
+  const ephemeral = (pod.spec.ephemeralContainers ?? []).includes(spec)
+  const resources: Json = (info && context.resources.get(info.id)) ?? spec.resources ?? {}
   const restarts = Math.max(before?.restartCount ?? 0, ...all.map((c) => c.attempt))
   return {
     name: spec.name,
@@ -158,6 +166,9 @@ function containerStatus(
     imageID: context.imageIds.get(spec.image) ?? info?.imageRef ?? '',
     ...(info ? { containerID: `containerd://${info.id}` } : {}),
     started: Boolean(started),
+    ...(ephemeral || Object.keys(resources).length === 0
+      ? {}
+      : { ...(resources.requests ? { allocatedResources: resources.requests } : {}), resources }),
   }
 }
 

@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isNotFound, type Json, type KubeObject, resources, sameJson } from '#api'
 import { Coalesced, messageOf, type Timer } from '#base'
-import { type ContainerMount, containerConfig, sandboxConfig } from './container-config.ts'
+import { type ContainerMount, containerConfig, resources as limitsOf, sandboxConfig } from './container-config.ts'
 import { buildEnvironment, ConfigError } from './environment.ts'
 import { ImageError } from './image-manager.ts'
 import { listeningPorts } from './listening.ts'
@@ -41,6 +41,8 @@ export class PodWorker {
   readonly #counted = new Set<string>()
   #ids: ReadonlySet<string> = new Set()
   #podIp = ''
+  /** The resources running containers were given, by container id. */
+  readonly #resources = new Map<string, Json>()
   #timer: Timer | undefined
   #ending: Promise<void> | undefined
   #gone = false
@@ -145,12 +147,36 @@ export class PodWorker {
     state = await this.#observe()
     this.#account(state)
     this.#watchProbes(state)
+    await this.#resize(state)
     await this.#tidy(state)
     await this.#report(state)
     if (actions.some((a) => a.type === 'start' && a.init) && !this.#waiting.size) this.update()
     // Events tell of changes at once; this look is for those that were missed.
     if (!this.#timer) this.#again(state.containers.every((c) => c.state === 'running') ? RELIST : RELIST_UNSETTLED)
     if (isFinished(this.#pod) && state.sandbox) await this.#node.runtime.stopSandbox(state.sandbox.id)
+  }
+
+  /** Brings the limits of running containers to those of the spec (subresource resize). */
+  async #resize(state: PodState): Promise<void> {
+    const { runtime, events } = this.#node
+    for (const c of state.containers) {
+      const spec = this.#spec(c.name)
+      if (c.state !== 'running' || !spec || c !== newest(state, c.name)) continue
+      const reported: Json | undefined = (this.#pod.status?.containerStatuses ?? []).find(
+        (s: Json) => s.containerID === `containerd://${c.id}`,
+      )
+      const has: Json | undefined = this.#resources.get(c.id) ?? reported?.resources
+      const wanted: Json = spec.resources ?? {}
+      if (has === undefined || sameJson(has, wanted)) continue
+      try {
+        await runtime.updateResources(c.id, limitsOf(spec, this.#pod.status?.qosClass ?? 'BestEffort'))
+        this.#resources.set(c.id, wanted)
+        events.normal(this.#pod, 'ResizeCompleted', `Container ${c.name} has the resources of its spec`)
+      } catch (error) {
+        this.#resources.set(c.id, has)
+        events.warning(this.#pod, 'ResizeError', `Container ${c.name}: ${messageOf(error)}`)
+      }
+    }
   }
 
   async #addressOf(sandbox: SandboxInfo): Promise<string> {
@@ -182,9 +208,8 @@ export class PodWorker {
   }
 
   #spec(name: string): Json | undefined {
-    return [...(this.#pod.spec.containers ?? []), ...(this.#pod.spec.initContainers ?? [])].find(
-      (c: Json) => c.name === name,
-    )
+    const { containers = [], initContainers = [], ephemeralContainers = [] } = this.#pod.spec
+    return [...containers, ...initContainers, ...ephemeralContainers].find((c: Json) => c.name === name)
   }
 
   async #act(action: Action, state: PodState): Promise<void> {
@@ -267,6 +292,7 @@ export class PodWorker {
       const sandbox = state.sandbox ?? (await this.#observe()).sandbox
       if (!sandbox) return this.update()
       mkdirSync(this.logDirectory(container.name), { recursive: true })
+      const target = container.targetContainerName ? newest(state, container.targetContainerName) : undefined
       const config = containerConfig(this.#pod, container, {
         attempt,
         image: image.id,
@@ -274,6 +300,7 @@ export class PodWorker {
         mounts: this.#mounts(container, attempt),
         annotations: {},
         qosClass: this.#pod.status?.qosClass ?? 'BestEffort',
+        ...(target ? { targetId: target.id } : {}),
       })
       const sandboxMessage = sandboxConfig(this.#pod, {
         attempt: sandbox.attempt,
@@ -282,6 +309,7 @@ export class PodWorker {
         dns: this.#node.dns(this.#pod),
       })
       const id = await runtime.createContainer(sandbox.id, config, sandboxMessage)
+      this.#resources.set(id, container.resources ?? {})
       events.normal(this.#pod, 'Created', `Created container: ${container.name}`, at)
       const ports = portsToAwait(container, image)
       if (ports.length > 0) this.#ready.set(id, false)
@@ -301,7 +329,12 @@ export class PodWorker {
             ? 2000
             : 5000,
       )
-      if (reason === 'RunContainerError') this.#notBefore.set(container.name, this.#node.clock.now() + 5000)
+      if (reason !== 'RunContainerError') return
+      // A container that cannot be started waits longer each time, as one that crashes does.
+      const delay = crashDelay(this.#delays.get(container.name) ?? 0, 0)
+      this.#delays.set(container.name, delay)
+      this.#notBefore.set(container.name, this.#node.clock.now() + delay)
+      this.#again(delay)
     }
   }
 
@@ -479,6 +512,7 @@ export class PodWorker {
       waiting: this.#waiting,
       messages: this.#messages,
       imageIds: this.#imageIds,
+      resources: this.#resources,
     })
     await this.#writeStatus(status)
   }

@@ -188,6 +188,11 @@ export class Runtime {
     )
   }
 
+  /** Changes the limits of a running container. `linux` is a LinuxContainerResources. */
+  async updateResources(id: string, linux: Message): Promise<void> {
+    await this.#client.call(cri.updateContainerResources, { container_id: id, linux })
+  }
+
   async removeContainer(id: string): Promise<void> {
     await ignoreMissing(this.#client.call(cri.removeContainer, { container_id: id }, { timeoutMs: 60_000 }))
   }

@@ -172,3 +172,29 @@ test('custom resources are owned by the structure their schema declares', async 
   assert.equal(both.body.spec.entries.length, 2, JSON.stringify(both.body))
   assert.equal((await apply(api, 'b', thing({ plain: ['q'] }), '', path)).status, 409)
 })
+
+// kubectl apply, then kubectl apply --server-side: kubectl turns its own record into an apply's, which owns
+// the containers of fields too ("."); giving those up took the fields of the new apply with them.
+test('a field is not given up while anything within it is owned', async () => {
+  await using api = await startApi()
+  const path = '/apis/apps/v1/namespaces/default/deployments/d'
+  const labels = { app: 'd' }
+  const config: Json = {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: 'd', labels },
+    spec: {
+      selector: { matchLabels: labels },
+      template: { metadata: { labels }, spec: { containers: [{ name: 'c', image: 'i' }] } },
+    },
+  }
+  const made = await call(api, 'POST', '/apis/apps/v1/namespaces/default/deployments?fieldManager=k', config)
+  const owners = made.body.metadata.managedFields.map((m: Json) => ({ ...m, manager: 'kubectl', operation: 'Apply' }))
+  const patch = [{ op: 'replace', path: '/metadata/managedFields', value: owners }]
+  const moved = await call(api, 'PATCH', path, patch, { type: 'application/json-patch+json' })
+  assert.equal(moved.status, 200, JSON.stringify(moved.body))
+  const again = await apply(api, 'kubectl', config, '', path)
+  assert.equal(again.status, 200, JSON.stringify(again.body))
+  assert.deepEqual(again.body.spec.template.metadata.labels, labels)
+  assert.equal(again.body.metadata.managedFields.length, 1)
+})
