@@ -136,8 +136,91 @@ const DEFAULTS: Record<string, (object: Json) => void> = {
     set(o, 'reclaimPolicy', 'Delete')
     set(o, 'volumeBindingMode', 'Immediate')
   },
+  endpoints: (o) => {
+    for (const s of o.subsets ?? []) for (const p of s.ports ?? []) set(p, 'protocol', 'TCP')
+  },
+  'endpointslices.discovery.k8s.io': (o) => {
+    for (const p of o.ports ?? []) {
+      set(p, 'name', '')
+      set(p, 'protocol', 'TCP')
+    }
+  },
+  limitranges: (o) => {
+    for (const limit of o.spec?.limits ?? []) {
+      if (limit.type !== 'Container') continue
+      // What is not said of requests is what is said of limits, as far as it goes.
+      for (const [name, value] of Object.entries(limit.max ?? {})) set((limit.default ??= {}), name, value)
+      for (const [name, value] of Object.entries(limit.default ?? {})) set((limit.defaultRequest ??= {}), name, value)
+      for (const [name, value] of Object.entries(limit.min ?? {})) set((limit.defaultRequest ??= {}), name, value)
+    }
+  },
+  'horizontalpodautoscalers.autoscaling': (o) => {
+    const spec = (o.spec ??= {})
+    set(spec, 'minReplicas', 1)
+    if (!spec.metrics?.length)
+      spec.metrics = [
+        { type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 80 } } },
+      ]
+    if (!spec.behavior) return
+    const { scaleUp, scaleDown } = spec.behavior
+    if (scaleUp) {
+      set(scaleUp, 'selectPolicy', 'Max')
+      set(scaleUp, 'stabilizationWindowSeconds', 0)
+      set(scaleUp, 'policies', [
+        { type: 'Pods', value: 4, periodSeconds: 15 },
+        { type: 'Percent', value: 100, periodSeconds: 15 },
+      ])
+    }
+    if (scaleDown) {
+      set(scaleDown, 'selectPolicy', 'Max')
+      set(scaleDown, 'policies', [{ type: 'Percent', value: 100, periodSeconds: 15 }])
+    }
+  },
+  'priorityclasses.scheduling.k8s.io': (o) => set(o, 'preemptionPolicy', 'PreemptLowerPriority'),
+  'mutatingwebhookconfigurations.admissionregistration.k8s.io': (o) => {
+    for (const w of o.webhooks ?? []) {
+      webhook(w)
+      set(w, 'reinvocationPolicy', 'Never')
+    }
+  },
+  'validatingwebhookconfigurations.admissionregistration.k8s.io': (o) => {
+    for (const w of o.webhooks ?? []) webhook(w)
+  },
+  'validatingadmissionpolicies.admissionregistration.k8s.io': (o) => {
+    const spec = (o.spec ??= {})
+    set(spec, 'failurePolicy', 'Fail')
+    if (spec.matchConstraints) matching(spec.matchConstraints)
+  },
+  'validatingadmissionpolicybindings.admissionregistration.k8s.io': (o) => {
+    if (o.spec?.matchResources) matching(o.spec.matchResources)
+  },
+  'csidrivers.storage.k8s.io': (o) => {
+    const spec = (o.spec ??= {})
+    set(spec, 'attachRequired', true)
+    set(spec, 'podInfoOnMount', false)
+    set(spec, 'storageCapacity', false)
+    set(spec, 'fsGroupPolicy', 'ReadWriteOnceWithFSType')
+    set(spec, 'volumeLifecycleModes', ['Persistent'])
+    set(spec, 'requiresRepublish', false)
+    set(spec, 'seLinuxMount', false)
+  },
+  'flowschemas.flowcontrol.apiserver.k8s.io': (o) => set((o.spec ??= {}), 'matchingPrecedence', 1000),
+  'prioritylevelconfigurations.flowcontrol.apiserver.k8s.io': (o) => {
+    const limited = o.spec?.limited
+    if (!limited) return
+    set(limited, 'nominalConcurrencyShares', 30)
+    set(limited, 'lendablePercent', 0)
+    const response = (limited.limitResponse ??= { type: 'Reject' })
+    if (response.type !== 'Queue') return
+    const queuing = (response.queuing ??= {})
+    set(queuing, 'queues', 64)
+    set(queuing, 'handSize', 8)
+    set(queuing, 'queueLengthLimit', 50)
+  },
   'networkpolicies.networking.k8s.io': (o) => {
     const spec = (o.spec ??= {})
+    for (const rule of [...(spec.ingress ?? []), ...(spec.egress ?? [])])
+      for (const p of rule.ports ?? []) set(p, 'protocol', 'TCP')
     if (!spec.policyTypes) spec.policyTypes = spec.egress?.length ? ['Ingress', 'Egress'] : ['Ingress']
   },
   'customresourcedefinitions.apiextensions.k8s.io': (o) => {
@@ -149,6 +232,20 @@ const DEFAULTS: Record<string, (object: Json) => void> = {
     }
     set((spec.conversion ??= {}), 'strategy', 'None')
   },
+}
+
+function webhook(w: Json): void {
+  set(w, 'failurePolicy', 'Fail')
+  set(w, 'timeoutSeconds', 10)
+  if (w.clientConfig?.service) set(w.clientConfig.service, 'port', 443)
+  matching(w)
+}
+
+function matching(m: Json): void {
+  set(m, 'matchPolicy', 'Equivalent')
+  set(m, 'namespaceSelector', {})
+  set(m, 'objectSelector', {})
+  for (const rule of [...(m.rules ?? []), ...(m.resourceRules ?? [])]) set(rule, 'scope', '*')
 }
 
 function binding(o: Json): void {
@@ -193,6 +290,7 @@ function podSpec(spec: Json): void {
   if (spec.serviceAccountName && !spec.serviceAccount) spec.serviceAccount = spec.serviceAccountName
   for (const c of spec.initContainers ?? []) container(c, spec)
   for (const c of spec.containers ?? []) container(c, spec)
+  for (const c of spec.ephemeralContainers ?? []) container(c, spec)
   for (const v of spec.volumes ?? []) volume(v)
 }
 

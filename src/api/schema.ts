@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { oldDefinitions } from './conversion.ts'
 import { generatedFile } from './kinds.ts'
+import { parseQuantity } from './quantity.ts'
 import type { Json } from './types.ts'
 
 /** A field's type in JSON-schema words; `ref` names another definition. */
@@ -103,7 +104,10 @@ function checkProperty(value: unknown, property: Property, path: string, problem
         }
       return
     case 'string':
-      if (typeof value === 'string') return
+      if (typeof value === 'string') {
+        if (isQuantityPath(path) && parseQuantity(value) === undefined) problems.types.push(BAD_QUANTITY)
+        return
+      }
       if (typeof value === 'number' && (property.format === 'int-or-string' || isQuantityPath(path))) return
       problems.types.push(mismatch(value, property.format === 'date-time' ? 'time.Time' : 'string', path))
       return
@@ -119,6 +123,8 @@ function checkProperty(value: unknown, property: Property, path: string, problem
       return
   }
 }
+
+const BAD_QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 /** Fields that hold a resource.Quantity, which may be written as a number. */
 const QUANTITY =

@@ -313,13 +313,18 @@ export class Resources {
     const { unknown, types } = checkShape(input, kind.model)
     if (types.length > 0)
       throw errors.badRequest(
-        `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: json: ${types[0]!.replace('field ', `field ${kind.kind}.`)}`,
+        `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: ${decodeProblem(types[0]!, kind.kind)}`,
       )
     if (unknown.length === 0) return { object: input, unknown }
     const object = structuredClone(input)
     pruneShape(object, kind.model)
     return { object, unknown }
   }
+}
+
+/** A wrong type in the words of Go's decoder, which names the struct. */
+function decodeProblem(text: string, kind: string): string {
+  return text.startsWith('cannot unmarshal') ? `json: ${text.replace('field ', `field ${kind}.`)}` : text
 }
 
 /** Subresources that change a spec, and so are defaulted and validated. */

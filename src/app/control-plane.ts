@@ -14,6 +14,7 @@ import {
   Resources,
   rbacAdmission,
   registerCustomResources,
+  requesterAdmission,
   serviceAdmission,
   Tokens,
 } from '#apiserver'
@@ -83,6 +84,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
     admission: [
       namespaceLifecycle(namespaces),
       podAdmission(accounts),
+      requesterAdmission(),
       ingressAdmission(classes),
       rbacAdmission(() => authorizer),
       serviceAdmission(services, { cidr: options.serviceCidr, nodePorts: [30000, 32767] }),
