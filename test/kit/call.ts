@@ -27,7 +27,10 @@ export function call(
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const identity = options.anonymous ? {} : { cert: api.admin.cert, key: api.admin.key }
+    const sent = options.raw ?? (body === undefined ? undefined : JSON.stringify(body))
     const headers = {
+      // Node sends the body of a DELETE without its length otherwise.
+      ...(sent === undefined ? {} : { 'content-length': String(Buffer.byteLength(sent)) }),
       'content-type': options.type ?? 'application/json',
       accept: options.accept ?? 'application/json',
       ...options.headers,
@@ -41,12 +44,21 @@ export function call(
           resolve({
             status: response.statusCode ?? 0,
             headers: response.headers,
-            body: text.startsWith('{') ? JSON.parse(text) : { text },
+            body: parsed(text),
           }),
         )
       },
     )
     r.on('error', reject)
-    r.end(options.raw ?? (body === undefined ? undefined : JSON.stringify(body)))
+    r.end(sent)
   })
+}
+
+/** One JSON document, or the text: a stream of documents, a page, protobuf. */
+function parsed(text: string): Json {
+  try {
+    return text.startsWith('{') ? JSON.parse(text) : { text }
+  } catch {
+    return { text }
+  }
 }

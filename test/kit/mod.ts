@@ -1,3 +1,5 @@
 export * from './api.ts'
 export { type Answer, call } from './call.ts'
 export * from './cluster.ts'
+export * from './coverage.ts'
+export * from './samples.ts'
