@@ -4,7 +4,7 @@ import { applyPatch as applyOperations, type Operation } from 'rfc6902'
 import { mergeRule } from './merge-keys.ts'
 import { schemas } from './schema.ts'
 import { errors } from './status.ts'
-import { clone, type Json, sameJson } from './types.ts'
+import { clone, type Json } from './types.ts'
 
 /** RFC 7386. */
 export function mergePatch(target: unknown, patch: unknown): unknown {
@@ -29,6 +29,8 @@ export function jsonPatch(target: Json, operations: unknown): Json {
   const result = clone(target)
   let copied = 0
   for (const op of operations as Operation[]) {
+    const problem = operationProblem(result, op)
+    if (problem) throw errors.invalid('', '', '', [{ path: 'patch', reason: 'FieldValueInvalid', message: problem }])
     if (op.op === 'copy') {
       copied += JSON.stringify(pointed(result, op.from) ?? null).length
       if (copied > MAX_COPIED)
@@ -40,14 +42,6 @@ export function jsonPatch(target: Json, operations: unknown): Json {
           },
         ])
     }
-    if (op.op === 'remove' && pointerMissing(result, op.path))
-      throw errors.invalid('', '', '', [
-        {
-          path: 'patch',
-          reason: 'FieldValueInvalid',
-          message: `remove operation does not apply: doc is missing path: "${op.path}": missing value`,
-        },
-      ])
     const [error] = applyOperations(result, [op])
     if (error)
       throw errors.invalid('', '', '', [
@@ -61,8 +55,25 @@ export function jsonPatch(target: Json, operations: unknown): Json {
   return result
 }
 
-function pointerMissing(document: unknown, pointer: string): boolean {
-  return pointed(document, pointer) === undefined
+const OPERATIONS = ['add', 'remove', 'replace', 'move', 'copy', 'test']
+
+/** Why an operation cannot be applied to a document; fails with BadRequest when it is none. */
+function operationProblem(document: unknown, op: Operation): string | undefined {
+  if (typeof op !== 'object' || op === null || !OPERATIONS.includes(op.op) || typeof op.path !== 'string')
+    throw errors.badRequest(`a JSON patch is a list of operations with op and path, not ${JSON.stringify(op)}`)
+  if ('from' in op && typeof op.from !== 'string')
+    throw errors.badRequest(`the operation ${op.op} at ${op.path} needs from, a path`)
+  const missing = (path: string) => `${op.op} operation does not apply: doc is missing path: "${path}": missing value`
+  if ((op.op === 'move' || op.op === 'copy') && pointed(document, op.from) === undefined) return missing(op.from)
+  if (op.op === 'add' || op.op === 'move' || op.op === 'copy') {
+    const parent = op.path === '' ? {} : pointed(document, op.path.slice(0, op.path.lastIndexOf('/')))
+    if (typeof parent !== 'object' || parent === null) return missing(op.path)
+    const last = op.path.slice(op.path.lastIndexOf('/') + 1)
+    if (Array.isArray(parent) && last !== '-' && !(/^(0|[1-9]\d*)$/.test(last) && Number(last) <= parent.length))
+      return `${op.op} operation does not apply: error in ${op.op} for path: '${op.path}': Unable to access invalid index: ${last}`
+    return undefined
+  }
+  return pointed(document, op.path) === undefined ? missing(op.path) : undefined
 }
 
 /** What a JSON pointer leads to; undefined when nothing is there. */
@@ -72,6 +83,7 @@ function pointed(document: unknown, pointer: string): unknown {
   for (const step of String(pointer).split('/').slice(1)) {
     const key = step.replaceAll('~1', '/').replaceAll('~0', '~')
     if (typeof at !== 'object' || at === null || !Object.hasOwn(at, key)) return undefined
+    if (Array.isArray(at) && !/^\d+$/.test(key)) return undefined
     at = at[key]
   }
   return at
@@ -89,9 +101,12 @@ function mergeObject(target: Json | undefined, patch: Json, model: string | unde
   if (patch.$patch === 'replace') return withoutDirectives(patch)
   if (patch.$patch === 'delete') return {}
   if (patch.$patch !== undefined && patch.$patch !== 'merge')
-    throw errors.badRequest(`unrecognized type of $patch: ${patch.$patch}`)
+    throw errors.badRequest(`unrecognized type of $patch: ${JSON.stringify(patch.$patch)}`)
   const result: Json = { ...(target ?? {}) }
-  if (patch.$retainKeys) for (const key of Object.keys(result)) if (!patch.$retainKeys.includes(key)) delete result[key]
+  if (patch.$retainKeys) {
+    const retained = new Set(directiveList(patch, '$retainKeys'))
+    for (const key of Object.keys(result)) if (!retained.has(key)) delete result[key]
+  }
   const definition = model ? schemas()[model] : undefined
   for (const key of Object.keys(patch)) {
     if (key === '$patch' || key === '$retainKeys') continue
@@ -99,7 +114,8 @@ function mergeObject(target: Json | undefined, patch: Json, model: string | unde
     if (key.startsWith('$setElementOrder/')) continue
     if (key.startsWith('$deleteFromPrimitiveList/')) {
       const name = key.slice('$deleteFromPrimitiveList/'.length)
-      if (Array.isArray(result[name])) result[name] = result[name].filter((v: unknown) => !value.includes(v))
+      const dropped = new Set(directiveList(patch, key))
+      if (Array.isArray(result[name])) result[name] = result[name].filter((v: unknown) => !dropped.has(v))
       continue
     }
     if (value === null) {
@@ -121,10 +137,17 @@ function mergeObject(target: Json | undefined, patch: Json, model: string | unde
       const name = key.slice('$setElementOrder/'.length)
       if (Array.isArray(result[name])) {
         const rule = model ? mergeRule(model, name) : undefined
-        result[name] = order(result[name], patch[key], rule?.key)
+        result[name] = order(result[name], directiveList(patch, key), rule?.key)
       }
     }
   return result
+}
+
+/** The value of a directive, which must be a list. */
+function directiveList(patch: Json, directive: string): unknown[] {
+  const value: unknown = patch[directive]
+  if (!Array.isArray(value)) throw errors.badRequest(`the value of ${directive} must be a list`)
+  return value
 }
 
 function mergeList(
@@ -137,42 +160,58 @@ function mergeList(
   const rule = model ? mergeRule(model, key) : undefined
   const list = Array.isArray(current) ? current : []
   if (!rule?.merge) return patch.filter((p) => !isDirective(p)).map((p) => (isObject(p) ? withoutDirectives(p) : p))
-  if (!rule.key) return [...list, ...patch.filter((p) => !list.some((v) => sameJson(v, p)))]
+  if (!rule.key) {
+    const known = new Set(list.map((v) => JSON.stringify(v)))
+    return [...list, ...patch.filter((p) => !known.has(JSON.stringify(p)))]
+  }
   const mergeKey = rule.key
-  let result = [...list]
-  if (patch.some((p) => isObject(p) && p.$patch === 'replace' && Object.keys(p).length === 1)) result = []
+  const replaces = (p: unknown) => isObject(p) && p.$patch === 'replace' && Object.keys(p).length === 1
+  const result: (unknown | typeof GONE)[] = patch.some(replaces) ? [] : [...list]
+  // The first item of each key is the one that is merged with.
+  const index = new Map<string, number>()
+  for (const [i, item] of result.entries()) {
+    const id = isObject(item) ? JSON.stringify(item[mergeKey]) : undefined
+    if (id !== undefined && !index.has(id)) index.set(id, i)
+  }
   for (const item of patch) {
-    if (!isObject(item) || (item.$patch === 'replace' && Object.keys(item).length === 1)) continue
+    if (!isObject(item) || replaces(item)) continue
     if (item[mergeKey] === undefined)
       throw errors.badRequest(`map: ${JSON.stringify(item)} does not contain declared merge key: ${mergeKey}`)
-    const index = result.findIndex((r) => isObject(r) && r[mergeKey] === item[mergeKey])
+    const id = JSON.stringify(item[mergeKey])
+    const at = index.get(id)
     if (item.$patch === 'delete') {
-      if (index >= 0) result.splice(index, 1)
-    } else if (index >= 0) result[index] = mergeObject(result[index] as Json, item, itemModel)
-    else result.push(mergeObject(undefined, item, itemModel))
+      if (at === undefined) continue
+      result[at] = GONE
+      index.delete(id)
+    } else if (at !== undefined) result[at] = mergeObject(result[at] as Json, item, itemModel)
+    else {
+      index.set(id, result.length)
+      result.push(mergeObject(undefined, item, itemModel))
+    }
   }
-  return result
+  return result.filter((v) => v !== GONE)
 }
+
+/** The place of an item that was deleted. */
+const GONE = Symbol('gone')
 
 /** Puts the items named by `wanted` in that order; items only on the server keep their place among their neighbours. */
 function order(list: unknown[], wanted: unknown[], mergeKey: string | undefined): unknown[] {
-  const idOf = (v: unknown) => (mergeKey && isObject(v) ? v[mergeKey] : v)
-  const ids = wanted.map(idOf)
-  const rank = (v: unknown) => ids.findIndex((id) => sameJson(id, idOf(v)))
-  const patched = list.filter((v) => rank(v) >= 0).sort((a, b) => rank(a) - rank(b))
-  const result: unknown[] = []
-  for (const [i, value] of list.entries()) {
-    if (rank(value) >= 0) continue
-    const before = list.slice(0, i).filter((v) => rank(v) >= 0).length
-    result.push({ at: before, value })
-  }
+  const idOf = (v: unknown) => JSON.stringify(mergeKey && isObject(v) ? v[mergeKey] : v)
+  const rank = new Map<string | undefined, number>()
+  for (const [i, v] of wanted.entries()) if (!rank.has(idOf(v))) rank.set(idOf(v), i)
+  const named = list.filter((v) => rank.has(idOf(v))).sort((a, b) => rank.get(idOf(a))! - rank.get(idOf(b))!)
   const merged: unknown[] = []
-  let p = 0
-  for (const extra of result as { at: number; value: unknown }[]) {
-    while (p < extra.at) merged.push(patched[p++])
-    merged.push(extra.value)
+  let next = 0
+  let before = 0
+  for (const value of list) {
+    if (rank.has(idOf(value))) before++
+    else {
+      while (next < before) merged.push(named[next++])
+      merged.push(value)
+    }
   }
-  return [...merged, ...patched.slice(p)]
+  return [...merged, ...named.slice(next)]
 }
 
 function isDirective(value: unknown): boolean {
