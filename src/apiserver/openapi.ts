@@ -153,7 +153,19 @@ function pathsOf(kind: ResourceKind, dialect: Dialect): Record<string, Json> {
   }
   const item = (verbs: string[]): Json =>
     Object.fromEntries(verbs.filter((v) => kind.verbs.includes(v)).map((v) => [METHODS[v]!.method, operation(v)]))
+  const everywhere = `${root}/${kind.plural}`
   return {
+    // kubectl explain finds a kind by this path.
+    ...(kind.namespaced && kind.verbs.includes('list')
+      ? {
+          [everywhere]: {
+            get: {
+              ...operation('list'),
+              operationId: `list${kind.group.replace(/\W/g, '')}${kind.version}${kind.kind}ForAllNamespaces`,
+            },
+          },
+        }
+      : {}),
     [collection]: item(['list', 'create', 'deletecollection']),
     [`${collection}/{name}`]: item(['get', 'update', 'patch', 'delete']),
   }

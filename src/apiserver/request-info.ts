@@ -75,12 +75,21 @@ function isNamespaceSubresource(rest: readonly string[], registry: KindRegistry)
 
 function verbOf(method: string, name: string, query: URLSearchParams, watchPrefix: boolean): string {
   if (method === 'GET' || method === 'HEAD') {
-    const watch = watchPrefix || query.get('watch') === 'true' || query.get('watch') === '1'
+    const watch = watchPrefix || flag(query, 'watch') === true
     if (watch) return 'watch'
     return name ? 'get' : 'list'
   }
   if (method === 'DELETE' && !name) return 'deletecollection'
   return METHOD_VERBS[method] ?? method.toLowerCase()
+}
+
+/**
+ * A yes or no of a query; undefined when it is not given. Only "false" in any case and "0" are no: what
+ * clients write differs ("True", "1", nothing at all), and upstream takes all of it.
+ */
+export function flag(query: URLSearchParams, name: string): boolean | undefined {
+  const value = query.get(name)
+  return value === null ? undefined : value.toLowerCase() !== 'false' && value !== '0'
 }
 
 function decode(text: string): string {

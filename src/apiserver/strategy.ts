@@ -38,10 +38,24 @@ export function prepareCreate(kind: ResourceKind, input: KubeInput, namespace: s
   const object: KubeObject = { ...input, apiVersion: storedVersion(kind), kind: kind.kind, metadata }
   if (tracksGeneration(kind, object)) metadata.generation = 1
   if (hasStatus(kind)) {
-    delete object.status
-    if (groupResource(kind) === 'pods') object.status = { phase: 'Pending' }
+    if (kind.custom) delete object.status
+    else object.status = structuredClone(NEW_STATUS[groupResource(kind)] ?? {})
   }
   return object
+}
+
+/** What a status says before anybody has written it: the fields Go writes even when they are zero. */
+const NEW_STATUS: Readonly<Record<string, Json>> = {
+  pods: { phase: 'Pending' },
+  replicationcontrollers: { replicas: 0 },
+  'replicasets.apps': { replicas: 0 },
+  'statefulsets.apps': { replicas: 0, availableReplicas: 0 },
+  'daemonsets.apps': { currentNumberScheduled: 0, numberMisscheduled: 0, desiredNumberScheduled: 0, numberReady: 0 },
+  'horizontalpodautoscalers.autoscaling': { desiredReplicas: 0, currentMetrics: null },
+  'poddisruptionbudgets.policy': { disruptionsAllowed: 0, currentHealthy: 0, desiredHealthy: 0, expectedPods: 0 },
+  'ingresses.networking.k8s.io': { loadBalancer: {} },
+  services: { loadBalancer: {} },
+  'volumeattachments.storage.k8s.io': { attached: false },
 }
 
 /** The apiVersion objects of a resource are stored with. */

@@ -6,7 +6,7 @@ import { createWebSocketStream, type WebSocket, WebSocketServer } from 'ws'
 import { errors, type KubeObject, StatusError } from '#api'
 import { SpdyConnection, type SpdyStream } from '#wire'
 import type { ExecOptions, ExecSession, ForwardSession, NodeAccess } from './node-access.ts'
-import type { ResourceRequest } from './request-info.ts'
+import { flag, type ResourceRequest } from './request-info.ts'
 import { containerOf } from './subresources.ts'
 
 const EXEC_PROTOCOLS = [
@@ -59,17 +59,17 @@ export async function handleUpgrade(call: UpgradeCall): Promise<void> {
 
 function execOptions({ request, pod }: UpgradeCall): ExecOptions {
   const { query } = request
-  const flag = (name: string) => query.get(name) === 'true' || query.get(name) === '1'
+  const asked = (name: string) => flag(query, name) === true
   const command = query.getAll('command')
   if (request.subresource === 'exec' && command.length === 0)
     throw errors.badRequest('you must specify at least 1 command for the container')
-  const tty = flag('tty')
+  const tty = asked('tty')
   return {
     container: containerOf(pod, query.get('container')),
     command,
-    stdin: flag('stdin'),
-    stdout: flag('stdout'),
-    stderr: flag('stderr') && !tty,
+    stdin: asked('stdin'),
+    stdout: asked('stdout'),
+    stderr: asked('stderr') && !tty,
     tty,
   }
 }
@@ -170,6 +170,7 @@ async function execOverWebSocket(call: UpgradeCall, options: ExecOptions): Promi
 
 async function forwardOverWebSocket(call: UpgradeCall): Promise<void> {
   const offered = String(call.http.headers['sec-websocket-protocol'] ?? '')
+  if (offered.includes('v4.channel.k8s.io')) return forwardOverChannels(call)
   if (!offered.includes(FORWARD_TUNNEL)) throw errors.badRequest(`unable to upgrade: unsupported protocol: ${offered}`)
   const socket = await upgradeWebSocket(call)
   const io = createWebSocketStream(socket, { readableObjectMode: false })
@@ -177,6 +178,45 @@ async function forwardOverWebSocket(call: UpgradeCall): Promise<void> {
   await new Promise<void>((resolve) =>
     serveForward(call, (onStream) => new SpdyConnection(io, { server: true, onStream, onClose: resolve })),
   )
+}
+
+/**
+ * Port-forward by channels: two for each port of the query, data and errors, each beginning with the port
+ * in two bytes, the low one first (upstream's kubelet, portforward/websocket.go).
+ */
+async function forwardOverChannels(call: UpgradeCall): Promise<void> {
+  const { query } = call.request
+  const ports = query.getAll('ports').flatMap((p) => p.split(',').map(Number))
+  if (ports.length === 0 || ports.some((p) => !(Number.isInteger(p) && p > 0 && p < 65536)))
+    throw errors.badRequest('query parameter "ports" must name ports between 1 and 65535')
+  const socket = await upgradeWebSocket(call)
+  const send = (channel: number, data: Buffer) => {
+    if (socket.readyState === socket.OPEN) socket.send(Buffer.concat([Buffer.from([channel]), data]))
+  }
+  const sessions = ports.map(async (port, i) => {
+    const head = Buffer.from([port & 0xff, port >> 8])
+    send(2 * i, head)
+    send(2 * i + 1, head)
+    try {
+      const session = await call.node.portForward(call.pod, port)
+      session.onData = (data) => send(2 * i, data)
+      session.onError = (text) => send(2 * i + 1, Buffer.from(text))
+      session.onEnd = () => {
+        if (ports.length === 1) socket.close(1000)
+      }
+      return session
+    } catch (error) {
+      send(2 * i + 1, Buffer.from(`error forwarding port ${port}: ${(error as Error).message}`))
+      return undefined
+    }
+  })
+  socket.on('error', () => socket.terminate())
+  socket.on('message', (message: Buffer) => {
+    const channel = message[0] ?? 1
+    if (channel % 2 === 0) void sessions[channel / 2]?.then((session) => session?.write(message.subarray(1)))
+  })
+  await new Promise<void>((resolve) => socket.on('close', () => resolve()))
+  for (const session of await Promise.all(sessions)) session?.close()
 }
 
 async function forwardOverSpdy(call: UpgradeCall): Promise<void> {

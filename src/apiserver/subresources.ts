@@ -6,6 +6,7 @@ import type { Tokens } from './authentication.ts'
 import { evict } from './eviction.ts'
 import { parseBody, readBody, sendJson } from './http-io.ts'
 import type { NodeAccess } from './node-access.ts'
+import { flag } from './request-info.ts'
 import { patched, type WriteCall } from './write-verbs.ts'
 
 /** What subresources need besides the verbs. */
@@ -217,14 +218,14 @@ async function log(call: WriteCall, node: NodeAccess, signal: AbortSignal): Prom
       response.flushHeaders()
     }
   }
-  const follow = query.get('follow') === 'true'
+  const follow = flag(query, 'follow') === true
   await node.logs(
     pod,
     {
       container,
       follow,
-      previous: query.get('previous') === 'true',
-      timestamps: query.get('timestamps') === 'true',
+      previous: flag(query, 'previous') === true,
+      timestamps: flag(query, 'timestamps') === true,
       tailLines: number('tailLines'),
       limitBytes: number('limitBytes'),
       sinceSeconds: number('sinceSeconds'),

@@ -6,7 +6,7 @@ import { tableOf, type Wanted } from './negotiate.ts'
 import { asVersion } from './object-store.ts'
 import { encodeWatchFrame, PROTOBUF } from './protobuf-codec.ts'
 import { entryBytes, type Selection, selectionOf, selects } from './read-verbs.ts'
-import type { ResourceRequest } from './request-info.ts'
+import { flag, type ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
 import type { CacheEntry, CacheEvent } from './watch-cache.ts'
 
@@ -27,14 +27,14 @@ export async function watchVerb(
   const { kind, query } = request
   const cache = await resources.store.cache(storedKind(kind))
   const selection = selectionOf(request)
-  const bookmarks = query.get('allowWatchBookmarks') === 'true'
-  const initial = query.get('sendInitialEvents')
+  const bookmarks = flag(query, 'allowWatchBookmarks') === true
+  const initial = flag(query, 'sendInitialEvents')
   const version = query.get('resourceVersion') ?? ''
   if (version && !/^\d+$/.test(version))
     throw errors.badRequest(
       `resourceVersion: Invalid value: "${version}": strconv.ParseUint: parsing "${version}": invalid syntax`,
     )
-  if (initial !== null && query.get('resourceVersionMatch') !== 'NotOlderThan')
+  if (initial !== undefined && query.get('resourceVersionMatch') !== 'NotOlderThan')
     throw errors.invalid('ListOptions', 'meta.k8s.io', '', [
       {
         path: 'resourceVersionMatch',
@@ -98,7 +98,7 @@ export async function watchVerb(
     const type = eventFor(selection, event)
     if (type) send(encode(type, event.entry))
   }
-  const fromNow = initial === 'true' || (initial === null && (version === '' || version === '0'))
+  const fromNow = initial === true || (initial === undefined && (version === '' || version === '0'))
   if (fromNow) {
     if (Number(version) > cache.revision)
       throw errors.timeout(`Too large resource version: ${version}, current: ${cache.revision}`)
@@ -113,7 +113,7 @@ export async function watchVerb(
       if (!selects(selection, entry)) continue
       if (!response.write(encode('ADDED', entry)) && !(await drained(response))) return
     }
-    if (initial === 'true' && bookmarks) bookmark(revision, true)
+    if (initial === true && bookmarks) bookmark(revision, true)
     live = true
     for (const event of pending) deliver(event)
   } else {

@@ -28,7 +28,7 @@ import type { RequestContext } from './identity.ts'
 import { represent, type Wanted } from './negotiate.ts'
 import { asVersion } from './object-store.ts'
 import { selectAll, selectionOf } from './read-verbs.ts'
-import type { ResourceRequest } from './request-info.ts'
+import { flag, type ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
 import { checkIdentity } from './strategy.ts'
 
@@ -139,7 +139,7 @@ async function applyVerb(call: WriteCall, body: KubeInput): Promise<void> {
     time: rfc3339(resources.clock.now()),
   }
   const root = rootNode(kind)
-  const force = query.get('force') === 'true'
+  const force = flag(query, 'force') === true
   const apply = (live: KubeObject): KubeInput => {
     const { object, conflicts } = applyConfig(live, known, manager, root, force)
     if (conflicts.length > 0) throw applyConflict(conflicts)

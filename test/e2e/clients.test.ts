@@ -95,7 +95,7 @@ test('every kubectl to be found does what people do with it', { timeout: 300_000
   assert.ok(seen.size >= 2)
 })
 
-test('Node’s client: objects, watch, informer, apply, log, exec, port-forward', { timeout: 120_000 }, async () => {
+test('Node’s client: objects, watch, informer, apply, log, exec, port-forward', { timeout: 120_000 }, async (t) => {
   const core = config.makeApiClient(k8s.CoreV1Api)
   const namespace = 'default'
   const name = 'node-client'
@@ -105,6 +105,7 @@ test('Node’s client: objects, watch, informer, apply, log, exec, port-forward'
   const told: string[] = []
   for (const event of ['add', 'update', 'delete'] as const)
     informer.on(event, (o) => void (o.metadata?.name === name && told.push(event)))
+  t.after(() => informer.stop())
   await informer.start()
   await core.createNamespacedConfigMap({ namespace, body: { metadata: { name }, data: { a: '1' } } })
   const patched = await core.patchNamespacedConfigMap(
@@ -114,7 +115,6 @@ test('Node’s client: objects, watch, informer, apply, log, exec, port-forward'
   assert.deepEqual(patched.data, { a: '1', b: '2' })
   await core.deleteNamespacedConfigMap({ namespace, name })
   await eventually(async () => assert.deepEqual(told, ['add', 'update', 'delete']), 10)
-  await informer.stop()
 
   const objects = k8s.KubernetesObjectApi.makeApiClient(config)
   const command = [
@@ -137,9 +137,9 @@ test('Node’s client: objects, watch, informer, apply, log, exec, port-forward'
 
   let log = ''
   const lines = new PassThrough().on('data', (d) => (log += d))
-  const following = await new k8s.Log(config).log(namespace, name, 'c', lines, { follow: true })
+  const ended = new Promise((resolve) => lines.on('end', resolve))
+  await new k8s.Log(config).log(namespace, name, 'c', lines, { follow: true })
   await eventually(async () => assert.match(log, /started/), 10)
-  following.abort()
 
   let output = ''
   const sink = () =>
@@ -170,13 +170,17 @@ test('Node’s client: objects, watch, informer, apply, log, exec, port-forward'
     const socket = connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.0\r\n\r\n'))
     socket.on('data', (d) => {
       text += d
-      if (text.includes('hello')) resolve(text)
+      if (!text.includes('hello')) return
+      resolve(text)
+      socket.destroy()
     })
     socket.on('error', reject).on('close', () => resolve(text))
   })
-  server.close()
+  t.after(() => void server.close())
   assert.match(answer, /hello/)
-  await core.deleteNamespacedPod({ namespace, name, gracePeriodSeconds: 0 })
+  await core.deleteNamespacedPod({ namespace, name, gracePeriodSeconds: 1 })
+  // A log that is followed ends with its container.
+  await ended
 })
 
 test('Python’s client as Debian packages it', { timeout: 120_000 }, async () => {
