@@ -1,12 +1,13 @@
 // The DNS server: the cluster's names from the cluster, every other name from the host's resolvers.
 
+import { randomInt } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
 import { connect, createServer, type Server, type Socket as TcpSocket } from 'node:net'
 import packet, { type DecodedPacket, type Question } from 'dns-packet'
 import { resources } from '#api'
 import type { Log } from '#base'
 import type { Informers } from '#client'
-import { type DnsSource, resolveName, reverse, ZONE } from './resolve.ts'
+import { type Answer, type DnsSource, resolveName, reverse, ZONE } from './resolve.ts'
 
 export interface DnsServerOptions {
   host: string
@@ -18,6 +19,8 @@ export interface DnsServerOptions {
 }
 
 const FORWARD_MS = 2000
+/** Names that stand for names are followed this far. */
+const MAX_HOPS = 8
 const RCODE = { noError: 0, servFail: 2, nxDomain: 3, refused: 5 } as const
 const AUTHORITATIVE = 1 << 10
 const RECURSION = 1 << 7
@@ -104,13 +107,13 @@ export class DnsServer {
     const own = this.#own(question)
     if (own)
       return own.answers
-        ? encode(query, question, RCODE.noError, own.answers)
+        ? encode(query, question, RCODE.noError, await this.#followed(own.answers, question))
         : encode(query, question, RCODE.nxDomain, [])
     return (await this.#forward(message)) ?? encode(query, question, RCODE.servFail, [])
   }
 
   /** The cluster's answer, or undefined when the name is not the cluster's business. */
-  #own(question: Question): { answers: object[] | undefined } | undefined {
+  #own(question: Pick<Question, 'name' | 'type'>): { answers: Answer[] | undefined } | undefined {
     const name = question.name.toLowerCase()
     if (name === ZONE || name.endsWith(`.${ZONE}`))
       return { answers: resolveName(question.name, question.type, this.#source) }
@@ -119,6 +122,25 @@ export class DnsServer {
       if (answers) return { answers }
     }
     return undefined
+  }
+
+  /** Answers with what a name stands for (a Service of type ExternalName) looked up too, as resolvers expect. */
+  async #followed(answers: readonly Answer[], { type }: Question): Promise<object[]> {
+    const all: object[] = [...answers]
+    let last = answers.at(-1)
+    for (let hops = 0; hops < MAX_HOPS && last?.type === 'CNAME' && type !== 'CNAME'; hops++) {
+      const name = String(last.data).replace(/\.$/, '')
+      const own = this.#own({ name, type })
+      if (!own) {
+        const question = { name, type, class: 'IN' } as Question
+        const asked = packet.encode({ type: 'query', id: randomInt(65536), flags: 0x100, questions: [question] })
+        const reply = await this.#forward(asked)
+        return reply ? [...all, ...(packet.decode(reply).answers ?? [])] : all
+      }
+      all.push(...(own.answers ?? []))
+      last = own.answers?.at(-1)
+    }
+    return all
   }
 
   async #forward(message: Buffer): Promise<Buffer | undefined> {
@@ -165,7 +187,11 @@ function forwardOnce(message: Buffer, server: string): Promise<Buffer | undefine
         void forwardTcp(message, server).then((whole) => resolve(whole ?? reply))
       else resolve(reply)
     }
-    socket.on('message', (reply) => reply.readUInt16BE(0) === message.readUInt16BE(0) && finish(reply))
+    // Only the server that was asked answers.
+    socket.on('message', (reply, from) => {
+      if (from.address === server && reply.length > 12 && reply.readUInt16BE(0) === message.readUInt16BE(0))
+        finish(reply)
+    })
     socket.on('error', () => finish(undefined))
     socket.send(message, 53, server)
   })

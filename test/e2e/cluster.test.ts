@@ -59,6 +59,14 @@ test('a Deployment answers on its cluster address, its node port and its name', 
   assert.match(await ok(kubectl(`exec ${pod} -- wget -qO- http://web.default.svc.cluster.local`)), /This is v1/)
 })
 
+// A resolver asks once: the CNAME alone left it without an address.
+test('a Service of type ExternalName leads to what it names', async () => {
+  await ok(kubectl('create service externalname other --external-name=web.default.svc.cluster.local'))
+  const pod = (await ok(kubectl('get pods -l app=web -o jsonpath={.items[0].metadata.name}'))).trim()
+  assert.match(await ok(kubectl(`exec ${pod} -- wget -qO- http://other.default.svc.cluster.local`)), /This is v1/)
+  await ok(kubectl('delete svc other'))
+})
+
 test('exec carries output, errors and the exit code; logs and cp work', async () => {
   const pod = (await ok(kubectl('get pods -l app=web -o jsonpath={.items[0].metadata.name}'))).trim()
   const r = await exec('kubectl', ['exec', pod, '--', 'sh', '-c', 'echo out; echo err >&2; exit 3'], { env })
