@@ -68,7 +68,7 @@ export class WatchCache {
     const cache = new WatchCache(store, prefix)
     const { items, revision } = await store.list(prefix)
     for (const kv of items) cache.#entries.set(kv.key.slice(prefix.length), decodeEntry(kv))
-    cache.#windowStart = revision
+    cache.#recall(revision)
     store.watch(
       prefix,
       {
@@ -82,6 +82,22 @@ export class WatchCache {
       { fromRevision: revision + 1 },
     )
     return cache
+  }
+
+  /** Fills the window with what the store remembers, so that a watch goes on where it was before a restart. */
+  #recall(revision: number): void {
+    const { oldest } = this.#store
+    this.#windowStart = Math.min(oldest, revision)
+    const past: StoreEvent[] = []
+    if (oldest < revision)
+      this.#store
+        .watch(this.#prefix, { onEvents: (events) => past.push(...events) }, { fromRevision: oldest + 1 })
+        .close()
+    const known = past.filter((e) => e.revision <= revision)
+    const kept = known.slice(-WINDOW)
+    const dropped = known[known.length - kept.length - 1]
+    if (dropped) this.#windowStart = dropped.revision
+    this.#window = kept.map((event) => this.#changeOf(event, event.previous && decodeEntry(event.previous)))
   }
 
   /** The newest revision of the whole store: what a list now shows. */
@@ -130,22 +146,11 @@ export class WatchCache {
   #apply(event: StoreEvent): void {
     const key = event.kv.key.slice(this.#prefix.length)
     const previous = this.#entries.get(key)
-    let change: CacheEvent
-    if (event.type === 'delete') {
-      if (!previous) return
-      this.#entries.delete(key)
-      this.#sorted = undefined
-      const metadata = { ...previous.object.metadata, resourceVersion: String(event.revision) }
-      const entry = new CacheEntry(deepFreeze({ ...previous.object, metadata }), event.revision)
-      change = { type: 'DELETED', key, revision: event.revision, entry, previous }
-    } else {
-      const entry = decodeEntry(event.kv)
-      this.#entries.set(key, entry)
-      if (!previous) this.#sorted = undefined
-      change = previous
-        ? { type: 'MODIFIED', key, revision: event.revision, entry, previous }
-        : { type: 'ADDED', key, revision: event.revision, entry }
-    }
+    if (event.type === 'delete' && !previous) return
+    const change = this.#changeOf(event, previous)
+    if (event.type === 'delete') this.#entries.delete(key)
+    else this.#entries.set(key, change.entry)
+    if (event.type === 'delete' || !previous) this.#sorted = undefined
     this.#window.push(change)
     if (this.#window.length > WINDOW) {
       const cut = WINDOW / 2
@@ -153,6 +158,20 @@ export class WatchCache {
       this.#window = this.#window.slice(cut)
     }
     this.#events.emit(change)
+  }
+
+  /** A change of the store as a change of an object, given what the object was. */
+  #changeOf(event: StoreEvent, previous: CacheEntry | undefined): CacheEvent {
+    const key = event.kv.key.slice(this.#prefix.length)
+    const { revision } = event
+    if (event.type === 'delete') {
+      const last = previous ?? decodeEntry(event.kv)
+      const metadata = { ...last.object.metadata, resourceVersion: String(revision) }
+      const entry = new CacheEntry(deepFreeze({ ...last.object, metadata }), revision)
+      return { type: 'DELETED', key, revision, entry, previous: last }
+    }
+    const entry = decodeEntry(event.kv)
+    return previous ? { type: 'MODIFIED', key, revision, entry, previous } : { type: 'ADDED', key, revision, entry }
   }
 }
 

@@ -59,6 +59,8 @@ export interface Watcher {
 export interface Store {
   /** The newest readable revision. */
   readonly revision: number
+  /** The revision after which every change is still known: watches may begin behind it. */
+  readonly oldest: number
   /** Stores a new key. Fails with KeyExists. */
   create(key: string, value: Uint8Array): Promise<KeyValue>
   /** Replaces a key whose modRevision is `revision`. Fails with KeyMissing or Conflict. */

@@ -4,9 +4,9 @@ import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, re
 import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { SampanError } from '#base'
-import { type KeyValue, StoreErrors } from './contract.ts'
+import { type KeyValue, StoreErrors, type StoreEvent } from './contract.ts'
 import type { Change, Journal, JournalState } from './journal.ts'
-import { MvccStore } from './mvcc-store.ts'
+import { HISTORY, type MvccState, MvccStore } from './mvcc-store.ts'
 import { decodeFrames, encodeFrame, encodeRecord } from './record.ts'
 
 const MAGIC = Buffer.from('sampan-journal-1\n')
@@ -18,7 +18,7 @@ export async function openEmbeddedStore(directory: string, options: { rewriteAt?
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const path = join(directory, 'journal')
   rmSync(`${path}.new`, { force: true })
-  const { items, revision, end } = existsSync(path) ? load(path) : { items: [], revision: 1, end: 0 }
+  const { end, ...state } = existsSync(path) ? load(path) : { items: [], revision: 1, end: 0 }
   const file = await open(path, end === 0 ? 'w' : 'r+', 0o600)
   if (end === 0) {
     await file.write(MAGIC, 0, MAGIC.length, 0)
@@ -28,10 +28,10 @@ export async function openEmbeddedStore(directory: string, options: { rewriteAt?
     await file.truncate(end)
   }
   const journal = new LogJournal(path, file, end || MAGIC.length, options.rewriteAt ?? REWRITE_AT)
-  return new MvccStore(journal, { revision, items })
+  return new MvccStore(journal, state)
 }
 
-function load(path: string): { items: KeyValue[]; revision: number; end: number } {
+function load(path: string): MvccState & { end: number } {
   const data = readFileSync(path)
   if (data.length < MAGIC.length && MAGIC.subarray(0, data.length).equals(data))
     return { items: [], revision: 1, end: 0 }
@@ -39,24 +39,44 @@ function load(path: string): { items: KeyValue[]; revision: number; end: number 
     throw new SampanError(StoreErrors.corrupt, `Cannot read ${path}: it is not a journal of this version`)
   const items = new Map<string, KeyValue>()
   let revision = 1
+  // Records up to a mark are a snapshot; those after it are changes, whose newest are remembered.
+  let mark = 1
+  let history: StoreEvent[] = []
+  const remember = (event: StoreEvent) => {
+    if (event.revision <= mark) return
+    history.push(event)
+    if (history.length <= 2 * HISTORY) return
+    mark = history[HISTORY - 1]!.revision
+    history = history.slice(HISTORY)
+  }
   const { end } = decodeFrames(
     data,
     path,
     (record) => {
       revision = Math.max(revision, record.revision)
-      if (record.type === 'put')
-        items.set(record.key, {
+      if (record.type === 'mark') {
+        mark = Math.max(mark, record.revision)
+        return
+      }
+      const previous = items.get(record.key)
+      if (record.type === 'put') {
+        const kv: KeyValue = {
           key: record.key,
           // Copied so that one small value does not keep the whole file in memory.
           value: Uint8Array.prototype.slice.call(record.value),
           createRevision: record.createRevision,
           modRevision: record.revision,
-        })
-      else if (record.type === 'delete') items.delete(record.key)
+        }
+        items.set(record.key, kv)
+        remember({ type: 'put', revision: record.revision, kv, ...(previous ? { previous } : {}) })
+      } else if (previous) {
+        items.delete(record.key)
+        remember({ type: 'delete', revision: record.revision, kv: previous, previous })
+      }
     },
     MAGIC.length,
   )
-  return { items: [...items.values()], revision, end }
+  return { items: [...items.values()], revision, end, history, compacted: mark }
 }
 
 interface Waiting {

@@ -7,12 +7,15 @@ import { type Change, type Journal, noJournal } from './journal.ts'
 import { SortedKeys } from './sorted-keys.ts'
 
 /** How many past events are kept for watches and for lists at old revisions. */
-const HISTORY = 10_000
+export const HISTORY = 10_000
 const HISTORY_BYTES = 16 * 1024 * 1024
 
 export interface MvccState {
   revision: number
   items: KeyValue[]
+  /** Changes after `compacted`, oldest first; without them nothing before `revision` is known. */
+  history?: readonly StoreEvent[]
+  compacted?: number
 }
 
 /**
@@ -41,7 +44,10 @@ export class MvccStore implements Store {
     this.#journal = journal
     this.#revision = state.revision
     this.#nextRevision = state.revision + 1
-    this.#compacted = state.revision
+    this.#compacted = state.compacted ?? state.revision
+    this.#history = [...(state.history ?? [])]
+    this.#historyBytes = this.#history.reduce((sum, e) => sum + e.kv.value.length, 0)
+    while (this.#history.length > HISTORY || this.#historyBytes > HISTORY_BYTES) this.#forget()
     for (const kv of state.items) {
       this.#live.set(kv.key, kv)
       this.#liveBytes += kv.key.length + kv.value.length
@@ -51,6 +57,10 @@ export class MvccStore implements Store {
 
   get revision(): number {
     return this.#revision
+  }
+
+  get oldest(): number {
+    return this.#compacted
   }
 
   async create(key: string, value: Uint8Array): Promise<KeyValue> {

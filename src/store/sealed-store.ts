@@ -54,6 +54,9 @@ export function sealedStore(store: Store, key: Uint8Array, covers: (key: string)
     get revision() {
       return store.revision
     },
+    get oldest() {
+      return store.oldest
+    },
     create: async (name, value) => out(await store.create(name, into(name, value))),
     update: async (name, value, revision) => out(await store.update(name, into(name, value), revision)),
     delete: async (name, revision) => {
