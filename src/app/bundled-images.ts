@@ -122,6 +122,9 @@ function merged(entries: readonly LayerEntry[]): LayerEntry[] {
   return entries.map((e) => ({ ...e, path: e.path.replace(/^\/?(bin|sbin|lib|lib64)\//, '/usr/$1/') }))
 }
 
+/** Applets of busybox that tutorials use with more options than Debian's build knows. */
+const SCRIPTS = ['wget', 'nslookup', 'nc']
+
 const BUSYBOX = ['/bin/busybox', '/usr/bin/busybox']
 
 const PASSWD =
@@ -131,7 +134,7 @@ const GROUP = 'root:x:0:\nistio-proxy:x:1337:\nnogroup:x:65534:\n'
 function baseLayer(): Layer {
   const busybox = BUSYBOX.find(existsSync) ?? '/bin/busybox'
   const applets = execFileSync(busybox, ['--list'], { encoding: 'utf8' }).trim().split('\n')
-  const own = new Set(['busybox', 'curl', 'node', 'nft'])
+  const own = new Set(['busybox', 'curl', 'node', 'nft', ...SCRIPTS])
   const entries: LayerEntry[] = [
     ...USR_MERGE,
     { path: 'etc/passwd', data: PASSWD },
@@ -142,6 +145,7 @@ function baseLayer(): Layer {
     { path: 'var/run', directory: true },
     { path: 'usr/bin/busybox', from: busybox, mode: 0o755 },
     ...applets.filter((a) => !own.has(a)).map((a): LayerEntry => ({ path: `usr/bin/${a}`, link: 'busybox' })),
+    ...SCRIPTS.map((name) => ({ path: `usr/bin/${name}`, from: join(ROOT, 'examples/busybox', name), mode: 0o755 })),
     ...merged(program('/usr/bin/curl')),
     ...merged(['libnss_dns.so.2', 'libnss_files.so.2', 'libresolv.so.2'].flatMap((n) => libraryOf(n))),
     ...(existsSync('/etc/ssl/certs/ca-certificates.crt')
