@@ -1,6 +1,6 @@
 // A real cluster: start, idle cost, pods to Ready, a routing change to the first request that obeys it.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -53,6 +53,23 @@ function apiClient(kubeconfig: string) {
       call.end(body)
     })
 }
+
+/** The proxies of a role in pods of these names. */
+function proxies(role: string, pods: ReadonlySet<string>): string[] {
+  return readdirSync('/proc').filter((pid) => {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+      if (!command.includes('proxy.mjs') || !command.includes(role)) return false
+      const name = /(?:^|\0)POD_NAME=([^\0]*)/.exec(readFileSync(`/proc/${pid}/environ`, 'utf8'))?.[1]
+      return name !== undefined && pods.has(name)
+    } catch {
+      return false
+    }
+  })
+}
+
+const residentBytes = (pid: string): number =>
+  Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024
 
 export async function run(report: typeof Report): Promise<void> {
   const folder = mkdtempSync('/tmp/sampan-bench-')
@@ -153,6 +170,18 @@ export async function run(report: typeof Report): Promise<void> {
       unit: 'ms',
       ours: median(delays),
       budget: '100',
+    })
+
+    const names = new Set((await kubectl('get', 'pods', '-A', '-o', 'jsonpath={.items[*].metadata.name}')).split(' '))
+    const largest = (role: string) => Math.max(...proxies(role, names).map(residentBytes)) / 1e6
+    report({ metric: 'gateway, idle, resident memory', unit: 'MB', ours: largest('router'), budget: '55' })
+    for (let i = 0; i < 5000; i += 20)
+      await Promise.all(Array.from({ length: 20 }, () => fetch(url).then((r) => r.text())))
+    report({
+      metric: 'sidecar after 5,000 gRPC calls, resident memory',
+      unit: 'MB',
+      ours: largest('sidecar'),
+      budget: '55',
     })
   } finally {
     await sampan('down', '--purge').catch(() => {})
