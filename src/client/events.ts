@@ -1,7 +1,7 @@
 // Records Events: what happened to an object, counted when it happens again.
 
 import { isNotFound, type KubeObject, resources } from '#api'
-import { type Clock, fnv1a, type Log, messageOf, rfc3339, safeEncode } from '#base'
+import { type Clock, type Log, messageOf, rfc3339 } from '#base'
 import type { Client } from './contract.ts'
 
 /** An object an event can be about. */
@@ -14,7 +14,20 @@ export interface EventTarget {
 interface Known {
   name: string
   count: number
-  first: string
+  /** When the count was last written, milliseconds. */
+  told: number
+}
+
+/** The same event is written again after this long at the soonest. */
+const REPEAT_MS = 10_000
+
+let latest = 0n
+
+/** Nanoseconds since 1970 in hexadecimal, never the same twice in this process. */
+function timeName(ms: number): string {
+  const now = BigInt(Math.floor(ms)) * 1_000_000n
+  latest = now > latest ? now : latest + 1n
+  return latest.toString(16)
 }
 
 /** Writes events in the background; an event that cannot be written is dropped. */
@@ -63,6 +76,9 @@ export class EventRecorder {
     const known = this.#known.get(key)
     if (known) {
       known.count++
+      // What happens again at once is counted, and told of when it still happens a while later.
+      if (this.#clock.now() - known.told < REPEAT_MS) return
+      known.told = this.#clock.now()
       try {
         await this.#client.patch(
           resources.events,
@@ -76,8 +92,9 @@ export class EventRecorder {
         if (!isNotFound(error)) throw error
       }
     }
-    const eventName = `${name}.${safeEncode(fnv1a(key), 6)}${safeEncode(Math.floor(this.#clock.now()) % 1e9, 8)}`
-    const entry: Known = { name: eventName, count: 1, first: now }
+    // Names in order of time, as upstream's: lists of events are sorted by seconds, then by name.
+    const eventName = `${name.slice(0, 230)}.${timeName(this.#clock.now())}`
+    const entry: Known = { name: eventName, count: 1, told: this.#clock.now() }
     if (this.#known.size > 2000) this.#known.clear()
     this.#known.set(key, entry)
     await this.#client.create(resources.events, {

@@ -196,6 +196,10 @@ export class NodeAgent {
       throw errors.badRequest(
         `container "${options.container}" in pod "${pod.metadata.name}" is waiting to start: ${waitingReason(pod, options.container)}`,
       )
+    if (options.previous && !(info && info.attempt > 0))
+      throw errors.badRequest(
+        `previous terminated container "${options.container}" in pod "${pod.metadata.name}" not found`,
+      )
     let running = info?.state === 'running'
     if (options.follow && running) {
       const look = () => {
@@ -425,7 +429,8 @@ function mounts(pod: KubeObject, name: string): boolean {
 
 function waitingReason(pod: KubeObject, container: string): string {
   const all = [...(pod.status?.containerStatuses ?? []), ...(pod.status?.initContainerStatuses ?? [])]
-  return all.find((s) => s.name === container)?.state?.waiting?.reason ?? 'ContainerCreating'
+  const reason = all.find((s) => s.name === container)?.state?.waiting?.reason ?? 'ContainerCreating'
+  return /^(ErrImagePull|ImagePullBackOff)$/.test(reason) ? 'trying and failing to pull image' : reason
 }
 
 function readText(path: string): string {
