@@ -48,7 +48,9 @@ function definitionJson(
   const texts = descriptions[name] ?? {}
   const properties: Json = {}
   for (const [key, property] of Object.entries(definition?.properties ?? {})) {
-    const json = propertyJson(property, dialect, texts[key])
+    // A field that is an object is described by what it is, where the field itself is not.
+    const type = property.ref ?? property.items?.ref ?? property.additional?.ref
+    const json = propertyJson(property, dialect, texts[key] ?? (type && descriptions[type]?.['']))
     const rule = mergeRule(name, key)
     if (rule) {
       if (rule.key) json['x-kubernetes-patch-merge-key'] = rule.key

@@ -129,6 +129,11 @@ export function planSubsets(service: KubeObject, pods: readonly KubeObject[]): J
       else notReadyAddresses.push(address)
     }
     if (addresses.length === 0 && notReadyAddresses.length === 0) continue
+    // Pods without the named port are no endpoints of it.
+    if (slice.ports.length === 0 && service.spec.ports?.length) continue
+    const byAddress = (a: Json, b: Json) => (a.ip < b.ip ? -1 : 1)
+    addresses.sort(byAddress)
+    notReadyAddresses.sort(byAddress)
     subsets.push({
       ...(addresses.length > 0 ? { addresses } : {}),
       ...(notReadyAddresses.length > 0 ? { notReadyAddresses } : {}),
