@@ -8,9 +8,9 @@ import { startAdmin } from './admin.ts'
 import { BoundListeners } from './bound-listeners.ts'
 import { ConfigStore } from './config-store.ts'
 import type { ExchangeContext } from './exchange.ts'
+import { giveBackMemoryAtRest } from './idle-memory.ts'
 import { originalDestination } from './original-dst.ts'
 import { PeerMetadata } from './peer-metadata.ts'
-import { releaseStartupPages } from './startup-pages.ts'
 import { type LocalWorkload, Stats } from './stats.ts'
 import { H1Pool } from './upstream-h1.ts'
 import { H2Pool } from './upstream-h2.ts'
@@ -20,8 +20,6 @@ const OUTBOUND = 15001
 const INBOUND = 15006
 /** How long connections are given to end after SIGTERM (Istio's terminationDrainDuration). */
 const DRAIN_MS = 5000
-/** By then what only the start needs has been used. */
-const STARTED_MS = 3000
 
 function readLabels(): Record<string, string> {
   try {
@@ -128,7 +126,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
   process.on('SIGINT', drain)
   process.on('uncaughtException', (error) => log.error('uncaught exception', { error: error.stack ?? error.message }))
   log.info('proxy started', { node: nodeId })
-  setTimeout(() => void releaseStartupPages(), STARTED_MS).unref()
+  giveBackMemoryAtRest(() => stats.counters.downstreamConnections + stats.counters.requests)
 }
 
 await main(process.env)
