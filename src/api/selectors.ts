@@ -136,6 +136,9 @@ const FIELDS: Record<string, readonly string[]> = {
     'regarding.namespace',
     'regarding.name',
     'regarding.uid',
+    'regarding.apiVersion',
+    'regarding.resourceVersion',
+    'regarding.fieldPath',
     'reason',
     'type',
     'reportingController',
@@ -150,10 +153,29 @@ const FIELDS: Record<string, readonly string[]> = {
   'certificatesigningrequests.certificates.k8s.io': ['spec.signerName'],
 }
 
+/** What fields of a version are called where it is stored. */
+export const STORED_FIELDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'events.events.k8s.io': {
+    'regarding.kind': 'involvedObject.kind',
+    'regarding.namespace': 'involvedObject.namespace',
+    'regarding.name': 'involvedObject.name',
+    'regarding.uid': 'involvedObject.uid',
+    'regarding.apiVersion': 'involvedObject.apiVersion',
+    'regarding.resourceVersion': 'involvedObject.resourceVersion',
+    'regarding.fieldPath': 'involvedObject.fieldPath',
+    reportingController: 'reportingComponent',
+  },
+}
+
 export type FieldMatcher = (object: Json) => boolean
 
 /** Parses a field selector ("a=b,c!=d"). Fails with BadRequest for a field the resource does not offer. */
-export function parseFieldSelector(text: string, resource: string, extra: readonly string[] = []): FieldMatcher {
+export function parseFieldSelector(
+  text: string,
+  resource: string,
+  extra: readonly string[] = [],
+  renamed: Readonly<Record<string, string>> = {},
+): FieldMatcher {
   const terms: { path: string[]; name: string; value: string; equal: boolean }[] = []
   for (const part of text.split(',')) {
     if (part.trim() === '') continue
@@ -168,8 +190,8 @@ export function parseFieldSelector(text: string, resource: string, extra: readon
     )
       throw errors.badRequest(`field label not supported: ${name}`)
     terms.push({
-      path: name === 'name' ? ['metadata', 'name'] : name.split('.'),
-      name,
+      path: name === 'name' ? ['metadata', 'name'] : (renamed[name] ?? name).split('.'),
+      name: renamed[name] ?? name,
       value: m[3]!,
       equal: m[2] !== '!=',
     })

@@ -148,7 +148,7 @@ export function certificateRequest(o: Json, old?: Json): FieldError[] {
   return problems
 }
 
-export function approval(csr: Json): FieldError[] {
+export function approval(csr: Json, old?: Json): FieldError[] {
   const types = ((csr.status?.conditions ?? []) as Json[]).map((c) => c.type)
   const problems: FieldError[] = []
   for (const [i, c] of ((csr.status?.conditions ?? []) as Json[]).entries()) {
@@ -158,6 +158,11 @@ export function approval(csr: Json): FieldError[] {
     else if (['Approved', 'Denied', 'Failed'].includes(c.type) && c.status !== 'True')
       problems.push(field.notSupported(`${at}.status`, c.status, ['True']))
   }
+  for (const c of ((old?.status?.conditions ?? []) as Json[]).filter(
+    (c) => c.type === 'Approved' || c.type === 'Denied',
+  ))
+    if (!types.includes(c.type))
+      problems.push(field.forbidden('status.conditions', `updates may not remove a condition of type "${c.type}"`))
   if (types.includes('Approved') && types.includes('Denied'))
     problems.push(field.invalid('status.conditions', 'Denied', 'Approved and Denied conditions are mutually exclusive'))
   return problems

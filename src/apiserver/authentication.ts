@@ -4,7 +4,7 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { jwtVerify, SignJWT } from 'jose'
-import { errors, type KubeObject } from '#api'
+import { errors, type Json, type KubeObject } from '#api'
 import type { Clock } from '#base'
 import type { User } from './identity.ts'
 
@@ -51,6 +51,22 @@ export class Tokens {
     this.#public = createPublicKey(this.#private)
     this.#clock = options.clock
     this.#bound = options.bound
+  }
+
+  /** The OpenID Connect configuration of service-account tokens. */
+  discovery(): Json {
+    return {
+      issuer: this.issuer,
+      jwks_uri: `${this.issuer}/openid/v1/jwks`,
+      response_types_supported: ['id_token'],
+      subject_types_supported: ['public'],
+      id_token_signing_alg_values_supported: ['ES256'],
+    }
+  }
+
+  /** The keys that tokens are verified with, as a JSON Web Key Set. */
+  keys(): Json {
+    return { keys: [{ ...this.#public.export({ format: 'jwk' }), use: 'sig', kid: 'sampan', alg: 'ES256' }] }
   }
 
   async issue(request: TokenRequest): Promise<{ token: string; expiration: number }> {

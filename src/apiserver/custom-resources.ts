@@ -190,6 +190,20 @@ export function validateDefinition(crd: KubeObject, old?: KubeObject): FieldErro
       const types = ['boolean', 'date', 'integer', 'number', 'string']
       if (!types.includes(c.type)) problems.push(field.notSupported(`${column}.type`, c.type ?? '', types))
     }
+    for (const [j, f] of ((v.selectableFields ?? []) as Json[]).entries()) {
+      const of = String(f.jsonPath ?? '')
+        .split('.')
+        .slice(1)
+        .reduce<Json | undefined>((s, key) => s?.properties?.[key], v.schema?.openAPIV3Schema)
+      if (!of || !['string', 'boolean', 'integer'].includes(of.type))
+        problems.push(
+          field.invalid(
+            `${at}.selectableFields[${j}].jsonPath`,
+            f.jsonPath ?? '',
+            'does not refer to a valid field: it must be a string, boolean or integer of the schema',
+          ),
+        )
+    }
     const scale = v.subresources?.scale
     for (const key of ['specReplicasPath', 'statusReplicasPath'])
       if (scale && !scale[key]) problems.push(field.required(`${at}.subresources.scale.${key}`))

@@ -1,6 +1,6 @@
 // What deleting an object means: remove it now, or mark it and wait for finalizers or for the node.
 
-import type { Json, KubeObject } from '#api'
+import { errors, type FieldError, field, type Json, type KubeObject } from '#api'
 import { rfc3339 } from '#base'
 
 /** metav1.DeleteOptions, the fields that decide. */
@@ -92,6 +92,8 @@ function sameList(a: readonly string[], b: readonly string[] | undefined): boole
   return a.length === (b?.length ?? 0) && a.every((v, i) => b?.[i] === v)
 }
 
+const POLICIES = ['Background', 'Foreground', 'Orphan']
+
 /** Reads DeleteOptions out of a body and query parameters; the body wins. */
 export function readDeleteOptions(body: Json | undefined, query: URLSearchParams): DeleteOptions {
   const options: DeleteOptions = {}
@@ -103,5 +105,14 @@ export function readDeleteOptions(body: Json | undefined, query: URLSearchParams
   if (orphan === true || orphan === 'true') options.orphanDependents = true
   if (body?.preconditions) options.preconditions = body.preconditions
   if (body?.dryRun) options.dryRun = body.dryRun
+  const problems: FieldError[] = []
+  if (policy && !POLICIES.includes(policy)) problems.push(field.notSupported('propagationPolicy', policy, POLICIES))
+  if (policy && orphan !== undefined && orphan !== null)
+    problems.push(
+      field.invalid('propagationPolicy', policy, 'orphanDependents and deletionPropagation cannot be both set'),
+    )
+  if (options.dryRun && (!Array.isArray(options.dryRun) || options.dryRun.some((d) => d !== 'All')))
+    problems.push(field.notSupported('dryRun', options.dryRun, ['All']))
+  if (problems.length > 0) throw errors.invalid('DeleteOptions', 'meta.k8s.io', '', problems)
   return options
 }

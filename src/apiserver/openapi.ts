@@ -77,6 +77,9 @@ export function customModel(kind: ResourceKind): string {
 
 function customSchema(kind: ResourceKind, dialect: Dialect): Json {
   const schema: Json = structuredClone(kind.custom?.schema?.openAPIV3Schema ?? { type: 'object' })
+  // OpenAPI v2 has no words for an object that takes everything.
+  if (!dialect.v3 && schema['x-kubernetes-preserve-unknown-fields'])
+    return { type: 'object', 'x-kubernetes-group-version-kind': [gvkOf(kind)] }
   const meta = `${dialect.prefix}io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta`
   schema.properties = {
     apiVersion: {

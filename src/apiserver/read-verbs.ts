@@ -13,6 +13,7 @@ import {
   parseLabelSelector,
   partialMetadata,
   type ResourceKind,
+  STORED_FIELDS,
   storedKind,
 } from '#api'
 import { sendBytes, sendJson } from './http-io.ts'
@@ -39,7 +40,9 @@ export function selectionOf(request: ResourceRequest): Selection {
   if (labels) selection.labels = parseLabelSelector(labels)
   if (fields) {
     const extra = (kind.custom?.selectableFields ?? []).map((f: Json) => String(f.jsonPath).replace(/^\./, ''))
-    selection.fields = parseFieldSelector(fields, groupResource(storedKind(kind)), extra)
+    const asked = groupResource(kind)
+    const renamed = STORED_FIELDS[asked]
+    selection.fields = parseFieldSelector(fields, renamed ? asked : groupResource(storedKind(kind)), extra, renamed)
   }
   return selection
 }

@@ -308,6 +308,11 @@ export class Resources {
     return object as T
   }
 
+  /** Fields of an object that its kind does not declare, as paths. */
+  unknownFields(kind: ResourceKind, input: Json): string[] {
+    return (kind.custom ? prunedCustom(kind, input) : this.#prunedBuiltIn(kind, input)).unknown
+  }
+
   #prunedBuiltIn(kind: ResourceKind, input: Json): { object: Json; unknown: string[] } {
     if (!kind.model) return { object: input, unknown: [] }
     const { unknown, types } = checkShape(input, kind.model)

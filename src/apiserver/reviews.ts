@@ -1,6 +1,6 @@
 // Reviews: questions about identity and permission that are answered, not stored.
 
-import type { Json, ResourceKind } from '#api'
+import { errors, type FieldError, field, type Json, type ResourceKind } from '#api'
 import type { Tokens } from './authentication.ts'
 import type { Attributes, Authorizer } from './authorization.ts'
 import type { User } from './identity.ts'
@@ -19,6 +19,30 @@ export function isReview(kind: ResourceKind): boolean {
   return REVIEWS.has(kind.kind)
 }
 
+function reviewProblems(kind: string, spec: Json, namespace: string): FieldError[] {
+  if (!kind.endsWith('SubjectAccessReview') && kind !== 'SelfSubjectAccessReview')
+    return kind === 'TokenReview' && !spec.token ? [field.required('spec.token')] : []
+  const { resourceAttributes: resource, nonResourceAttributes: path } = spec
+  const problems: FieldError[] = []
+  if (Boolean(resource) === Boolean(path))
+    problems.push(
+      field.invalid(
+        'spec.resourceAttributes',
+        resource ?? null,
+        resource
+          ? 'cannot be specified in combination with nonResourceAttributes'
+          : 'exactly one of nonResourceAttributes or resourceAttributes must be specified',
+      ),
+    )
+  if (kind !== 'SelfSubjectAccessReview' && !spec.user && !spec.groups?.length)
+    problems.push(field.invalid('spec.user', '', 'at least one of user or group must be specified'))
+  if (kind === 'LocalSubjectAccessReview' && resource && resource.namespace !== namespace)
+    problems.push(
+      field.invalid('spec.resourceAttributes.namespace', resource.namespace ?? '', 'must match metadata.namespace'),
+    )
+  return problems
+}
+
 /** Fills in the status of a review. */
 export async function answerReview(
   request: ResourceRequest,
@@ -28,6 +52,8 @@ export async function answerReview(
   tokens: Tokens,
 ): Promise<Json> {
   const { kind } = request
+  const problems = reviewProblems(kind.kind, body.spec ?? {}, request.namespace)
+  if (problems.length > 0) throw errors.invalid(kind.kind, kind.group, '', problems)
   const head = {
     kind: kind.kind,
     apiVersion: `${kind.group}/${kind.version}`,

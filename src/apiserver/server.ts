@@ -241,6 +241,8 @@ export class ApiServer {
     const wanted = negotiate(subresource === 'log' ? '*/*' : http.headers.accept, query, request.kind)
     if (wanted.protobuf) preferProtobuf(response)
     if (isReview(request.kind)) {
+      if (wanted.representation !== 'object')
+        throw errors.notAcceptable('only the following media types are accepted: application/json')
       const body = parseBody(await readBody(http), http.headers['content-type'])
       return sendJson(
         response,
@@ -329,6 +331,14 @@ export class ApiServer {
       }
       return sendDocument(response, 'application/json', document, asked)
     }
+    if (path === '/.well-known/openid-configuration') return sendJson(response, 200, this.#options.tokens.discovery())
+    if (path === '/openid/v1/jwks')
+      return sendBytes(
+        response,
+        200,
+        'application/jwk-set+json',
+        Buffer.from(JSON.stringify(this.#options.tokens.keys())),
+      )
     if (path === '/metrics') {
       const counts = this.#options.resources.store.counts()
       const page = this.#metrics.render(this.#options.version.gitVersion, counts)

@@ -39,6 +39,8 @@ export function prepareCreate(kind: ResourceKind, input: KubeInput, namespace: s
   if (tracksGeneration(kind, object)) metadata.generation = 1
   if (hasStatus(kind)) {
     if (kind.custom) delete object.status
+    // A kubelet registers its node with what it found.
+    else if (groupResource(kind) === 'nodes') object.status = input.status ?? {}
     else object.status = structuredClone(NEW_STATUS[groupResource(kind)] ?? {})
   }
   return object
@@ -91,7 +93,7 @@ export function prepareUpdate(
   subresource: string,
 ): KubeObject {
   const metadata: KubeObject['metadata'] = {
-    ...(subresource === '' ? input.metadata : { ...current.metadata, ...statusMetadata(input) }),
+    ...(subresource === '' ? input.metadata : { ...current.metadata, ...(kind.custom ? {} : statusMetadata(input)) }),
     name: current.metadata.name,
     uid: current.metadata.uid,
     creationTimestamp: current.metadata.creationTimestamp,
@@ -113,6 +115,8 @@ export function prepareUpdate(
       metadata.generation = (current.metadata.generation ?? 0) + 1
   } else {
     object = { ...input, apiVersion: current.apiVersion, kind: current.kind, metadata }
+    const keeps = KEPT_SPEC[groupResource(kind)]
+    if (keeps) object.spec = keeps(object.spec ?? {}, current.spec ?? {})
     if (hasStatus(kind)) {
       if (current.status === undefined) delete object.status
       else object.status = current.status
@@ -123,12 +127,34 @@ export function prepareUpdate(
   return object
 }
 
+/** Specs that a plain update leaves as they are, in part or whole. */
+const KEPT_SPEC: Readonly<Record<string, (next: Json, current: Json) => Json>> = {
+  namespaces: (next, { finalizers }) => ({ ...next, finalizers }),
+  'certificatesigningrequests.certificates.k8s.io': (_next, current) => current,
+}
+
+/** Conditions by which somebody decides on a certificate: only the approval subresource sets them. */
+const DECISIONS = new Set(['Approved', 'Denied'])
+
+function withDecisionsOf(current: KubeObject, status: Json | undefined): Json | undefined {
+  const conditions = (list: Json[] | undefined, decisions: boolean) =>
+    (list ?? []).filter((c) => DECISIONS.has(c.type) === decisions)
+  const kept = conditions(current.status?.conditions, true)
+  const others = conditions(status?.conditions, false)
+  if (!status && kept.length === 0) return status
+  const all = [...kept, ...others]
+  const { conditions: _, ...rest } = status ?? {}
+  return all.length > 0 ? { ...rest, conditions: all } : rest
+}
+
 /** What a write to a subresource may change of its object; all else stays. */
 function ownPart(current: KubeObject, input: KubeInput, subresource: string): Partial<KubeObject> {
   const { spec = {} } = current
   switch (subresource) {
     case 'status':
-      return { status: input.status }
+      return {
+        status: current.kind === 'CertificateSigningRequest' ? withDecisionsOf(current, input.status) : input.status,
+      }
     case 'approval':
       return { status: { ...current.status, conditions: input.status?.conditions } }
     case 'finalize':

@@ -1,6 +1,15 @@
 // Subresources that are not plain reads and writes of their object: scale, binding, eviction, token, log, finalize.
 
-import { errors, type Json, jsonPath, type KubeInput, type KubeObject, type ResourceKind } from '#api'
+import {
+  errors,
+  field,
+  formatSelector,
+  type Json,
+  jsonPath,
+  type KubeInput,
+  type KubeObject,
+  type ResourceKind,
+} from '#api'
 import { rfc3339 } from '#base'
 import type { Tokens } from './authentication.ts'
 import { evict } from './eviction.ts'
@@ -58,9 +67,9 @@ function scalePaths(kind: ResourceKind): ScalePaths {
 
 function scaleOf(kind: ResourceKind, object: KubeObject): Json {
   const paths = scalePaths(kind)
-  const labels = Object.entries<string>(object.spec?.selector?.matchLabels ?? {})
-    .map(([k, v]) => `${k}=${v}`)
-    .join(',')
+  const own = object.spec?.selector
+  // A ReplicationController selects by a plain map.
+  const labels = own ? formatSelector(kind.plural === 'replicationcontrollers' ? { matchLabels: own } : own) : ''
   const selector = paths.selector ? String(jsonPath(object, paths.selector)[0] ?? '') : labels
   const { name, namespace, uid, resourceVersion, creationTimestamp } = object.metadata
   return {
@@ -157,7 +166,18 @@ async function token(call: WriteCall, tokens: Tokens): Promise<void> {
   const { kind, namespace, name } = request
   const account = await resources.get(kind, namespace, name)
   const body = parseBody(await readBody(http), http.headers['content-type'])
-  const expirationSeconds = Math.max(600, Number(body.spec?.expirationSeconds ?? 3600))
+  const wanted = body.spec?.expirationSeconds ?? 3600
+  if (!Number.isInteger(wanted) || wanted < 600 || wanted > 2 ** 32)
+    throw errors.invalid('TokenRequest', 'authentication.k8s.io', '', [
+      field.invalid(
+        'spec.expirationSeconds',
+        wanted,
+        wanted < 600
+          ? 'may not specify a duration less than 10 minutes'
+          : 'may not specify a duration larger than 2^32 seconds',
+      ),
+    ])
+  const expirationSeconds: number = wanted
   const bound = body.spec?.boundObjectRef
   const { token: text, expiration } = await tokens.issue({
     namespace,

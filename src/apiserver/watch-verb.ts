@@ -8,7 +8,7 @@ import { encodeWatchFrame, PROTOBUF } from './protobuf-codec.ts'
 import { entryBytes, type Selection, selectionOf, selects } from './read-verbs.ts'
 import { flag, type ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
-import type { CacheEntry, CacheEvent } from './watch-cache.ts'
+import { CacheEntry, type CacheEvent } from './watch-cache.ts'
 
 /** A watcher that has this much unread data is cut off, never waited for. */
 const BACKLOG_LIMIT = 16 * 1024 * 1024
@@ -96,7 +96,10 @@ export async function watchVerb(
   let stop: () => void = () => {}
   const deliver = (event: CacheEvent) => {
     const type = eventFor(selection, event)
-    if (type) send(encode(type, event.entry))
+    if (!type) return
+    // What leaves a selection is shown as it last was in it.
+    const left = type === 'DELETED' && event.type !== 'DELETED' && event.previous
+    send(encode(type, left ? asOf(event.previous!, event.revision) : event.entry))
   }
   const fromNow = initial === true || (initial === undefined && (version === '' || version === '0'))
   if (fromNow) {
@@ -169,6 +172,11 @@ function drained(response: ServerResponse): Promise<boolean> {
     response.on('drain', onDrain)
     response.on('close', onClose)
   })
+}
+
+function asOf(entry: CacheEntry, revision: number): CacheEntry {
+  const metadata = { ...entry.object.metadata, resourceVersion: String(revision) }
+  return new CacheEntry({ ...entry.object, metadata }, revision)
 }
 
 /** What a change means to a watcher that sees only a selection. */

@@ -10,6 +10,7 @@ import {
   groupResource,
   groupVersion,
   isAlreadyExists,
+  isNotFound,
   type Json,
   jsonPatch,
   type KubeInput,
@@ -58,12 +59,30 @@ export async function createVerb(call: WriteCall): Promise<void> {
 export async function updateVerb(call: WriteCall): Promise<void> {
   const { resources, request, context, http } = call
   const body = parseBody(await readBody(http), http.headers['content-type']) as KubeInput
-  answer(
-    call,
-    200,
-    await resources.update(request.kind, request.namespace, request.name, body, context, request.subresource),
-  )
+  const { kind, namespace, name, subresource } = request
+  if (!body.metadata?.name) throw errors.badRequest('name must be provided')
+  try {
+    return answer(call, 200, await resources.update(kind, namespace, name, body, context, subresource))
+  } catch (error) {
+    if (!isNotFound(error) || subresource || !PUT_CREATES.has(groupResource(kind)) || body.metadata.uid) throw error
+  }
+  call.mayCreate()
+  const { resourceVersion: _, ...metadata } = body.metadata
+  answer(call, 201, await resources.create(kind, namespace, { ...body, metadata }, context))
 }
+
+/** Kinds that a PUT creates when they are not there (AllowCreateOnUpdate upstream). */
+const PUT_CREATES = new Set([
+  'endpoints',
+  'events',
+  'leases.coordination.k8s.io',
+  'limitranges',
+  'services',
+  'roles.rbac.authorization.k8s.io',
+  'rolebindings.rbac.authorization.k8s.io',
+  'clusterroles.rbac.authorization.k8s.io',
+  'clusterrolebindings.rbac.authorization.k8s.io',
+])
 
 export async function patchVerb(call: WriteCall): Promise<void> {
   const { resources, request, context, http } = call
@@ -130,6 +149,11 @@ async function applyVerb(call: WriteCall, body: KubeInput): Promise<void> {
   if (body.metadata.managedFields) throw errors.badRequest('metadata.managedFields must be nil')
   checkIdentity(kind, body, namespace, name)
   const context: RequestContext = { ...call.context, operation: 'Apply' }
+  const unknown = resources.unknownFields(kind, body)
+  if (unknown.length > 0)
+    throw errors.badRequest(
+      `failed to create typed patch object (${namespace ? `${namespace}/` : ''}${name}; ${groupVersion(kind)}, Kind=${kind.kind}): ${unknown.map((path) => `.${path}: field not declared in schema`).join(', ')}`,
+    )
   const known = resources.checkFields(kind, body, context)
   const manager: FieldManager = {
     name: context.fieldManager,

@@ -91,6 +91,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
     ],
   })
   await registerCustomResources(resources, options.log('kube-apiserver'))
+  compactRegularly(options.store, clock, signal)
   const tokens = new Tokens({
     signingKey: options.tokenKey,
     issuer: 'https://kubernetes.default.svc.cluster.local',
@@ -151,4 +152,19 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
     })
   }
   return { resources, client, informers, tokens, api, authorizer, served, problem, startControllers }
+}
+
+/** How long old revisions are kept for lists that go on page by page (etcd's compaction interval upstream). */
+const COMPACTION_MS = 300_000
+
+function compactRegularly(store: Store, clock: Clock, signal: AbortSignal): void {
+  let last = store.revision
+  const compact = () => {
+    if (signal.aborted) return
+    const before = last
+    last = store.revision
+    void store.compact(before).catch(() => {})
+    clock.after(COMPACTION_MS, compact)
+  }
+  clock.after(COMPACTION_MS, compact)
 }

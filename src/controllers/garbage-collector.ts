@@ -1,6 +1,6 @@
 // The garbage collector: objects go when their last owner is gone; foreground and orphan deletion.
 
-import { isNotFound, type KubeObject, keyOf, type OwnerReference, type Resource, splitKey } from '#api'
+import { isNotFound, type KubeObject, keyOf, type OwnerReference, type Resource, sameJson, splitKey } from '#api'
 import type { Log } from '#base'
 import { type Change, Controller, type Informer, type Informers } from '#client'
 
@@ -39,7 +39,7 @@ export function garbageCollector({
   refresh()
   return Object.assign(controller, { refresh })
 
-  function onChange(name: string, { type, object }: Change): void {
+  function onChange(name: string, { type, object, old }: Change): void {
     if (type === 'deleted') {
       for (const { name: child, object: dependent } of dependentsOf(object.metadata.uid))
         controller.queue.add(`${child}|${keyOf(dependent)}`)
@@ -50,6 +50,12 @@ export function garbageCollector({
       }
       return
     }
+    // A reference that no longer blocks, or is gone, lets its owner go on.
+    if (old && !sameJson(old.metadata.ownerReferences, object.metadata.ownerReferences))
+      for (const owner of old.metadata.ownerReferences ?? []) {
+        const found = locate(owner, object.metadata.namespace)
+        if (found?.object?.metadata.finalizers?.includes(FOREGROUND)) controller.queue.add(found.key)
+      }
     const waits =
       object.metadata.deletionTimestamp && object.metadata.finalizers?.some((f) => f === FOREGROUND || f === ORPHAN)
     if (waits || object.metadata.ownerReferences?.length) controller.queue.add(`${name}|${keyOf(object)}`)
@@ -92,8 +98,21 @@ export function garbageCollector({
     const owners = object.metadata.ownerReferences ?? []
     if (owners.length === 0) return
     const states = await Promise.all(owners.map((owner) => ownerState(owner, object.metadata.namespace)))
-    if (states.some((s) => s === 'present')) return
-    const policy = states.some((s) => s === 'waiting') ? ('Foreground' as const) : ('Background' as const)
+    const kept = owners.filter((_, i) => states[i] === 'present')
+    if (kept.length > 0) {
+      // Owned by somebody still: what is gone or going is no owner any more.
+      if (kept.length < owners.length) await setOwners(entry.resource, object, kept)
+      return
+    }
+    const waiting = states.some((s) => s === 'waiting')
+    const policy = waiting ? ('Foreground' as const) : ('Background' as const)
+    // Objects that own each other in a circle would wait for each other for ever.
+    if (waiting && dependentsOf(object.metadata.uid).some((d) => isWaiting(d.object)))
+      await setOwners(
+        entry.resource,
+        object,
+        owners.map((o) => ({ ...o, blockOwnerDeletion: false })),
+      )
     await ignoreMissing(
       client.delete(entry.resource, object.metadata.namespace ?? '', object.metadata.name, {
         uid: object.metadata.uid,
@@ -125,7 +144,7 @@ export function garbageCollector({
       }
     }
     if (!object) return 'absent'
-    return object.metadata.deletionTimestamp && object.metadata.finalizers?.includes(FOREGROUND) ? 'waiting' : 'present'
+    return isWaiting(object) ? 'waiting' : 'present'
   }
 
   async function deleteForeground(resource: Resource, owner: KubeObject): Promise<void> {
@@ -133,15 +152,17 @@ export function garbageCollector({
     const blocking = dependents.filter(({ object }) =>
       object.metadata.ownerReferences?.some((r) => r.uid === owner.metadata.uid && r.blockOwnerDeletion),
     )
-    for (const { resource: r, object } of dependents)
-      if (!object.metadata.deletionTimestamp)
-        await ignoreMissing(
-          client.delete(r, object.metadata.namespace ?? '', object.metadata.name, {
-            uid: object.metadata.uid,
-            propagationPolicy: 'Foreground',
-          }),
-        )
+    // Each dependent decides by all of its owners.
+    for (const { name, object } of dependents)
+      if (!object.metadata.deletionTimestamp) controller.queue.add(`${name}|${keyOf(object)}`)
     if (blocking.length === 0) await removeFinalizer(resource, owner, FOREGROUND)
+  }
+
+  async function setOwners(resource: Resource, object: KubeObject, owners: readonly OwnerReference[]): Promise<void> {
+    const { namespace = '', name, uid, resourceVersion } = object.metadata
+    // As one piece: a strategic merge would keep what is left out.
+    const metadata = { uid, resourceVersion, ownerReferences: [...owners] }
+    await ignoreMissing(client.patch(resource, namespace, name, { metadata }, 'merge'))
   }
 
   async function orphanDependents(resource: Resource, owner: KubeObject): Promise<void> {
@@ -169,6 +190,11 @@ export function garbageCollector({
       }),
     )
   }
+}
+
+/** An object that waits for its dependents to go. */
+function isWaiting(object: KubeObject): boolean {
+  return object.metadata.deletionTimestamp !== undefined && object.metadata.finalizers?.includes(FOREGROUND) === true
 }
 
 async function ignoreMissing(work: Promise<unknown>): Promise<void> {
