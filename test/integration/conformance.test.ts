@@ -189,3 +189,28 @@ test('nodes register with their status, namespaces keep their finalizers, servic
   })
   assert.match(short.body.message, /may not specify a duration less than 10 minutes/)
 })
+
+test('a namespace goes in order, pods first, and says what is left', async () => {
+  await using api = await startApi({ controllers: true })
+  await call(api, 'POST', '/api/v1/namespaces', { metadata: { name: 'n' } })
+  await api.clock.advance(1000)
+  const at = '/api/v1/namespaces/n'
+  const finalizers = ['example.com/hold']
+  await call(api, 'POST', `${at}/pods`, {
+    metadata: { name: 'p', finalizers },
+    spec: { containers: [{ name: 'c', image: 'i' }] },
+  })
+  await call(api, 'POST', `${at}/configmaps`, { metadata: { name: 'm' } })
+  await call(api, 'DELETE', at)
+  await api.clock.advance(2000)
+  assert.equal((await call(api, 'GET', `${at}/configmaps/m`)).body.metadata.deletionTimestamp, undefined)
+  const { conditions } = (await call(api, 'GET', at)).body.status
+  const held = conditions.find((c: Json) => c.type === 'NamespaceFinalizersRemaining')
+  assert.equal(
+    held.message,
+    'Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances',
+  )
+  await call(api, 'PATCH', `${at}/pods/p`, { metadata: { finalizers: null } }, merge)
+  await api.clock.advance(2000)
+  assert.equal(await status(api, at), 404)
+})
