@@ -1,6 +1,7 @@
 // The columns of the built-in kinds, as `kubectl get` shows them.
 
 import { age, humanDuration } from './duration.ts'
+import { CLUSTER_PRINTERS } from './printers-cluster.ts'
 import { formatSelector } from './selectors.ts'
 import { condition, type Json } from './types.ts'
 
@@ -40,7 +41,28 @@ const images = (spec: Json | undefined) =>
 const containerColumns = text('Containers', 'Images', 'Selector')
 const containerCells = (o: Json) => [names(o.spec), images(o.spec), formatSelector(o.spec?.selector)]
 
+/** "cpu: 12%/80%", for each metric; three at most. */
+function autoscalerTargets(o: Json): string {
+  const metrics: Json[] = o.spec?.metrics ?? []
+  const now: Json[] = o.status?.currentMetrics ?? []
+  if (metrics.length === 0) return '<none>'
+  const shown = metrics.map((m) => {
+    const key = String(m.type).replace(/^./, (c) => c.toLowerCase())
+    const target: Json = m[key]?.target ?? {}
+    const name = m[key]?.name ?? m[key]?.metric?.name ?? ''
+    const current: Json = now.find((c) => (c[key]?.name ?? c[key]?.metric?.name) === name)?.[key]?.current ?? {}
+    const percent = (v: unknown) => (v === undefined ? '<unknown>' : `${v}%`)
+    const value =
+      target.averageUtilization === undefined
+        ? `${current.averageValue ?? current.value ?? '<unknown>'}/${target.averageValue ?? target.value ?? '<auto>'}${target.averageValue ? ' (avg)' : ''}`
+        : `${percent(current.averageUtilization)}/${percent(target.averageUtilization)}`
+    return m.type === 'Resource' ? `${name}: ${value}` : value
+  })
+  return shown.length > 2 ? `${shown.slice(0, 2).join(', ')} + ${shown.length - 2} more...` : shown.join(', ')
+}
+
 export const PRINTERS: Record<string, KindPrinter> = {
+  ...CLUSTER_PRINTERS,
   pods: {
     columns: [{ name: 'Ready', type: 'string' }, ...text('Status'), ...text('Restarts')],
     cells: podCells,
@@ -240,15 +262,11 @@ export const PRINTERS: Record<string, KindPrinter> = {
       o.status?.disruptionsAllowed ?? 0,
     ],
   },
-  'priorityclasses.scheduling.k8s.io': {
-    columns: [...int('Value'), ...text('Global-Default')],
-    cells: (o) => [o.value ?? 0, o.globalDefault ? 'true' : 'false'],
-  },
   'horizontalpodautoscalers.autoscaling': {
     columns: [...text('Reference', 'Targets'), ...int('MinPods', 'MaxPods', 'Replicas')],
     cells: (o) => [
       `${o.spec?.scaleTargetRef?.kind}/${o.spec?.scaleTargetRef?.name}`,
-      '<unknown>',
+      autoscalerTargets(o),
       or(o.spec?.minReplicas, '<unset>'),
       o.spec?.maxReplicas,
       o.status?.currentReplicas ?? 0,
