@@ -151,6 +151,7 @@ const FIELDS: Record<string, readonly string[]> = {
   replicationcontrollers: ['status.replicas'],
   'jobs.batch': ['status.successful'],
   'certificatesigningrequests.certificates.k8s.io': ['spec.signerName'],
+  'resourceslices.resource.k8s.io': ['spec.nodeName', 'spec.driver'],
 }
 
 /** What fields of a version are called where it is stored. */

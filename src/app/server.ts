@@ -18,7 +18,16 @@ import { createLog, execOk, type Log, messageOf, sleep, systemClock } from '#bas
 import { DnsServer } from '#dns'
 import { Mesh } from '#mesh'
 import { ServiceProxy, systemNft } from '#netproxy'
-import { hostResolver, NodeAgent, type SystemPart, SystemParts, socketOf, startContainerd, Usage } from '#node'
+import {
+  hostResolver,
+  kubeletAnswer,
+  NodeAgent,
+  type SystemPart,
+  SystemParts,
+  socketOf,
+  startContainerd,
+  Usage,
+} from '#node'
 import { openEmbeddedStore, sealedStore } from '#store'
 import { createDefaults, keepSystemServices } from './bootstrap.ts'
 import { ARCHIVE, archiveId, isBundled, PAUSE_IMAGE, PROXY_IMAGE } from './bundled-images.ts'
@@ -139,6 +148,9 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     exec: (...args) => agent!.exec(...args),
     attach: (...args) => agent!.attach(...args),
     portForward: (...args) => agent!.portForward(...args),
+    kubelet: async (name, path) =>
+      usage &&
+      kubeletAnswer({ informers: plane.informers, usage, clock, nodeName: hostname().toLowerCase() }, name, path),
   }
   let mesh: Mesh | undefined
   let usage: Usage | undefined

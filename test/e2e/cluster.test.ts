@@ -236,6 +236,26 @@ test('the cluster’s parts are pods: listed, ready, with their logs, and back w
   assert.match(refused.stderr, /part of the sampan process/)
 })
 
+test('proxies lead to Services, pods and the node’s own paths', async () => {
+  const raw = (path: string) => ok(kubectl(`get --raw ${path}`))
+  const namespace = '/api/v1/namespaces/default'
+  assert.match(await raw(`${namespace}/services/web:80/proxy/`), /This is v\d running in pod/)
+  const pod = (await ok(kubectl('get pods -l app=web -o jsonpath={.items[0].metadata.name}'))).trim()
+  assert.match(await raw(`${namespace}/pods/${pod}:8080/proxy/`), new RegExp(`running in pod ${pod}`))
+  const node = (await ok(kubectl('get nodes -o jsonpath={.items[0].metadata.name}'))).trim()
+  assert.equal(await raw(`/api/v1/nodes/${node}/proxy/healthz`), 'ok')
+  const summary = JSON.parse(await raw(`/api/v1/nodes/${node}/proxy/stats/summary`))
+  assert.ok(summary.pods.some((p: { podRef: { name: string } }) => p.podRef.name === pod))
+  assert.match(await raw('/metrics'), /^apiserver_request_total\{/m)
+})
+
+test('kubectl debug adds a container that sees the processes of its target', async () => {
+  const pod = (await ok(kubectl('get pods -l app=web -o jsonpath={.items[0].metadata.name}'))).trim()
+  const target = (await ok(kubectl(`get pod ${pod} -o jsonpath={.spec.containers[0].name}`))).trim()
+  await ok(kubectl(`debug ${pod} --image=busybox:1 --target=${target} --container=look -- ps`))
+  await eventually(async () => assert.match(await ok(kubectl(`logs ${pod} -c look`)), /server\.mjs/), 15)
+})
+
 test('a Secret is not in the clear on the disk', async () => {
   await ok(kubectl('create secret generic hidden --from-literal=word=correct-horse-battery'))
   assert.equal(
