@@ -191,9 +191,19 @@ const DEFAULTS: Record<string, (object: Json) => void> = {
     set(spec, 'failurePolicy', 'Fail')
     if (spec.matchConstraints) matching(spec.matchConstraints)
   },
-  'validatingadmissionpolicybindings.admissionregistration.k8s.io': (o) => {
-    if (o.spec?.matchResources) matching(o.spec.matchResources)
+  'validatingadmissionpolicybindings.admissionregistration.k8s.io': policyBinding,
+  'mutatingadmissionpolicybindings.admissionregistration.k8s.io': policyBinding,
+  'mutatingadmissionpolicies.admissionregistration.k8s.io': (o) => {
+    const spec = (o.spec ??= {})
+    set(spec, 'failurePolicy', 'Fail')
+    set(spec, 'reinvocationPolicy', 'Never')
+    if (spec.matchConstraints) matching(spec.matchConstraints)
   },
+  'apiservices.apiregistration.k8s.io': (o) => {
+    if (o.spec?.service) set(o.spec.service, 'port', 443)
+  },
+  'resourceclaims.resource.k8s.io': (o) => deviceRequests(o.spec?.devices),
+  'resourceclaimtemplates.resource.k8s.io': (o) => deviceRequests(o.spec?.spec?.devices),
   'csidrivers.storage.k8s.io': (o) => {
     const spec = (o.spec ??= {})
     set(spec, 'attachRequired', true)
@@ -232,6 +242,21 @@ const DEFAULTS: Record<string, (object: Json) => void> = {
     }
     set((spec.conversion ??= {}), 'strategy', 'None')
   },
+}
+
+function policyBinding(o: Json): void {
+  if (o.spec?.matchResources) matching(o.spec.matchResources)
+  if (o.spec?.paramRef) set(o.spec.paramRef, 'parameterNotFoundAction', 'Deny')
+}
+
+function deviceRequests(devices: Json | undefined): void {
+  for (const request of devices?.requests ?? [])
+    for (const wanted of [request.exactly, ...(request.firstAvailable ?? [])]) {
+      if (!wanted) continue
+      set(wanted, 'allocationMode', 'ExactCount')
+      if (wanted.allocationMode === 'ExactCount') set(wanted, 'count', 1)
+      for (const t of wanted.tolerations ?? []) set(t, 'operator', 'Equal')
+    }
 }
 
 function webhook(w: Json): void {

@@ -110,26 +110,61 @@ const METADATA: Json = {
   },
 }
 
+/** How an object reads in a version, and the node at the top of it there. */
+export interface VersionView {
+  readonly root: SchemaNode
+  of(object: Json): Json
+}
+
+/**
+ * Views of an object by apiVersion; undefined for a version that is not served. Fields are owned as they
+ * are called in the version they were written in, so each owner's are compared there.
+ */
+export type VersionViews = (apiVersion: string) => VersionView | undefined
+
+/** What changed between two objects, seen from each version once. */
+function changesBy(before: Json | undefined, after: Json, views: VersionViews) {
+  const seen = new Map<string, ReturnType<typeof compare> & { after: Json; root: SchemaNode }>()
+  return (apiVersion: string) => {
+    let changes = seen.get(apiVersion)
+    if (!changes) {
+      const view = views(apiVersion)
+      if (!view) return undefined
+      const now = bare(view.of(after)) as Json
+      const then = before && bare(view.of(before))
+      changes = { ...compare(then, now, view.root), after: now, root: view.root }
+      seen.set(apiVersion, changes)
+    }
+    return changes
+  }
+}
+
 /** managedFields after somebody wrote `after` over `before` (undefined: created it). */
-export function trackUpdate(before: Json | undefined, after: Json, manager: FieldManager, root: SchemaNode): Json[] {
+export function trackUpdate(before: Json | undefined, after: Json, manager: FieldManager, views: VersionViews): Json[] {
   const given: unknown = after.metadata?.managedFields
   // One empty entry forgets all owners: upstream's way to start over.
   if (before && Array.isArray(given) && given.length === 1 && Object.keys(given[0] ?? {}).length === 0) return []
   // Clients may set the owners themselves; what cannot be read is what it was.
   const base = before && Array.isArray(given) && read(after).length > 0 ? after : (before ?? {})
   const entries = read(base)
-  const { changed, removed } = compare(bare(before), bare(after), root)
-  const own = difference(changed, UNOWNED)
-  if (isEmpty(own) && isEmpty(removed) && before) return base.metadata?.managedFields ?? []
-  const touched = union(changed, removed)
+  const changes = changesBy(before, after, views)
+  const here = changes(manager.apiVersion)!
+  const own = difference(here.changed, UNOWNED)
+  if (isEmpty(own) && isEmpty(here.removed) && before) return base.metadata?.managedFields ?? []
   const result: Entry[] = []
   let mine: FieldSet | undefined
   let time = manager.time
   for (const e of entries) {
-    if (isSame(e, manager)) {
-      mine = union(existing(e.fields, bare(after), root), own)
+    const there = changes(e.apiVersion)
+    // The owners of a version that is gone own nothing any more.
+    if (!there) continue
+    if (isSame(e, manager) && e.apiVersion === manager.apiVersion) {
+      mine = union(existing(e.fields, there.after, there.root), own)
       if (sameFields(mine, e.fields) && isEmpty(own)) time = e.time
-    } else result.push({ ...e, fields: difference(existing(e.fields, bare(after), root), touched) })
+    } else {
+      const touched = union(there.changed, there.removed)
+      result.push({ ...e, fields: difference(existing(e.fields, there.after, there.root), touched) })
+    }
   }
   result.push({ ...entryOf(manager), time, fields: mine ?? own })
   return write(result)
@@ -168,34 +203,41 @@ export interface Applied {
 }
 
 /**
- * The object after a manager applied `config` over `live`. With conflicts nothing should be written,
- * unless the apply is forced: then the fields are the manager's alone.
+ * The object after a manager applied `config` over `live`, both in the manager's version. With conflicts
+ * nothing should be written, unless the apply is forced: then the fields are the manager's alone.
  */
 export function applyConfig(
   live: KubeObject,
   config: Json,
   manager: FieldManager,
-  root: SchemaNode,
+  views: VersionViews,
   force: boolean,
 ): Applied {
-  const entries = read(live)
+  const { root } = views(manager.apiVersion)!
+  const entries = read(live).filter((e) => views(e.apiVersion))
   const current = bare(live) as Json
   const wanted = bare(config) as Json
   const mine = difference(fieldsOf(wanted, root), UNOWNED)
   let merged = mergeApplied(current, wanted, root) as Json
   const before = entries.find((e) => isSame(e, manager))
   const others = entries.filter((e) => e !== before)
-  if (before) {
+  if (before && before.apiVersion === manager.apiVersion) {
     // What this manager no longer mentions goes, if nobody else owns it.
     let dropped = difference(before.fields, withParents(mine))
-    for (const e of others) dropped = difference(dropped, withParents(e.fields))
+    for (const e of others)
+      if (e.apiVersion === manager.apiVersion) dropped = difference(dropped, withParents(e.fields))
     merged = (withoutFields(merged, dropped, root) ?? {}) as Json
     merged.metadata ??= current.metadata
   }
-  const { changed } = compare(current, merged, root)
-  const contested = intersection(changed, mine)
+  const changes = changesBy(current, merged, views)
+  const here = changes(manager.apiVersion)!
+  /** The fields of another's that this apply sets to something else. */
+  const contested = (e: Entry): FieldSet => {
+    const { changed } = changes(e.apiVersion)!
+    return e.apiVersion === manager.apiVersion ? intersection(changed, mine) : changed
+  }
   const conflicts = others.flatMap((e) =>
-    pathsOf(intersection(e.fields, contested)).map((path) => ({
+    pathsOf(intersection(e.fields, contested(e))).map((path) => ({
       manager: e.manager,
       operation: e.operation,
       subresource: e.subresource,
@@ -205,8 +247,11 @@ export function applyConfig(
     })),
   )
   if (conflicts.length > 0 && !force) return { object: live, conflicts }
-  const kept = others.map((e) => ({ ...e, fields: difference(existing(e.fields, merged, root), contested) }))
-  const unchanged = before && sameFields(before.fields, mine) && isEmpty(changed)
+  const kept = others.map((e) => {
+    const there = changes(e.apiVersion)!
+    return { ...e, fields: difference(existing(e.fields, there.after, there.root), contested(e)) }
+  })
+  const unchanged = before && sameFields(before.fields, mine) && isEmpty(here.changed)
   const entry: Entry = { ...entryOf(manager), time: unchanged ? before.time : manager.time, fields: mine }
   const object = {
     ...merged,

@@ -34,7 +34,7 @@ export function checkSubdomain(value: string): string[] {
   return problems
 }
 
-function checkLabel1035(value: string): string[] {
+export function checkLabel1035(value: string): string[] {
   const problems: string[] = []
   if (value.length > 63) problems.push('must be no more than 63 bytes')
   if (!LABEL_1035.test(value)) problems.push(LABEL_1035_MESSAGE)
@@ -42,7 +42,7 @@ function checkLabel1035(value: string): string[] {
 }
 
 /** Path segments only: what RBAC names and some others allow. */
-function checkPathSegment(value: string): string[] {
+export function checkPathSegment(value: string): string[] {
   if (value === '.' || value === '..') return [`may not be '${value}'`]
   const bad = ['/', '%'].find((c) => value.includes(c))
   return bad ? [`may not contain '${bad}'`] : []
@@ -61,6 +61,7 @@ export function checkName(groupResource: string, name: string): string[] {
     case 'clusterrolebindings.rbac.authorization.k8s.io':
       return checkPathSegment(name)
     case 'ipaddresses.networking.k8s.io':
+    case 'apiservices.apiregistration.k8s.io':
       return checkPathSegment(name)
     default:
       return checkSubdomain(name)

@@ -160,6 +160,11 @@ export const field = {
     reason: 'FieldValueNotFound',
     message: `Not found: ${show(value)}`,
   }),
+  tooMany: (path: string, actual: number, max: number): FieldError => ({
+    path,
+    reason: 'FieldValueTooMany',
+    message: `Too many: ${actual}: must have at most ${max} items`,
+  }),
   tooLong: (path: string, max: number): FieldError => ({
     path,
     reason: 'FieldValueTooLong',

@@ -1,7 +1,7 @@
-// Validation of what belongs to the cluster: roles, events, nodes, classes, leases, certificates, webhooks, definitions.
+// Validation of what belongs to the cluster: roles, events, nodes, classes, leases, certificates, definitions, API services.
 
 import { immutable, nonNegative, oneOf } from './checks.ts'
-import { checkLabel1123, checkQualifiedName, checkSubdomain } from './names.ts'
+import { checkLabel1035, checkLabel1123, checkQualifiedName, checkSubdomain } from './names.ts'
 import { type FieldError, field } from './status.ts'
 import { type Json, sameJson } from './types.ts'
 
@@ -168,43 +168,6 @@ export function approval(csr: Json, old?: Json): FieldError[] {
   return problems
 }
 
-export function webhooks(o: Json): FieldError[] {
-  const problems: FieldError[] = []
-  const names = new Set<string>()
-  for (const [i, w] of ((o.webhooks ?? []) as Json[]).entries()) {
-    const at = `webhooks[${i}]`
-    for (const p of checkSubdomain(w.name ?? '')) problems.push(field.invalid(`${at}.name`, w.name ?? '', p))
-    if (w.name && w.name.split('.').length < 3)
-      problems.push(
-        field.invalid(`${at}.name`, w.name, 'should be a domain with at least three segments separated by dots'),
-      )
-    if (names.has(w.name)) problems.push(field.duplicate(`${at}.name`, w.name))
-    names.add(w.name)
-    problems.push(...oneOf(w.sideEffects, `${at}.sideEffects`, ['None', 'NoneOnDryRun'], true))
-    problems.push(...oneOf(w.failurePolicy, `${at}.failurePolicy`, ['Fail', 'Ignore']))
-    problems.push(...oneOf(w.matchPolicy, `${at}.matchPolicy`, ['Equivalent', 'Exact']))
-    problems.push(...oneOf(w.reinvocationPolicy, `${at}.reinvocationPolicy`, ['IfNeeded', 'Never']))
-    if (!w.admissionReviewVersions?.length)
-      problems.push(field.required(`${at}.admissionReviewVersions`, 'must specify one of v1, v1beta1'))
-    if (w.timeoutSeconds !== undefined && !(w.timeoutSeconds >= 1 && w.timeoutSeconds <= 30))
-      problems.push(
-        field.invalid(`${at}.timeoutSeconds`, w.timeoutSeconds, 'the timeout value must be between 1 and 30 seconds'),
-      )
-    const { url, service } = w.clientConfig ?? {}
-    if ((url === undefined) === (service === undefined))
-      problems.push(field.required(`${at}.clientConfig`, 'exactly one of url or service is required'))
-    if (url !== undefined && !String(url).startsWith('https://'))
-      problems.push(
-        field.invalid(
-          `${at}.clientConfig.url`,
-          url,
-          `'https' is the only allowed URL scheme; desired format: https://host[/path]`,
-        ),
-      )
-  }
-  return problems
-}
-
 export function crd(o: Json): FieldError[] {
   const problems: FieldError[] = []
   const spec = o.spec ?? {}
@@ -232,5 +195,53 @@ export function crd(o: Json): FieldError[] {
   for (const [i, v] of versions.entries())
     if (!v.schema?.openAPIV3Schema)
       problems.push(field.required(`spec.versions[${i}].schema.openAPIV3Schema`, 'schemas are required'))
+  return problems
+}
+
+/** An API service (kube-aggregator): its name says its version and group. */
+export function apiService(o: Json): FieldError[] {
+  const spec = o.spec ?? {}
+  const problems: FieldError[] = []
+  const name = `${spec.version ?? ''}.${spec.group ?? ''}`
+  if (o.metadata?.name !== name)
+    problems.push(
+      field.invalid(
+        'metadata.name',
+        o.metadata?.name,
+        `must be \`spec.version+"."+spec.group\`: ${JSON.stringify(name)}`,
+      ),
+    )
+  if (!spec.group && spec.version !== 'v1')
+    problems.push(field.required('spec.group', 'only v1 may have an empty group and it better be legacy kube'))
+  if (spec.group) for (const p of checkSubdomain(spec.group)) problems.push(field.invalid('spec.group', spec.group, p))
+  for (const p of checkLabel1035(spec.version ?? ''))
+    problems.push(field.invalid('spec.version', spec.version ?? '', p))
+  const within = (key: string, max: number) => {
+    const value = spec[key] ?? 0
+    if (!(value > 0 && value <= max))
+      problems.push(field.invalid(`spec.${key}`, value, `must be positive and less than ${max}`))
+  }
+  within('groupPriorityMinimum', 20000)
+  within('versionPriority', 1000)
+  const insecure = spec.insecureSkipTLSVerify === true
+  if (!spec.service) {
+    if (spec.caBundle)
+      problems.push(
+        field.invalid(
+          'spec.caBundle',
+          `${Buffer.from(spec.caBundle, 'base64').length} bytes`,
+          'local APIServices may not have a caBundle',
+        ),
+      )
+    if (insecure)
+      problems.push(
+        field.invalid('spec.insecureSkipTLSVerify', true, 'local APIServices may not have insecureSkipTLSVerify'),
+      )
+    return problems
+  }
+  if (!spec.service.namespace) problems.push(field.required('spec.service.namespace'))
+  if (!spec.service.name) problems.push(field.required('spec.service.name'))
+  if (insecure && spec.caBundle)
+    problems.push(field.invalid('spec.insecureSkipTLSVerify', true, 'may not be true if caBundle is present'))
   return problems
 }

@@ -291,3 +291,44 @@ export function networkPolicy(o: Json): FieldError[] {
     problems.push(field.invalid('spec.policyTypes', types, 'may not specify more than two policyTypes'))
   return problems
 }
+
+/** An IPAddress: its name is the address, in canonical form; it belongs to somebody. */
+export function ipAddressObject(o: Json, old?: Json): FieldError[] {
+  const name = String(o.metadata?.name)
+  const problems: FieldError[] = []
+  if (!isIPv4(name) && !isIPv6(name)) problems.push(...ipAddress(name, 'metadata.name'))
+  else if (canonical(name) !== name)
+    problems.push(field.invalid('metadata.name', name, 'must be a canonical format IP address'))
+  const parent = o.spec?.parentRef
+  if (!parent) problems.push(field.required('spec.parentRef'))
+  else {
+    if (!parent.resource) problems.push(field.required('spec.parentRef.resource'))
+    if (!parent.name) problems.push(field.required('spec.parentRef.name'))
+    if (parent.group)
+      for (const p of checkSubdomain(parent.group))
+        problems.push(field.invalid('spec.parentRef.group', parent.group, p))
+  }
+  return old ? [...problems, ...immutable(o.spec?.parentRef, old.spec?.parentRef, 'spec.parentRef')] : problems
+}
+
+/** An address as Go prints it. */
+function canonical(ip: string): string {
+  return isIPv6(ip) ? new URL(`http://[${ip}]/`).hostname.slice(1, -1) : ip.split('.').map(Number).join('.')
+}
+
+/** A ServiceCIDR: one range, or one of each family. */
+export function addressRange(o: Json, old?: Json): FieldError[] {
+  const cidrs = (o.spec?.cidrs ?? []) as string[]
+  if (cidrs.length === 0) return [field.required('spec.cidrs', 'at least one CIDR required')]
+  if (cidrs.length > 2) return [field.invalid('spec', o.spec, 'may only hold up to 2 values')]
+  const problems = cidrs.flatMap((c, i) => cidrBlock(c, `spec.cidrs[${i}]`))
+  if (cidrs.length === 2 && cidrs[0]!.includes(':') === cidrs[1]!.includes(':'))
+    problems.push(
+      field.invalid(
+        'spec',
+        o.spec,
+        'may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64',
+      ),
+    )
+  return old ? [...problems, ...immutable(cidrs, old.spec?.cidrs, 'spec.cidrs')] : problems
+}

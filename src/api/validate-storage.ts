@@ -1,7 +1,7 @@
 // Validation of volumes, claims, classes and attachments.
 
-import { immutable, oneOf, quantity } from './checks.ts'
-import { checkSubdomain } from './names.ts'
+import { immutable, oneOf, quantity, selectorProblems } from './checks.ts'
+import { checkQualifiedName, checkSubdomain } from './names.ts'
 import { parseQuantity } from './quantity.ts'
 import { type FieldError, field } from './status.ts'
 import { type Json, sameJson } from './types.ts'
@@ -124,4 +124,108 @@ export function volumeAttachment(o: Json, old?: Json): FieldError[] {
     problems.push(field.required('spec.source', 'must specify one of inlineVolumeSpec and persistentVolumeName'))
   if (old) problems.push(...immutable(spec, old.spec, 'spec'))
   return problems
+}
+
+/** A driver's name: a domain of 63 characters at most. */
+function driverName(name: unknown, at: string): FieldError[] {
+  if (!name) return [field.required(at)]
+  return [
+    ...(String(name).length > 63 ? [field.tooLong(at, 63)] : []),
+    ...checkSubdomain(String(name).toLowerCase()).map((p) => field.invalid(at, name, p)),
+  ]
+}
+
+export function csiDriver(o: Json, old?: Json): FieldError[] {
+  const spec = o.spec ?? {}
+  const problems: FieldError[] = []
+  for (const key of ['attachRequired', 'podInfoOnMount', 'storageCapacity', 'seLinuxMount'])
+    if (typeof spec[key] !== 'boolean') problems.push(field.required(`spec.${key}`))
+  problems.push(...oneOf(spec.fsGroupPolicy, 'spec.fsGroupPolicy', ['File', 'None', 'ReadWriteOnceWithFSType'], true))
+  const seen = new Set<string>()
+  for (const [i, t] of ((spec.tokenRequests ?? []) as Json[]).entries()) {
+    const at = `spec.tokenRequests[${i}]`
+    if (seen.has(t.audience ?? '')) problems.push(field.duplicate(`${at}.audience`, t.audience ?? ''))
+    seen.add(t.audience ?? '')
+    if (t.expirationSeconds !== undefined && t.expirationSeconds < 600)
+      problems.push(
+        field.invalid(
+          `${at}.expirationSeconds`,
+          t.expirationSeconds,
+          'may not specify a duration less than 10 minutes',
+        ),
+      )
+    if (t.expirationSeconds > 2 ** 32)
+      problems.push(
+        field.invalid(
+          `${at}.expirationSeconds`,
+          t.expirationSeconds,
+          'may not specify a duration larger than 2^32 seconds',
+        ),
+      )
+  }
+  for (const [i, mode] of ((spec.volumeLifecycleModes ?? []) as string[]).entries())
+    problems.push(...oneOf(mode, `spec.volumeLifecycleModes[${i}]`, ['Ephemeral', 'Persistent'], true))
+  if (!old) return problems
+  return [
+    ...problems,
+    ...immutable(spec.attachRequired, old.spec?.attachRequired, 'spec.attachedRequired'),
+    ...immutable(spec.volumeLifecycleModes, old.spec?.volumeLifecycleModes, 'spec.volumeLifecycleModes'),
+  ]
+}
+
+export function csiNode(o: Json, old?: Json): FieldError[] {
+  const problems: FieldError[] = []
+  const seen = new Set<string>()
+  for (const [i, d] of ((o.spec?.drivers ?? []) as Json[]).entries()) {
+    const at = `spec.drivers[${i}]`
+    problems.push(...driverName(d.name, `${at}.name`))
+    if (seen.has(d.name)) problems.push(field.duplicate(`${at}.name`, d.name))
+    seen.add(d.name)
+    if (!d.nodeID) problems.push(field.required(`${at}.nodeID`))
+    else if (d.nodeID.length > 256)
+      problems.push(field.invalid(`${at}.nodeID`, d.nodeID, 'must be 256 characters or less'))
+    if (d.allocatable?.count !== undefined && !(d.allocatable.count >= 0))
+      problems.push(field.invalid(`${at}.allocatable.count`, d.allocatable.count, 'must be greater than or equal to 0'))
+    const keys = new Set<string>()
+    for (const key of (d.topologyKeys ?? []) as string[]) {
+      if (!key) problems.push(field.required(`${at}.topologyKeys`))
+      else for (const p of checkQualifiedName(key)) problems.push(field.invalid(`${at}.topologyKeys`, key, p))
+      if (keys.has(key)) problems.push(field.duplicate(`${at}.topologyKeys`, key))
+      keys.add(key)
+    }
+  }
+  // A driver that stays keeps what it said.
+  for (const before of (old?.spec?.drivers ?? []) as Json[]) {
+    const now = ((o.spec?.drivers ?? []) as Json[]).find((d) => d.name === before.name)
+    if (now && !sameJson({ ...now, allocatable: null }, { ...before, allocatable: null }))
+      problems.push(field.invalid('spec.drivers[CSINodeDriver.Name]', now, 'field is immutable'))
+  }
+  return problems
+}
+
+export function csiCapacity(o: Json, old?: Json): FieldError[] {
+  const problems = selectorProblems(o.nodeTopology, 'nodeTopology')
+  if (!o.storageClassName) problems.push(field.required('storageClassName'))
+  else
+    for (const p of checkSubdomain(o.storageClassName))
+      problems.push(field.invalid('storageClassName', o.storageClassName, p))
+  for (const key of ['capacity', 'maximumVolumeSize']) if (o[key] !== undefined) problems.push(...quantity(o[key], key))
+  if (!old) return problems
+  return [
+    ...problems,
+    ...immutable(o.nodeTopology, old.nodeTopology, 'nodeTopology'),
+    ...immutable(o.storageClassName, old.storageClassName, 'storageClassName'),
+  ]
+}
+
+export function attributesClass(o: Json, old?: Json): FieldError[] {
+  const problems = driverName(o.driverName, 'driverName')
+  if (!o.parameters || Object.keys(o.parameters).length === 0)
+    problems.push(field.required('parameters', 'must contain at least one key/value pair'))
+  if (!old) return problems
+  return [
+    ...problems,
+    ...immutable(o.driverName, old.driverName, 'driverName'),
+    ...immutable(o.parameters, old.parameters, 'parameters'),
+  ]
 }

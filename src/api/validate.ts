@@ -2,7 +2,9 @@
 
 import type { FieldError } from './status.ts'
 import type { Json } from './types.ts'
+import { mutatingPolicy, policyBinding, validatingPolicy, webhooks } from './validate-admission.ts'
 import {
+  apiService,
   approval,
   certificateRequest,
   crd,
@@ -13,13 +15,32 @@ import {
   role,
   roleBinding,
   runtimeClass,
-  webhooks,
 } from './validate-cluster.ts'
 import { configMap, secret } from './validate-config.ts'
-import { endpointSlice, endpoints, ingress, ingressClass, networkPolicy, service } from './validate-network.ts'
+import { deviceClass, resourceClaim, resourceClaimTemplate, resourceSlice } from './validate-device.ts'
+import { flowSchema, priorityLevel } from './validate-flowcontrol.ts'
+import {
+  addressRange,
+  endpointSlice,
+  endpoints,
+  ingress,
+  ingressClass,
+  ipAddressObject,
+  networkPolicy,
+  service,
+} from './validate-network.ts'
 import { ephemeralContainers, podUpdate, resize, validatePod } from './validate-pod.ts'
 import { budget, limitRange, quota } from './validate-policy.ts'
-import { claim, storageClass, volume, volumeAttachment } from './validate-storage.ts'
+import {
+  attributesClass,
+  claim,
+  csiCapacity,
+  csiDriver,
+  csiNode,
+  storageClass,
+  volume,
+  volumeAttachment,
+} from './validate-storage.ts'
 import {
   autoscaler,
   controllerRevision,
@@ -77,6 +98,23 @@ const VALIDATORS: Record<string, Validator> = {
   'certificatesigningrequests.certificates.k8s.io': certificateRequest,
   'certificatesigningrequests.certificates.k8s.io/approval': approval,
   'customresourcedefinitions.apiextensions.k8s.io': crd,
+  'apiservices.apiregistration.k8s.io': apiService,
+  'flowschemas.flowcontrol.apiserver.k8s.io': flowSchema,
+  'prioritylevelconfigurations.flowcontrol.apiserver.k8s.io': priorityLevel,
+  'deviceclasses.resource.k8s.io': deviceClass,
+  'resourceclaims.resource.k8s.io': resourceClaim,
+  'resourceclaimtemplates.resource.k8s.io': resourceClaimTemplate,
+  'resourceslices.resource.k8s.io': resourceSlice,
+  'ipaddresses.networking.k8s.io': ipAddressObject,
+  'servicecidrs.networking.k8s.io': addressRange,
+  'csidrivers.storage.k8s.io': csiDriver,
+  'csinodes.storage.k8s.io': csiNode,
+  'csistoragecapacities.storage.k8s.io': csiCapacity,
+  'volumeattributesclasses.storage.k8s.io': attributesClass,
+  'validatingadmissionpolicies.admissionregistration.k8s.io': validatingPolicy,
+  'validatingadmissionpolicybindings.admissionregistration.k8s.io': policyBinding,
+  'mutatingadmissionpolicies.admissionregistration.k8s.io': mutatingPolicy,
+  'mutatingadmissionpolicybindings.admissionregistration.k8s.io': policyBinding,
   'validatingwebhookconfigurations.admissionregistration.k8s.io': webhooks,
   'mutatingwebhookconfigurations.admissionregistration.k8s.io': webhooks,
 }

@@ -11,8 +11,8 @@ import {
   type TableOptions,
   table,
 } from '#api'
-import { asVersion } from './object-store.ts'
 import { messageOf, PROTOBUF } from './protobuf-codec.ts'
+import { asVersion } from './versions.ts'
 
 /** The form of objects in an answer. */
 export type Representation = 'object' | 'table' | 'partial'

@@ -1,16 +1,6 @@
 // Objects in the store: key layout, encoding, and one watch cache a resource.
 
-import {
-  clone,
-  errors,
-  groupResource,
-  groupVersion,
-  isConflict,
-  type Json,
-  type KubeInput,
-  type KubeObject,
-  type ResourceKind,
-} from '#api'
+import { clone, errors, groupResource, isConflict, type KubeObject, type ResourceKind } from '#api'
 import { isStoreError, type Store, StoreErrors } from '#store'
 import { type CacheEntry, decodeEntry, WatchCache } from './watch-cache.ts'
 
@@ -200,28 +190,4 @@ function withRevision(object: KubeObject, revision: number): KubeObject {
 /** A copy that may be changed. */
 export function editable(object: KubeObject): KubeObject {
   return clone(object)
-}
-
-/** A stored object as a version of its resource reads. */
-export function asVersion(kind: ResourceKind, object: Json): Json {
-  const { apiVersion, kind: kindName } = versionHead(kind)
-  if (object.apiVersion === apiVersion && object.kind === kindName) return object
-  const conversion = kind.converted?.conversion
-  if (!conversion?.fromStorage) return { ...object, apiVersion, kind: kindName }
-  const copy = { ...clone(object as KubeObject), apiVersion, kind: kindName }
-  conversion.fromStorage(copy)
-  return copy
-}
-
-/** What a client sent in a version of a resource, as it is stored. Custom resources differ in apiVersion only. */
-export function fromVersion(kind: ResourceKind, input: KubeInput): KubeInput {
-  if (!kind.converted || typeof input !== 'object' || input === null) return input
-  const { storage, conversion } = kind.converted
-  const object = { ...structuredClone(input), ...versionHead(storage) }
-  conversion.toStorage?.(object)
-  return object
-}
-
-function versionHead(kind: ResourceKind): { apiVersion: string; kind: string } {
-  return { apiVersion: groupVersion(kind), kind: kind.kind }
 }

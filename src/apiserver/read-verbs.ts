@@ -18,9 +18,10 @@ import {
 } from '#api'
 import { sendBytes, sendJson } from './http-io.ts'
 import { represent, tableOf, type Wanted } from './negotiate.ts'
-import { asVersion, type ObjectStore } from './object-store.ts'
+import type { ObjectStore } from './object-store.ts'
 import type { ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
+import { asVersion } from './versions.ts'
 import type { CacheEntry } from './watch-cache.ts'
 
 /** Selects entries by namespace, name, labels and fields. */

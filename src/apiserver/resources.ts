@@ -15,7 +15,6 @@ import {
   pruneShape,
   qosClass,
   type ResourceKind,
-  rootNode,
   storedKind,
   trackUpdate,
   validate,
@@ -25,8 +24,9 @@ import { completeCustom, prunedCustom, validateCustom, validateDefinition } from
 import { type DeleteOptions, deletionComplete, planDeletion } from './deletion.ts'
 import { notesOn } from './http-io.ts'
 import type { Admission, AdmissionRequest, RequestContext } from './identity.ts'
-import { editable, fromVersion, type ObjectStore } from './object-store.ts'
+import { editable, type ObjectStore } from './object-store.ts'
 import { checkIdentity, prepareCreate, prepareUpdate, unchanged, validateMetadata } from './strategy.ts'
+import { fromVersion, versionViews } from './versions.ts'
 
 export interface ResourcesOptions {
   store: ObjectStore
@@ -271,7 +271,7 @@ export class Resources {
         ? { ...after, metadata: { ...after.metadata, ...(given ? { managedFields: given as unknown[] } : {}) } }
         : after,
       manager,
-      rootNode(storedKind(version)),
+      versionViews(storedKind(version), this.registry),
     )
     if (owners.length > 0) after.metadata.managedFields = owners
     else delete after.metadata.managedFields

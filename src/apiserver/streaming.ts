@@ -15,6 +15,8 @@ const EXEC_PROTOCOLS = [
   'v3.channel.k8s.io',
   'v2.channel.k8s.io',
   'channel.k8s.io',
+  'v4.base64.channel.k8s.io',
+  'base64.channel.k8s.io',
 ]
 const FORWARD_SPDY = 'portforward.k8s.io'
 const FORWARD_TUNNEL = 'SPDY/3.1+portforward.k8s.io'
@@ -140,37 +142,65 @@ async function execOverSpdy(call: UpgradeCall, options: ExecOptions): Promise<vo
   session.close()
 }
 
+/** A WebSocket that carries numbered channels: a byte before the data, or a digit before it in base64. */
+interface Channels {
+  readonly protocol: string
+  onMessage: (channel: number, data: Buffer) => void
+  send(channel: number, data: Buffer): void
+  close(): void
+  readonly closed: Promise<void>
+}
+
+async function channelsOf(call: UpgradeCall): Promise<Channels> {
+  const socket = await upgradeWebSocket(call)
+  const base64 = socket.protocol.includes('base64')
+  const channels: Channels = {
+    protocol: socket.protocol,
+    onMessage: () => {},
+    send(channel, data) {
+      if (socket.readyState !== socket.OPEN) return
+      if (base64) socket.send(`${channel}${data.toString('base64')}`)
+      else socket.send(Buffer.concat([Buffer.from([channel]), data]))
+    },
+    close: () => socket.close(1000),
+    closed: new Promise((resolve) => socket.on('close', () => resolve())),
+  }
+  socket.on('error', () => socket.terminate())
+  socket.on('message', (message: Buffer) => {
+    if (message.length === 0) return
+    const rest = message.subarray(1)
+    if (base64) channels.onMessage(message[0]! - 0x30, Buffer.from(rest.toString('latin1'), 'base64'))
+    else channels.onMessage(message[0]!, rest)
+  })
+  return channels
+}
+
 function upgradeWebSocket(call: UpgradeCall): Promise<WebSocket> {
   return new Promise((resolve) => sockets.handleUpgrade(call.http, call.socket, call.head, resolve))
 }
 
 async function execOverWebSocket(call: UpgradeCall, options: ExecOptions): Promise<void> {
   const session = await open(call, options)
-  const socket = await upgradeWebSocket(call)
-  const v5 = socket.protocol === 'v5.channel.k8s.io'
-  const send = (channel: number, data: Buffer) => socket.send(Buffer.concat([Buffer.from([channel]), data]))
-  socket.on('message', (message: Buffer) => {
-    const channel = message[0]
-    const data = message.subarray(1)
+  const channels = await channelsOf(call)
+  const v5 = channels.protocol === 'v5.channel.k8s.io'
+  channels.onMessage = (channel, data) => {
     if (channel === CHANNEL.stdin) session.stdin(data)
     else if (channel === CHANNEL.resize) session.resize(data)
     else if (channel === CHANNEL.close && v5 && data[0] === CHANNEL.stdin) session.endStdin()
-  })
-  const closed = new Promise<void>((resolve) => socket.on('close', () => resolve()))
-  socket.on('error', () => socket.terminate())
-  session.onStdout = (data) => send(CHANNEL.stdout, data)
-  session.onStderr = (data) => send(options.stderr ? CHANNEL.stderr : CHANNEL.stdout, data)
-  session.onExit = (status) => {
-    send(CHANNEL.error, status)
-    socket.close(1000)
   }
-  await closed
+  session.onStdout = (data) => channels.send(CHANNEL.stdout, data)
+  session.onStderr = (data) => channels.send(options.stderr ? CHANNEL.stderr : CHANNEL.stdout, data)
+  session.onExit = (status) => {
+    channels.send(CHANNEL.error, status)
+    channels.close()
+  }
+  await channels.closed
   session.close()
 }
 
 async function forwardOverWebSocket(call: UpgradeCall): Promise<void> {
   const offered = String(call.http.headers['sec-websocket-protocol'] ?? '')
-  if (offered.includes('v4.channel.k8s.io')) return forwardOverChannels(call)
+  if (/\bv4\.(base64\.)?channel\.k8s\.io\b/.test(offered)) return forwardOverChannels(call)
   if (!offered.includes(FORWARD_TUNNEL)) throw errors.badRequest(`unable to upgrade: unsupported protocol: ${offered}`)
   const socket = await upgradeWebSocket(call)
   const io = createWebSocketStream(socket, { readableObjectMode: false })
@@ -189,33 +219,28 @@ async function forwardOverChannels(call: UpgradeCall): Promise<void> {
   const ports = query.getAll('ports').flatMap((p) => p.split(',').map(Number))
   if (ports.length === 0 || ports.some((p) => !(Number.isInteger(p) && p > 0 && p < 65536)))
     throw errors.badRequest('query parameter "ports" must name ports between 1 and 65535')
-  const socket = await upgradeWebSocket(call)
-  const send = (channel: number, data: Buffer) => {
-    if (socket.readyState === socket.OPEN) socket.send(Buffer.concat([Buffer.from([channel]), data]))
-  }
+  const channels = await channelsOf(call)
   const sessions = ports.map(async (port, i) => {
     const head = Buffer.from([port & 0xff, port >> 8])
-    send(2 * i, head)
-    send(2 * i + 1, head)
+    channels.send(2 * i, head)
+    channels.send(2 * i + 1, head)
     try {
       const session = await call.node.portForward(call.pod, port)
-      session.onData = (data) => send(2 * i, data)
-      session.onError = (text) => send(2 * i + 1, Buffer.from(text))
+      session.onData = (data) => channels.send(2 * i, data)
+      session.onError = (text) => channels.send(2 * i + 1, Buffer.from(text))
       session.onEnd = () => {
-        if (ports.length === 1) socket.close(1000)
+        if (ports.length === 1) channels.close()
       }
       return session
     } catch (error) {
-      send(2 * i + 1, Buffer.from(`error forwarding port ${port}: ${(error as Error).message}`))
+      channels.send(2 * i + 1, Buffer.from(`error forwarding port ${port}: ${(error as Error).message}`))
       return undefined
     }
   })
-  socket.on('error', () => socket.terminate())
-  socket.on('message', (message: Buffer) => {
-    const channel = message[0] ?? 1
-    if (channel % 2 === 0) void sessions[channel / 2]?.then((session) => session?.write(message.subarray(1)))
-  })
-  await new Promise<void>((resolve) => socket.on('close', () => resolve()))
+  channels.onMessage = (channel, data) => {
+    if (channel % 2 === 0) void sessions[channel / 2]?.then((session) => session?.write(data))
+  }
+  await channels.closed
   for (const session of await Promise.all(sessions)) session?.close()
 }
 

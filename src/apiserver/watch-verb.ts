@@ -3,11 +3,11 @@
 import type { ServerResponse } from 'node:http'
 import { errors, groupVersion, type Json, partialMetadata, StatusError, storedKind } from '#api'
 import { tableOf, type Wanted } from './negotiate.ts'
-import { asVersion } from './object-store.ts'
 import { encodeWatchFrame, PROTOBUF } from './protobuf-codec.ts'
 import { entryBytes, type Selection, selectionOf, selects } from './read-verbs.ts'
 import { flag, type ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
+import { asVersion } from './versions.ts'
 import { CacheEntry, type CacheEvent } from './watch-cache.ts'
 
 /** A watcher that has this much unread data is cut off, never waited for. */

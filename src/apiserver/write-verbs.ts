@@ -17,7 +17,6 @@ import {
   type KubeObject,
   mergePatch,
   type ResourceKind,
-  rootNode,
   StatusError,
   storedKind,
   strategicMerge,
@@ -27,11 +26,11 @@ import { readDeleteOptions } from './deletion.ts'
 import { parseBody, readBody, sendJson } from './http-io.ts'
 import type { RequestContext } from './identity.ts'
 import { represent, type Wanted } from './negotiate.ts'
-import { asVersion } from './object-store.ts'
 import { selectAll, selectionOf } from './read-verbs.ts'
 import { flag, type ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
 import { checkIdentity } from './strategy.ts'
+import { asVersion, versionViews } from './versions.ts'
 
 /** Everything a write needs besides the resource. */
 export interface WriteCall {
@@ -162,10 +161,10 @@ async function applyVerb(call: WriteCall, body: KubeInput): Promise<void> {
     subresource,
     time: rfc3339(resources.clock.now()),
   }
-  const root = rootNode(kind)
+  const views = versionViews(kind, resources.registry)
   const force = flag(query, 'force') === true
   const apply = (live: KubeObject): KubeInput => {
-    const { object, conflicts } = applyConfig(live, known, manager, root, force)
+    const { object, conflicts } = applyConfig(live, known, manager, views, force)
     if (conflicts.length > 0) throw applyConflict(conflicts)
     return object
   }

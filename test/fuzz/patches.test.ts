@@ -209,6 +209,7 @@ test('server-side apply and updates: data, owners and conflicts are those of a t
   await using api = await startApi()
   const kind = api.resources.registry.resource('', 'v1', 'configmaps')!
   const root = rootNode(kind)
+  const views = () => ({ root, of: (object: Json) => object })
   // An empty map is stored as none: what it owns is a question of encoding.
   const data = fc.dictionary(key, fc.constantFrom('1', '2'), { minKeys: 1, maxKeys: 3 })
   const step: fc.Arbitrary<Step> = fc.record({
@@ -252,7 +253,7 @@ test('server-side apply and updates: data, owners and conflicts are those of a t
         const head = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'm' } }
         if (how === 'update') {
           const next = { ...live, data: { ...data } } as KubeObject
-          next.metadata = { ...live.metadata, managedFields: trackUpdate(live, next, manager, root) as never }
+          next.metadata = { ...live.metadata, managedFields: trackUpdate(live, next, manager, views) as never }
           live = next
           model.update(who, data)
         } else {
@@ -260,7 +261,7 @@ test('server-side apply and updates: data, owners and conflicts are those of a t
             live,
             { ...head, data: { ...data } },
             manager,
-            root,
+            views,
             how === 'force',
           )
           const taken = model.apply(who, data, how === 'force')

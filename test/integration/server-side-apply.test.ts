@@ -198,3 +198,50 @@ test('a field is not given up while anything within it is owned', async () => {
   assert.deepEqual(again.body.spec.template.metadata.labels, labels)
   assert.equal(again.body.metadata.managedFields.length, 1)
 })
+
+test('owners of fields in an older version: what it cannot say is kept, what it changes is contested', async () => {
+  await using api = await startApi()
+  const path = (version: string) => `/apis/autoscaling/${version}/namespaces/default/horizontalpodautoscalers/h`
+  const target = { apiVersion: 'apps/v1', kind: 'Deployment', name: 'd' }
+  const kind = 'HorizontalPodAutoscaler'
+  const cpu = (averageUtilization: number) => ({
+    type: 'Resource',
+    resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization } },
+  })
+  const memory = {
+    type: 'Resource',
+    resource: { name: 'memory', target: { type: 'AverageValue', averageValue: '1Gi' } },
+  }
+  const v2 = {
+    apiVersion: 'autoscaling/v2',
+    kind,
+    spec: { scaleTargetRef: target, maxReplicas: 3, metrics: [cpu(50), memory] },
+  }
+  const apply = (version: string, manager: string, body: Json, more = '') =>
+    call(api, 'PATCH', `${path(version)}?fieldManager=${manager}${more}`, body, {
+      type: 'application/apply-patch+yaml',
+    })
+  assert.equal((await apply('v2', 'new', v2)).status, 201)
+
+  const v1 = { apiVersion: 'autoscaling/v1', kind, spec: { scaleTargetRef: target, maxReplicas: 3, minReplicas: 2 } }
+  const joined = await apply('v1', 'old', v1)
+  assert.equal(joined.status, 200, JSON.stringify(joined.body))
+  const owners = (o: Json) => o.metadata.managedFields.map((e: Json) => [e.manager, e.apiVersion])
+  assert.deepEqual(owners(joined.body), [
+    ['new', 'autoscaling/v2'],
+    ['old', 'autoscaling/v1'],
+  ])
+  const now = (await call(api, 'GET', path('v2'))).body
+  assert.deepEqual(now.spec.metrics, [cpu(50), memory])
+  assert.equal(now.spec.minReplicas, 2)
+  assert.ok(now.metadata.managedFields[0].fieldsV1['f:spec']['f:metrics'], 'the newer version still owns its metrics')
+
+  const contested = { ...v1, spec: { ...v1.spec, targetCPUUtilizationPercentage: 80 } }
+  const refused = await apply('v1', 'old', contested)
+  assert.equal(refused.status, 409)
+  assert.match(refused.body.message, /conflict with "new" using autoscaling\/v2: \.spec\.metrics/)
+  const forced = await apply('v1', 'old', contested, '&force=true')
+  assert.equal(forced.status, 200)
+  assert.equal(forced.body.spec.targetCPUUtilizationPercentage, 80)
+  assert.ok(!forced.body.metadata.managedFields.find((e: Json) => e.manager === 'new').fieldsV1['f:spec']['f:metrics'])
+})

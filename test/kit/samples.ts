@@ -17,7 +17,10 @@ const webhook = {
   failurePolicy: 'Ignore',
   namespaceSelector: { matchLabels: { nothing: 'has-this' } },
 }
-const policy = { matchConstraints: { resourceRules: [] }, validations: [{ expression: 'true' }] }
+const matchConstraints = {
+  resourceRules: [{ apiGroups: ['example.com'], apiVersions: ['v1'], operations: ['CREATE'], resources: ['samples'] }],
+}
+const policy = { matchConstraints, validations: [{ expression: 'true' }] }
 const RBAC = 'rbac.authorization.k8s.io'
 
 /** By "plural.group"; the name and namespace are left to the user. */
@@ -40,7 +43,11 @@ export const SAMPLES: Readonly<Record<string, Json>> = {
   serviceaccounts: {},
   services: { spec: { selector: labels, ports: [{ port: 80 }] } },
   'mutatingadmissionpolicies.admissionregistration.k8s.io': {
-    spec: { matchConstraints: { resourceRules: [] }, mutations: [], reinvocationPolicy: 'Never' },
+    spec: {
+      matchConstraints,
+      mutations: [{ patchType: 'JSONPatch', jsonPatch: { expression: '[]' } }],
+      reinvocationPolicy: 'Never',
+    },
   },
   'mutatingadmissionpolicybindings.admissionregistration.k8s.io': { spec: { policyName: 'p' } },
   'mutatingwebhookconfigurations.admissionregistration.k8s.io': { webhooks: [webhook] },
