@@ -40,7 +40,7 @@ export interface WatchOptions {
   fromRevision?: number
 }
 
-/** A subscription to changes; `close` ends it without an error. */
+/** A subscription to changes; `close` ends it without an error, whatever is on its way. */
 export interface Watch {
   close(): void
 }
@@ -59,6 +59,8 @@ export interface Watcher {
 export interface Store {
   /** The newest readable revision. */
   readonly revision: number
+  /** Whether other servers write to it too: what is readable here may lag behind what they were told. */
+  readonly shared: boolean
   /** The revision after which every change is still known: watches may begin behind it. */
   readonly oldest: number
   /** Stores a new key. Fails with KeyExists. */
@@ -67,6 +69,8 @@ export interface Store {
   update(key: string, value: Uint8Array, revision: number): Promise<KeyValue>
   /** Removes a key; with `revision`, only at that modRevision. Fails with KeyMissing or Conflict. */
   delete(key: string, revision?: number): Promise<{ previous: KeyValue; revision: number }>
+  /** Resolves when everything acknowledged before the call, to whichever server, is readable here. */
+  consistent(): Promise<void>
   get(key: string): Promise<KeyValue | undefined>
   /** Keys that begin with `prefix`, in byte order. Fails with Compacted or FutureRevision. */
   list(prefix: string, options?: ListOptions): Promise<ListResult>
@@ -86,6 +90,7 @@ export const StoreErrors = {
   closed: 'Closed',
   corrupt: 'Corrupt',
   notDurable: 'NotDurable',
+  unreachable: 'Unreachable',
 } as const
 
 export function isStoreError(error: unknown, code: (typeof StoreErrors)[keyof typeof StoreErrors]): boolean {

@@ -9,16 +9,29 @@ export interface Change {
   readonly createRevision: number
 }
 
+/** Whom a journal serves. */
+export interface JournalOwner {
+  /** Every change up to this revision is on disk. */
+  durable(revision: number): void
+  /** What was appended and is not yet durable is lost; nothing is taken until `repaired`. */
+  failed(error: unknown): void
+  /** The journal holds the owner's state again. */
+  repaired(): void
+  /** The state of everything durable, from which the journal may be written anew. */
+  state(): JournalState
+}
+
 /** Writes changes down in order. */
 export interface Journal {
-  /** Resolves when the change, and every one appended before it, is on disk. */
-  append(change: Change): Promise<void>
-  /** Called after a change became visible; the journal may shorten itself from `state`. */
-  maintain?(state: JournalState): void
+  /** Says whom to tell; called once, before the first change. */
+  attach(owner: JournalOwner): void
+  /** Takes a change of the next revision. */
+  append(change: Change): void
+  /** Waits for what was appended. */
   close(): Promise<void>
 }
 
-/** The live state a journal may be rewritten from. */
+/** The state a journal may be rewritten from. */
 export interface JournalState {
   readonly revision: number
   readonly liveBytes: number
@@ -26,7 +39,23 @@ export interface JournalState {
 }
 
 /** A journal that keeps nothing: the store lives in memory only. */
-export const noJournal: Journal = {
-  append: () => Promise.resolve(),
-  close: () => Promise.resolve(),
+export function noJournal(): Journal {
+  let owner: JournalOwner
+  let newest = 0
+  let told = true
+  return {
+    attach: (o) => {
+      owner = o
+    },
+    append: ({ revision }) => {
+      newest = revision
+      if (!told) return
+      told = false
+      queueMicrotask(() => {
+        told = true
+        owner.durable(newest)
+      })
+    },
+    close: () => Promise.resolve(),
+  }
 }

@@ -5,20 +5,35 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { SampanError } from '#base'
 import { type KeyValue, StoreErrors, type StoreEvent } from './contract.ts'
-import type { Change, Journal, JournalState } from './journal.ts'
-import { HISTORY, type MvccState, MvccStore } from './mvcc-store.ts'
-import { decodeFrames, encodeFrame, encodeRecord } from './record.ts'
+import { HISTORY } from './history.ts'
+import type { Change, Journal, JournalOwner } from './journal.ts'
+import { type MvccState, MvccStore } from './mvcc-store.ts'
+import { decodeFrames, encodeFrame, type JournalRecord } from './record.ts'
 
-const MAGIC = Buffer.from('sampan-journal-1\n')
+const MAGIC = Buffer.from('sampan-journal-2\n')
 /** The file is rewritten once it is this many bytes and twice the size of what it holds. */
 const REWRITE_AT = 16 * 1024 * 1024
+/** How long after a failed write the next try to repair comes, milliseconds. */
+const REPAIR_MS = 1000
+/** Bytes of a frame of a rewritten file, about. */
+const CHUNK = 1024 * 1024
+
+export interface EmbeddedOptions {
+  /** Bytes from which on the file is rewritten. */
+  rewriteAt?: number
+  repairMs?: number
+  /** Told when the disk does not take writes, and when it does again. */
+  warn?: (message: string) => void
+}
+
+const journalIn = (directory: string) => join(directory, 'journal')
 
 /** Opens the durable store kept in `directory` (created if absent). Fails with Corrupt. */
-export async function openEmbeddedStore(directory: string, options: { rewriteAt?: number } = {}): Promise<MvccStore> {
+export async function openEmbeddedStore(directory: string, options: EmbeddedOptions = {}): Promise<MvccStore> {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
-  const path = join(directory, 'journal')
+  const path = journalIn(directory)
   rmSync(`${path}.new`, { force: true })
-  const { end, ...state } = existsSync(path) ? load(path) : { items: [], revision: 1, end: 0 }
+  const { end, ...state } = existsSync(path) ? readJournal(path) : { items: [], revision: 1, end: 0 }
   const file = await open(path, end === 0 ? 'w' : 'r+', 0o600)
   if (end === 0) {
     await file.write(MAGIC, 0, MAGIC.length, 0)
@@ -27,11 +42,11 @@ export async function openEmbeddedStore(directory: string, options: { rewriteAt?
   } else {
     await file.truncate(end)
   }
-  const journal = new LogJournal(path, file, end || MAGIC.length, options.rewriteAt ?? REWRITE_AT)
-  return new MvccStore(journal, state)
+  return new MvccStore(new LogJournal(path, file, end || MAGIC.length, options), state)
 }
 
-function load(path: string): MvccState & { end: number } {
+/** The state a journal's file holds, and where its good part ends. Fails with Corrupt. */
+export function readJournal(path: string): MvccState & { end: number } {
   const data = readFileSync(path)
   if (data.length < MAGIC.length && MAGIC.subarray(0, data.length).equals(data))
     return { items: [], revision: 1, end: 0 }
@@ -79,51 +94,84 @@ function load(path: string): MvccState & { end: number } {
   return { items: [...items.values()], revision, end, history, compacted: mark }
 }
 
-interface Waiting {
-  revision: number
-  record: Buffer
-  resolve: () => void
-  reject: (error: unknown) => void
+/** Writes a state as a journal of its own: a snapshot up to `revision`. Returns the file, synced, and its size. */
+export async function writeJournal(
+  path: string,
+  revision: number,
+  entries: Iterable<Change>,
+): Promise<{ file: FileHandle; size: number }> {
+  const file = await open(path, 'w', 0o600)
+  try {
+    let size = (await file.write(MAGIC, 0, MAGIC.length, 0)).bytesWritten
+    let chunk: JournalRecord[] = [{ type: 'mark', revision }]
+    let bytes = 0
+    const flush = async () => {
+      const frame = encodeFrame(chunk, size)
+      await writeAll(file, frame, size)
+      size += frame.length
+      chunk = []
+      bytes = 0
+    }
+    for (const change of entries) {
+      chunk.push(change)
+      bytes += change.value.length + change.key.length
+      if (bytes >= CHUNK) await flush()
+    }
+    if (chunk.length > 0) await flush()
+    await file.datasync()
+    return { file, size }
+  } catch (error) {
+    await file.close().catch(() => {})
+    throw error
+  }
 }
 
-interface Exchange {
-  file: FileHandle
-  next: string
-  size: number
-  resolve: () => void
-  reject: (error: unknown) => void
+/** Writes all bytes at a place: a disk that is full takes a part of them first. */
+async function writeAll(file: FileHandle, data: Buffer, place: number): Promise<void> {
+  for (let done = 0; done < data.length; )
+    done += (await file.write(data, done, data.length - done, place + done)).bytesWritten
 }
 
 class LogJournal implements Journal {
   readonly #path: string
   readonly #rewriteAt: number
+  readonly #repairMs: number
+  readonly #warn: (message: string) => void
+  #owner!: JournalOwner
   #file: FileHandle
   #size: number
-  #waiting: Waiting[] = []
+  #waiting: Change[] = []
   #flushing: Promise<void> | undefined
   #rewriting = false
   /** A rewritten file that waits to take the place of the one in use. */
-  #exchange: Exchange | undefined
-  /** The batch on disk whose writers are just being told. */
-  #written: readonly Waiting[] = []
-  /** Records accepted while the file is being rewritten; they follow the snapshot in the new file. */
-  #tail: Buffer[] | undefined
-  #failed: unknown
+  #exchange: { file: FileHandle; size: number } | undefined
+  /** Changes made durable since the snapshot of a rewrite was taken; they follow it in the new file. */
+  #tail: Change[] = []
+  #failed = false
+  #closed = false
 
-  constructor(path: string, file: FileHandle, size: number, rewriteAt: number) {
+  constructor(path: string, file: FileHandle, size: number, options: EmbeddedOptions) {
     this.#path = path
     this.#file = file
     this.#size = size
-    this.#rewriteAt = rewriteAt
+    this.#rewriteAt = options.rewriteAt ?? REWRITE_AT
+    this.#repairMs = options.repairMs ?? REPAIR_MS
+    this.#warn = options.warn ?? (() => {})
   }
 
-  append(change: Change): Promise<void> {
-    if (this.#failed) return Promise.reject(this.#failed)
-    const record = encodeRecord(change)
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ revision: change.revision, record, resolve, reject })
-      this.#startFlush()
-    })
+  attach(owner: JournalOwner): void {
+    this.#owner = owner
+  }
+
+  append(change: Change): void {
+    this.#waiting.push(change)
+    this.#startFlush()
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    while (this.#flushing) await this.#flushing
+    await this.#file.close().catch(() => {})
   }
 
   #startFlush(): void {
@@ -132,27 +180,10 @@ class LogJournal implements Journal {
     })
   }
 
-  maintain(state: JournalState): void {
-    if (this.#rewriting || this.#failed || this.#size < this.#rewriteAt || this.#size < 2 * state.liveBytes) return
-    this.#rewriting = true
-    // The snapshot is taken here, synchronously: it is exactly the state at state.revision.
-    const snapshot = [...state.entries()]
-    // Of the batch just synced, later records are on disk but not yet in the state.
-    this.#tail = this.#written.filter((w) => w.revision > state.revision).map((w) => w.record)
-    void this.#rewrite(snapshot, state.revision).finally(() => {
-      this.#rewriting = false
-    })
-  }
-
-  async close(): Promise<void> {
-    while (this.#flushing) await this.#flushing
-    await this.#file.close()
-  }
-
   async #flush(): Promise<void> {
     // One turn of the event loop, so that writes made together share a sync.
     await new Promise((resolve) => setImmediate(resolve))
-    while (this.#waiting.length > 0 || this.#exchange) {
+    while (!this.#failed && (this.#waiting.length > 0 || this.#exchange)) {
       if (this.#exchange) {
         await this.#swap(this.#exchange)
         continue
@@ -160,85 +191,113 @@ class LogJournal implements Journal {
       const batch = this.#waiting
       this.#waiting = []
       try {
-        await this.#write(batch)
+        const frame = encodeFrame(batch, this.#size)
+        await writeAll(this.#file, frame, this.#size)
+        await this.#file.datasync()
+        this.#size += frame.length
       } catch (error) {
-        // The state of the file is unknown after a failed sync: nothing more is accepted.
-        this.#failed = error
-        for (const w of [...batch, ...this.#waiting]) w.reject(error)
-        this.#waiting = []
-        return
+        return this.#fail(error)
       }
-      for (const w of batch) w.resolve()
-      await undefined
+      if (this.#rewriting) this.#tail.push(...batch)
+      this.#owner.durable(batch[batch.length - 1]!.revision)
+      this.#shorten()
+      // Writers that were just answered may write again at once and share the next sync.
+      await new Promise((resolve) => setImmediate(resolve))
     }
   }
 
-  async #write(batch: readonly Waiting[]): Promise<void> {
-    const file = this.#file
-    const records = batch.map((w) => w.record)
-    const frame = encodeFrame(records)
-    await file.write(frame, 0, frame.length, this.#size)
-    await file.datasync()
-    this.#size += frame.length
-    this.#written = batch
-    this.#tail?.push(...records)
-  }
-
-  async #rewrite(snapshot: readonly Change[], revision: number): Promise<void> {
-    const next = `${this.#path}.new`
-    let file: FileHandle | undefined
-    try {
-      file = await open(next, 'w', 0o600)
-      let at = (await file.write(MAGIC, 0, MAGIC.length, 0)).bytesWritten
-      let chunk: Buffer[] = [encodeRecord({ type: 'mark', revision })]
-      let bytes = 0
-      for (const change of snapshot) {
-        const record = encodeRecord(change)
-        chunk.push(record)
-        bytes += record.length
-        if (bytes < 1024 * 1024) continue
-        at += await writeFrame(file, chunk, at)
-        chunk = []
-        bytes = 0
-      }
-      at += await writeFrame(file, chunk, at)
-      await file.datasync()
-      // The files are exchanged between two syncs; writers that never pause must not hold it up.
-      await new Promise<void>((resolve, reject) => {
-        this.#exchange = { file: file!, next, size: at, resolve, reject }
+  /** Starts to rewrite the file when it is mostly past. */
+  #shorten(): void {
+    if (this.#rewriting || this.#closed || this.#size < this.#rewriteAt) return
+    const { revision, liveBytes, entries } = this.#owner.state()
+    if (this.#size < 2 * liveBytes) return
+    this.#rewriting = true
+    this.#tail = []
+    // The snapshot is taken here, synchronously: it is exactly the state at its revision.
+    writeJournal(`${this.#path}.new`, revision, [...entries()]).then(
+      (next) => {
+        if (this.#failed || this.#closed) return void next.file.close()
+        // The files are exchanged between two syncs; writers that never pause must not hold it up.
+        this.#exchange = next
         this.#startFlush()
-      })
-    } catch {
-      // The old file stays in use; the next write tries again.
-      this.#tail = undefined
-      await file?.close().catch(() => {})
-    }
+      },
+      (error) => {
+        // The old file stays in use; a later write tries again.
+        this.#rewriting = false
+        this.#tail = []
+        this.#warn(`the store's file could not be shortened: ${(error as Error).message}`)
+      },
+    )
   }
 
-  async #swap({ file, next, size, resolve, reject }: Exchange): Promise<void> {
+  async #swap(next: { file: FileHandle; size: number }): Promise<void> {
     this.#exchange = undefined
     try {
-      const at = size + (await writeFrame(file, this.#tail ?? [], size))
-      this.#tail = undefined
-      await file.datasync()
-      renameSync(next, this.#path)
-      syncDirectory(dirname(this.#path))
-      const old = this.#file
-      this.#file = file
-      this.#size = at
-      resolve()
-      await old.close()
+      let { size } = next
+      if (this.#tail.length > 0) {
+        const frame = encodeFrame(this.#tail, size)
+        await writeAll(next.file, frame, size)
+        await next.file.datasync()
+        size += frame.length
+      }
+      renameSync(`${this.#path}.new`, this.#path)
+      this.#use(next.file, size)
     } catch (error) {
-      reject(error)
+      await next.file.close().catch(() => {})
+      this.#warn(`the store's file could not be shortened: ${(error as Error).message}`)
+    }
+    this.#rewriting = false
+    this.#tail = []
+    try {
+      // What is written from here on must not be lost with the name of its file.
+      syncDirectory(dirname(this.#path))
+    } catch (error) {
+      this.#fail(error)
     }
   }
-}
 
-async function writeFrame(file: FileHandle, records: readonly Buffer[], at: number): Promise<number> {
-  if (records.length === 0) return 0
-  const data = encodeFrame(records)
-  await file.write(data, 0, data.length, at)
-  return data.length
+  #use(file: FileHandle, size: number): void {
+    const old = this.#file
+    this.#file = file
+    this.#size = size
+    void old.close().catch(() => {})
+  }
+
+  /**
+   * After a failed write or sync nobody knows what the file holds. What waits is refused, and a new file is
+   * written from what was acknowledged, again and again until the disk takes it.
+   */
+  #fail(error: unknown): void {
+    this.#failed = true
+    this.#waiting = []
+    this.#exchange = undefined
+    this.#rewriting = false
+    this.#tail = []
+    this.#warn(`the store cannot write: ${(error as Error).message}; reads go on`)
+    this.#owner.failed(error)
+    this.#repairLater()
+  }
+
+  #repairLater(): void {
+    if (!this.#closed) setTimeout(() => void this.#repair(), this.#repairMs).unref()
+  }
+
+  async #repair(): Promise<void> {
+    if (this.#closed) return
+    const { revision, entries } = this.#owner.state()
+    try {
+      const { file, size } = await writeJournal(`${this.#path}.new`, revision, [...entries()])
+      renameSync(`${this.#path}.new`, this.#path)
+      this.#use(file, size)
+      syncDirectory(dirname(this.#path))
+    } catch {
+      this.#repairLater()
+      return
+    }
+    this.#failed = false
+    this.#warn('the store writes again')
+    this.#owner.repaired()
+  }
 }
 
 function syncDirectory(directory: string): void {

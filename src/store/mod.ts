@@ -1,4 +1,5 @@
 export * from './contract.ts'
-export { openEmbeddedStore } from './log-journal.ts'
+export { History } from './history.ts'
+export { type EmbeddedOptions, openEmbeddedStore } from './log-journal.ts'
 export { MvccStore } from './mvcc-store.ts'
 export { sealedStore } from './sealed-store.ts'

@@ -1,14 +1,11 @@
-// The store's state machine: every key's history in memory, durable through a journal.
+// The store's state machine: every key's newest value in memory, its recent past, durable through a journal.
 
 import { SampanError } from '#base'
 import type { KeyValue, ListOptions, ListResult, Store, StoreEvent, Watch, Watcher, WatchOptions } from './contract.ts'
 import { StoreErrors } from './contract.ts'
-import { type Change, type Journal, noJournal } from './journal.ts'
+import { History } from './history.ts'
+import { type Change, type Journal, type JournalOwner, type JournalState, noJournal } from './journal.ts'
 import { SortedKeys } from './sorted-keys.ts'
-
-/** How many past events are kept for watches and for lists at old revisions. */
-export const HISTORY = 10_000
-const HISTORY_BYTES = 16 * 1024 * 1024
 
 export interface MvccState {
   revision: number
@@ -18,41 +15,51 @@ export interface MvccState {
   compacted?: number
 }
 
+/** A write that has its revision and waits for the disk. */
+interface Pending {
+  readonly type: 'put' | 'delete'
+  readonly revision: number
+  /** The new value; for a delete the one that is removed. */
+  readonly kv: KeyValue
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
 /**
  * Applies writes in two steps. A write is checked against the newest accepted state (`#accepted`
  * overlays `#live` with writes that are not yet durable), gets its revision, and goes to the journal.
- * When the journal says it is on disk it is applied to `#live`, which all reads and watches use.
+ * When the journal says it is on disk it is applied to `#live`, which all reads and watches use; all
+ * writes of one sync are shown to watchers together.
  */
-export class MvccStore implements Store {
+export class MvccStore implements Store, JournalOwner {
+  readonly shared = false
   readonly #journal: Journal
   readonly #live = new Map<string, KeyValue>()
   readonly #keys = new SortedKeys()
   /** Newest accepted value of keys with writes under way; undefined is a delete under way. */
   readonly #accepted = new Map<string, { kv: KeyValue | undefined; revision: number }>()
   readonly #watches = new Set<LiveWatch>()
-  #history: StoreEvent[] = []
-  #historyBytes = 0
+  readonly #history: History
+  #pending: Pending[] = []
   #liveBytes = 0
   #nextRevision: number
   #revision: number
-  #compacted: number
   #closed = false
-  /** Set when the journal failed: nothing more can be acknowledged. */
+  /** Set while the journal cannot write: nothing is acknowledged. */
   #failed: SampanError | undefined
 
-  constructor(journal: Journal = noJournal, state: MvccState = { revision: 1, items: [] }) {
+  constructor(journal: Journal = noJournal(), state: MvccState = { revision: 1, items: [] }) {
     this.#journal = journal
     this.#revision = state.revision
     this.#nextRevision = state.revision + 1
-    this.#compacted = state.compacted ?? state.revision
-    this.#history = [...(state.history ?? [])]
-    this.#historyBytes = this.#history.reduce((sum, e) => sum + e.kv.value.length, 0)
-    while (this.#history.length > HISTORY || this.#historyBytes > HISTORY_BYTES) this.#forget()
+    this.#history = new History(state.compacted ?? state.revision, state.history)
+    this.#history.advance(state.revision)
     for (const kv of state.items) {
       this.#live.set(kv.key, kv)
       this.#liveBytes += kv.key.length + kv.value.length
     }
     this.#keys.load(this.#live.keys())
+    journal.attach(this)
   }
 
   get revision(): number {
@@ -60,33 +67,37 @@ export class MvccStore implements Store {
   }
 
   get oldest(): number {
-    return this.#compacted
+    return this.#history.oldest
   }
 
-  async create(key: string, value: Uint8Array): Promise<KeyValue> {
-    this.#check()
-    if (this.#newest(key)) throw new SampanError(StoreErrors.keyExists, `Cannot create ${key}: it exists`)
-    const revision = this.#nextRevision++
-    const kv = { key, value, createRevision: revision, modRevision: revision }
-    await this.#commit(kv, revision, 'put')
-    return kv
+  consistent(): Promise<void> {
+    return Promise.resolve()
   }
 
-  async update(key: string, value: Uint8Array, revision: number): Promise<KeyValue> {
-    this.#check()
-    const previous = this.#expect('update', key, revision)
-    const next = this.#nextRevision++
-    const kv = { key, value, createRevision: previous.createRevision, modRevision: next }
-    await this.#commit(kv, next, 'put')
-    return kv
+  create(key: string, value: Uint8Array): Promise<KeyValue> {
+    return this.#attempt(() => {
+      if (this.#newest(key)) throw new SampanError(StoreErrors.keyExists, `Cannot create ${key}: it exists`)
+      const revision = this.#nextRevision++
+      const kv = { key, value, createRevision: revision, modRevision: revision }
+      return this.#commit('put', revision, kv, kv)
+    })
   }
 
-  async delete(key: string, revision?: number): Promise<{ previous: KeyValue; revision: number }> {
-    this.#check()
-    const previous = this.#expect('delete', key, revision)
-    const next = this.#nextRevision++
-    await this.#commit(previous, next, 'delete')
-    return { previous, revision: next }
+  update(key: string, value: Uint8Array, revision: number): Promise<KeyValue> {
+    return this.#attempt(() => {
+      const previous = this.#expect('update', key, revision)
+      const next = this.#nextRevision++
+      const kv = { key, value, createRevision: previous.createRevision, modRevision: next }
+      return this.#commit('put', next, kv, kv)
+    })
+  }
+
+  delete(key: string, revision?: number): Promise<{ previous: KeyValue; revision: number }> {
+    return this.#attempt(() => {
+      const previous = this.#expect('delete', key, revision)
+      const next = this.#nextRevision++
+      return this.#commit('delete', next, previous, { previous, revision: next })
+    })
   }
 
   get(key: string): Promise<KeyValue | undefined> {
@@ -97,10 +108,10 @@ export class MvccStore implements Store {
     const at = options.revision ?? this.#revision
     if (at > this.#revision)
       throw new SampanError(StoreErrors.futureRevision, `Cannot list ${prefix}: revision ${at} is in the future`)
-    if (at < this.#compacted)
+    if (at < this.oldest)
       throw new SampanError(StoreErrors.compacted, `Cannot list ${prefix}: revision ${at} is compacted`)
     const start = options.from ?? prefix
-    const past = at < this.#revision ? this.#changedSince(prefix, at) : undefined
+    const past = at < this.#revision ? this.#history.changedSince(prefix, at) : undefined
     const items: KeyValue[] = []
     let more = false
     const limit = options.limit || Number.POSITIVE_INFINITY
@@ -126,9 +137,8 @@ export class MvccStore implements Store {
   }
 
   watch(prefix: string, watcher: Watcher, options: WatchOptions = {}): Watch {
-    const live: LiveWatch = { prefix, watcher }
     const from = options.fromRevision
-    if (from !== undefined && from <= this.#compacted) {
+    if (from !== undefined && from <= this.oldest) {
       queueMicrotask(() =>
         watcher.onError?.(
           new SampanError(StoreErrors.compacted, `Cannot watch ${prefix} from ${from}: revision is compacted`),
@@ -136,10 +146,11 @@ export class MvccStore implements Store {
       )
       return { close() {} }
     }
-    if (from !== undefined && from <= this.#revision) {
-      const events = this.#history.filter((e) => e.revision >= from && e.kv.key.startsWith(prefix))
+    if (from !== undefined) {
+      const events = this.#history.since(from, prefix)
       if (events.length > 0) watcher.onEvents(events)
     }
+    const live: LiveWatch = { prefix, watcher }
     this.#watches.add(live)
     return { close: () => this.#watches.delete(live) }
   }
@@ -147,21 +158,64 @@ export class MvccStore implements Store {
   async compact(revision: number): Promise<void> {
     if (revision > this.#revision)
       throw new SampanError(StoreErrors.futureRevision, `Cannot compact: revision ${revision} is in the future`)
-    if (revision <= this.#compacted) return
-    this.#compacted = revision
-    this.#history = this.#history.filter((e) => e.revision > revision)
-    this.#historyBytes = this.#history.reduce((sum, e) => sum + e.kv.value.length, 0)
+    this.#history.forget(revision)
   }
 
   async close(): Promise<void> {
     this.#closed = true
-    this.#watches.clear()
     await this.#journal.close()
+    this.#watches.clear()
   }
 
-  #check(): void {
-    if (this.#failed) throw this.#failed
-    if (this.#closed) throw new SampanError(StoreErrors.closed, 'Cannot write: the store is closed')
+  /** @internal The journal's news. */
+  durable(revision: number): void {
+    const pending = this.#pending
+    let n = 0
+    while (n < pending.length && pending[n]!.revision <= revision) n++
+    const done = n === pending.length ? pending : pending.slice(0, n)
+    this.#pending = n === pending.length ? [] : pending.slice(n)
+    if (done.length === 0) return
+    const events = done.map((p) => this.#apply(p))
+    this.#revision = done[done.length - 1]!.revision
+    this.#history.add(events)
+    for (const { prefix, watcher } of [...this.#watches]) {
+      const own = events.filter((e) => e.kv.key.startsWith(prefix))
+      if (own.length > 0) watcher.onEvents(own)
+    }
+    for (const { resolve } of done) resolve()
+  }
+
+  /** @internal */
+  failed(cause: unknown): void {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    this.#failed = new SampanError(StoreErrors.notDurable, `Cannot write: the disk does not take it (${why})`, {
+      cause,
+    })
+    const lost = this.#pending
+    this.#pending = []
+    this.#accepted.clear()
+    this.#nextRevision = this.#revision + 1
+    for (const { reject } of lost) reject(this.#failed)
+  }
+
+  /** @internal */
+  repaired(): void {
+    this.#failed = undefined
+  }
+
+  /** @internal */
+  state(): JournalState {
+    return { revision: this.#revision, liveBytes: this.#liveBytes, entries: () => this.#entries() }
+  }
+
+  #attempt<T>(write: () => Promise<T>): Promise<T> {
+    try {
+      if (this.#failed) throw this.#failed
+      if (this.#closed) throw new SampanError(StoreErrors.closed, 'Cannot write: the store is closed')
+      return write()
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   #newest(key: string): KeyValue | undefined {
@@ -180,18 +234,15 @@ export class MvccStore implements Store {
     return newest
   }
 
-  async #commit(kv: KeyValue, revision: number, type: 'put' | 'delete'): Promise<void> {
+  #commit<T>(type: 'put' | 'delete', revision: number, kv: KeyValue, result: T): Promise<T> {
     this.#accepted.set(kv.key, { kv: type === 'put' ? kv : undefined, revision })
-    try {
-      await this.#journal.append({ type, revision, key: kv.key, value: kv.value, createRevision: kv.createRevision })
-    } catch (cause) {
-      this.#failed ??= new SampanError(StoreErrors.notDurable, 'Cannot write: the journal failed', { cause })
-      throw this.#failed
-    }
-    this.#apply(kv, revision, type)
+    return new Promise((resolve, reject) => {
+      this.#pending.push({ type, revision, kv, resolve: () => resolve(result), reject })
+      this.#journal.append({ type, revision, key: kv.key, value: kv.value, createRevision: kv.createRevision })
+    })
   }
 
-  #apply(kv: KeyValue, revision: number, type: 'put' | 'delete'): void {
+  #apply({ type, revision, kv }: Pending): StoreEvent {
     const previous = this.#live.get(kv.key)
     if (previous) this.#liveBytes -= kv.key.length + previous.value.length
     if (type === 'put') {
@@ -203,24 +254,7 @@ export class MvccStore implements Store {
       this.#keys.delete(kv.key)
     }
     if (this.#accepted.get(kv.key)?.revision === revision) this.#accepted.delete(kv.key)
-    this.#revision = revision
-    const event: StoreEvent = previous ? { type, revision, kv, previous } : { type, revision, kv }
-    this.#history.push(event)
-    this.#historyBytes += kv.value.length
-    if (this.#history.length > HISTORY || this.#historyBytes > HISTORY_BYTES) this.#forget()
-    for (const { prefix, watcher } of this.#watches) if (kv.key.startsWith(prefix)) watcher.onEvents([event])
-    this.#journal.maintain?.({
-      revision,
-      liveBytes: this.#liveBytes,
-      entries: () => this.#entries(),
-    })
-  }
-
-  #forget(): void {
-    const cut = Math.ceil(this.#history.length / 2)
-    this.#compacted = this.#history[cut - 1]!.revision
-    this.#history = this.#history.slice(cut)
-    this.#historyBytes = this.#history.reduce((sum, e) => sum + e.kv.value.length, 0)
+    return previous ? { type, revision, kv, previous } : { type, revision, kv }
   }
 
   *#entries(): Iterable<Change> {
@@ -232,15 +266,6 @@ export class MvccStore implements Store {
         value: kv.value,
         createRevision: kv.createRevision,
       }
-  }
-
-  /** What the keys changed after `revision` held at it; undefined where they did not exist. */
-  #changedSince(prefix: string, revision: number): Map<string, KeyValue | undefined> {
-    const past = new Map<string, KeyValue | undefined>()
-    for (const event of this.#history)
-      if (event.revision > revision && event.kv.key.startsWith(prefix) && !past.has(event.kv.key))
-        past.set(event.kv.key, event.previous)
-    return past
   }
 }
 

@@ -57,6 +57,8 @@ export function sealedStore(store: Store, key: Uint8Array, covers: (key: string)
     get oldest() {
       return store.oldest
     },
+    shared: store.shared,
+    consistent: () => store.consistent(),
     create: async (name, value) => out(await store.create(name, into(name, value))),
     update: async (name, value, revision) => out(await store.update(name, into(name, value), revision)),
     delete: async (name, revision) => {

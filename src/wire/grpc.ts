@@ -77,7 +77,9 @@ export interface GrpcTarget {
   socketPath?: string
   host?: string
   port?: number
-  tls?: { ca: string; servername?: string }
+  tls?: { ca?: string; cert?: string; key?: string; servername?: string }
+  /** Asks this often, in milliseconds, whether the peer is still there; without an answer the connection ends. */
+  keepAliveMs?: number
   /** Headers of every call, computed at each call. */
   headers?: () => Record<string, string>
 }
@@ -193,10 +195,18 @@ export class GrpcClient {
     const authority = tls ? `https://${host}:${port}` : `http://${socketPath ? 'localhost' : `${host}:${port}`}`
     const session = http2.connect(authority, {
       ...(socketPath ? { createConnection: () => connectSocket(socketPath) } : {}),
-      ...(tls ? { ca: tls.ca, ...(tls.servername ? { servername: tls.servername } : {}) } : {}),
+      ...tls,
     })
     session.once('connect', () => session.setLocalWindowSize(4 * 1024 * 1024))
+    let unanswered = 0
+    const beat = this.#target.keepAliveMs
+      ? setInterval(() => {
+          if (unanswered++ > 0) return session.destroy()
+          if (!session.connecting) session.ping(() => (unanswered = 0))
+        }, this.#target.keepAliveMs).unref()
+      : undefined
     const forget = () => {
+      clearInterval(beat)
       if (this.#session === session) this.#session = undefined
     }
     session.on('error', forget)

@@ -1,0 +1,221 @@
+// The API server alone: CPU and rate of GET, create, PATCH and LIST, beside a bare node:https server and etcd's own puts.
+
+import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { get } from 'node:https'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { createAuthority, issue } from '#wire'
+import { configMap, type Load, type LoadResult } from './api-load.ts'
+import { etcdPuts } from './etcd-peer.ts'
+import { median, type report as Report } from './report.ts'
+
+const CLIENTS = 64
+const OBJECTS = 5200
+const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+const FLAGS = ['--max-semi-space-size=8', '--disable-warning=ExperimentalWarning']
+
+/** CPU microseconds a process has used, its threads included. */
+export function cpuMicros(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10_000
+}
+
+export const residentMb = (pid: number) =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024
+
+/** Writes the certificates that server, client and load share. */
+export async function writeCertificates(folder: string): Promise<void> {
+  const ca = await createAuthority('bench')
+  const server = await issue(ca, {
+    commonName: 'kube-apiserver',
+    usage: 'server',
+    ips: ['127.0.0.1'],
+    dnsNames: ['localhost'],
+  })
+  const admin = await issue(ca, { commonName: 'admin', organizations: ['system:masters'], usage: 'client' })
+  for (const [name, pair] of Object.entries({ ca, server, admin })) {
+    writeFileSync(join(folder, `${name}.crt`), pair.cert)
+    writeFileSync(join(folder, `${name}.key`), pair.key)
+  }
+}
+
+/** A process that says its port on its first line. */
+export function started(script: string, args: string[]): Promise<{ child: ChildProcess; port: number }> {
+  const child = spawn(process.execPath, [...FLAGS, here(script), ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  return new Promise((resolve, reject) => {
+    let text = ''
+    child.stdout!.on('data', (data) => {
+      text += data
+      if (text.includes('\n')) resolve({ child, port: JSON.parse(text).port })
+    })
+    child.on('exit', (code) => reject(new Error(`${script} ended with ${code}`)))
+  })
+}
+
+/** Runs a load in a process of its own. */
+export function loadOf(loader: ChildProcess, load: Load): Promise<LoadResult> {
+  return new Promise((resolve, reject) => {
+    loader.once('message', (result: LoadResult & { error?: string }) =>
+      result.error ? reject(new Error(result.error)) : resolve(result),
+    )
+    loader.send(load)
+  })
+}
+
+async function readyMillis(folder: string): Promise<{ child: ChildProcess; port: number; ms: number }> {
+  const begin = performance.now()
+  const { child, port } = await started('api-subject.ts', [folder])
+  const ca = readFileSync(join(folder, 'ca.crt'))
+  const ready = () =>
+    new Promise<boolean>((resolve) => {
+      get({ host: '127.0.0.1', port, path: '/readyz', ca, agent: false }, (r) => {
+        r.resume()
+        resolve(r.statusCode === 200)
+      }).on('error', () => resolve(false))
+    })
+  while (!(await ready())) await new Promise((resolve) => setTimeout(resolve, 5))
+  return { child, port, ms: performance.now() - begin }
+}
+
+async function syncMillis(folder: string): Promise<number> {
+  const file = await open(join(folder, 'sync'), 'w')
+  const times: number[] = []
+  for (let i = 0; i < 200; i++) {
+    const begin = performance.now()
+    await file.write(Buffer.alloc(1400, 120))
+    await file.datasync()
+    times.push(performance.now() - begin)
+  }
+  await file.close()
+  return median(times)
+}
+
+export async function run(report: typeof Report): Promise<void> {
+  const folder = mkdtempSync(join(process.env.BENCH_DIR ?? '/tmp', 'sampan-bench-'))
+  const children: ChildProcess[] = []
+  try {
+    await writeCertificates(folder)
+    writeFileSync(join(folder, 'answer.json'), JSON.stringify(stored(1)))
+    const starts: number[] = []
+    for (let i = 0; i < 5; i++) {
+      const other = join(folder, `start-${i}`)
+      mkdirSync(other)
+      await writeCertificates(other)
+      const { child, ms } = await readyMillis(other)
+      child.kill()
+      starts.push(ms)
+    }
+    report({
+      metric: 'process start to /readyz, API server alone',
+      unit: 's',
+      ours: median(starts) / 1000,
+      budget: '0.4',
+    })
+
+    const subject = await readyMillis(folder)
+    const bare = await started('api-bare.ts', [folder])
+    children.push(subject.child, bare.child)
+    const loader = fork(here('api-load.ts'), { execArgv: FLAGS })
+    children.push(loader)
+    const pid = subject.child.pid!
+    const measure = async (target: { port: number; child: ChildProcess }, load: Partial<Load>) => {
+      const whole: Load = {
+        folder,
+        port: target.port,
+        clients: CLIENTS,
+        total: 20_000,
+        kind: 'get',
+        objects: OBJECTS,
+        first: 0,
+        ...load,
+      }
+      const before = cpuMicros(target.child.pid!)
+      const result = await loadOf(loader, whole)
+      if (result.failed > 0) throw new Error(`${result.failed} requests of ${whole.kind} failed`)
+      return {
+        ...result,
+        cpu: (cpuMicros(target.child.pid!) - before) / whole.total,
+        rate: whole.total / result.seconds,
+      }
+    }
+    // The first objects, and warm code, on both sides.
+    await measure(subject, { kind: 'create', total: OBJECTS })
+    await measure(subject, { kind: 'patch', total: 4000 })
+    await measure(subject, { kind: 'get', total: 10_000 })
+    for (const kind of ['get', 'create', 'patch'] as const) await measure(bare, { kind, total: 8000 })
+
+    const idle = await etcdPuts(folder, CLIENTS, 1200)
+    const bareGet = await measure(bare, { kind: 'get' })
+    const ourGet = await measure(subject, { kind: 'get' })
+    const against = (metric: string, ours: number, peer: number, budget: string) =>
+      report({ metric, unit: 'µs', ours, peer, peerName: 'bare', budget })
+    against('GET, 64 clients, CPU each', ourGet.cpu, bareGet.cpu, '1.5 × bare')
+    report({ metric: 'GET, 64 clients', unit: '/s', ours: ourGet.rate, peer: bareGet.rate, peerName: 'bare' })
+
+    const barePatch = await measure(bare, { kind: 'patch' })
+    const ourPatch = await measure(subject, { kind: 'patch', first: 1 })
+    against('merge PATCH, 64 clients, CPU each', ourPatch.cpu, barePatch.cpu, '3 × bare')
+    report({ metric: 'merge PATCH, 64 clients', unit: '/s', ours: ourPatch.rate, budget: '4,000' })
+
+    const lists: number[] = []
+    for (let i = 0; i < 20; i++)
+      lists.push((await measure(subject, { kind: 'list', clients: 1, total: 1 })).seconds * 1000)
+    report({ metric: `LIST of ${OBJECTS}`, unit: 'ms', ours: median(lists.slice(5)), budget: '25' })
+    report({ metric: 'resident memory after this load', unit: 'MB', ours: residentMb(pid), budget: '150' })
+
+    const bareCreate = await measure(bare, { kind: 'create' })
+    const ourCreate = await measure(subject, { kind: 'create', first: OBJECTS })
+    against('create, 64 clients, CPU each', ourCreate.cpu, bareCreate.cpu, '3 × bare')
+    report({
+      metric: 'create, 64 clients',
+      unit: '/s',
+      ours: ourCreate.rate,
+      peer: idle.rate,
+      peerName: "etcd's own puts",
+      budget: '4,500',
+    })
+    const sync = await syncMillis(folder)
+    const one = await measure(subject, { kind: 'create', clients: 1, total: 1000, first: 100_000 })
+    report({
+      metric: 'create, 1 client, p50',
+      unit: 'ms',
+      ours: one.p50,
+      peer: sync,
+      peerName: 'one sync',
+      budget: 'one sync + 0.7 ms',
+    })
+  } finally {
+    for (const child of children) child.kill()
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** An object as it is answered. */
+const stored = (i: number) => {
+  const object = configMap(i)
+  return {
+    ...object,
+    metadata: {
+      ...object.metadata,
+      namespace: 'default',
+      uid: '00000000-0000-0000-0000-000000000000',
+      resourceVersion: '12345',
+      creationTimestamp: '2026-01-01T00:00:00Z',
+      managedFields: [
+        {
+          manager: 'node',
+          operation: 'Update',
+          apiVersion: 'v1',
+          time: '2026-01-01T00:00:00Z',
+          fieldsType: 'FieldsV1',
+          fieldsV1: {
+            'f:data': { '.': {}, 'f:number': {}, 'f:text': {} },
+            'f:metadata': { 'f:labels': { '.': {}, 'f:app': {}, 'f:shard': {} } },
+          },
+        },
+      ],
+    },
+  }
+}
