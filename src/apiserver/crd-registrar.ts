@@ -5,6 +5,7 @@ import { type Log, messageOf, rfc3339 } from '#base'
 import { definitionStatus, isEstablished, kindsOf } from './custom-resources.ts'
 import { systemContext } from './identity.ts'
 import type { Resources } from './resources.ts'
+import type { CacheEvent } from './watch-cache.ts'
 
 /** Watches CRDs from now on; those that exist are served when this resolves. */
 export async function registerCustomResources(resources: Resources, log: Log): Promise<() => void> {
@@ -23,7 +24,7 @@ export async function registerCustomResources(resources: Resources, log: Log): P
     if (established) for (const kind of kindsOf(crd)) registry.add(kind)
   }
   for (const object of all()) serve(object)
-  return cache.subscribe((event) => {
+  const onChange = (event: CacheEvent) => {
     const { object } = event.entry
     if (event.type === 'DELETED') {
       registry.remove(object.spec.group, object.spec.names.plural)
@@ -34,7 +35,8 @@ export async function registerCustomResources(resources: Resources, log: Log): P
     const before = event.previous?.object
     if (!before || !sameJson(before.spec, object.spec) || isEstablished(before) !== isEstablished(object)) serve(object)
     else look(object)
-  })
+  }
+  return cache.subscribe({}, ({ events }) => events.forEach(onChange))
 }
 
 async function establish(

@@ -2,9 +2,8 @@
 
 import { clone, errors, groupResource, isConflict, type KubeObject, type ResourceKind } from '#api'
 import { isStoreError, type Store, StoreErrors } from '#store'
-import { type CacheEntry, decodeEntry, WatchCache } from './watch-cache.ts'
-
-const encoder = new TextEncoder()
+import { CacheEntry, encodeObject } from './cache-entry.ts'
+import { WatchCache } from './watch-cache.ts'
 
 /** Where an object lives: "/registry/<group>/<plural>/<namespace>/<name>"; cluster scope has no namespace. */
 export function storeKey(kind: { group: string; plural: string }, namespace: string, name: string): string {
@@ -56,7 +55,7 @@ export class ObjectStore {
     const prefix = `${storePrefix(kind)}${namespace ? `${namespace}/` : ''}`
     try {
       const { items } = await this.#store.list(prefix, { revision })
-      return items.map(decodeEntry)
+      return items.map(CacheEntry.of)
     } catch (error) {
       if (isStoreError(error, StoreErrors.compacted))
         throw errors.expired('The provided resource version is no longer available at the server.')
@@ -64,49 +63,50 @@ export class ObjectStore {
     }
   }
 
-  async create(kind: ResourceKind, object: KubeObject): Promise<KubeObject> {
+  /** Resolves when everything acknowledged before, through whichever server, can be read here. */
+  consistent(): Promise<void> | undefined {
+    return this.#store.shared ? this.#translated(this.#store.consistent()) : undefined
+  }
+
+  async create(kind: ResourceKind, object: KubeObject): Promise<CacheEntry> {
     const { namespace = '', name } = object.metadata
-    const cache = await this.cache(kind)
+    // Whoever asks for the object next finds it.
+    await this.cache(kind)
+    const bytes = encode(object)
     try {
-      const kv = await this.#store.create(storeKey(kind, namespace, name), encode(object))
-      return cache.entry(keyIn(namespace, name))?.object ?? withRevision(object, kv.modRevision)
+      const { modRevision } = await this.#store.create(storeKey(kind, namespace, name), bytes)
+      return new CacheEntry(bytes, modRevision, object)
     } catch (error) {
       if (isStoreError(error, StoreErrors.keyExists)) throw errors.alreadyExists(kind, name)
-      throw error
+      throw translated(error)
     }
   }
 
   /** The newest object. Fails with NotFound. */
-  async get(kind: ResourceKind, namespace: string, name: string): Promise<KubeObject> {
+  async get(kind: ResourceKind, namespace: string, name: string): Promise<CacheEntry> {
     const entry = (await this.cache(kind)).entry(keyIn(namespace, name))
     if (!entry) throw errors.notFound(kind, name)
-    return entry.object
+    return entry
   }
 
   /** Replaces `current` by `next` if `current` is still the newest. Fails with Conflict or NotFound. */
-  async replace(kind: ResourceKind, current: KubeObject, next: KubeObject): Promise<KubeObject> {
-    const { namespace = '', name } = current.metadata
+  async replace(kind: ResourceKind, current: CacheEntry, next: KubeObject): Promise<CacheEntry> {
+    const { namespace = '', name } = next.metadata
+    const bytes = encode(next)
     try {
-      const kv = await this.#store.update(
-        storeKey(kind, namespace, name),
-        encode(next),
-        Number(current.metadata.resourceVersion),
-      )
-      return withRevision(next, kv.modRevision)
+      const { modRevision } = await this.#store.update(storeKey(kind, namespace, name), bytes, current.revision)
+      return new CacheEntry(bytes, modRevision, next)
     } catch (error) {
       throw this.#translate(error, kind, name)
     }
   }
 
   /** Removes `current` if it is still the newest. Fails with Conflict or NotFound. */
-  async remove(kind: ResourceKind, current: KubeObject): Promise<KubeObject> {
-    const { namespace = '', name } = current.metadata
+  async remove(kind: ResourceKind, current: CacheEntry): Promise<CacheEntry> {
+    const { namespace = '', name } = current.object.metadata
     try {
-      const { revision } = await this.#store.delete(
-        storeKey(kind, namespace, name),
-        Number(current.metadata.resourceVersion),
-      )
-      return withRevision(current, revision)
+      const { revision } = await this.#store.delete(storeKey(kind, namespace, name), current.revision)
+      return current.at(revision)
     } catch (error) {
       throw this.#translate(error, kind, name)
     }
@@ -121,18 +121,27 @@ export class ObjectStore {
     namespace: string,
     name: string,
     change: (current: KubeObject) => KubeObject | undefined | Promise<KubeObject | undefined>,
-  ): Promise<{ object: KubeObject; removed: boolean }> {
+  ): Promise<{ entry: CacheEntry; removed: boolean }> {
+    await this.consistent()
     for (let attempt = 0; ; attempt++) {
       const current = await this.get(kind, namespace, name)
-      const next = await change(current)
-      if (next === current) return { object: current, removed: false }
+      const next = await change(current.object)
+      if (next === current.object) return { entry: current, removed: false }
       try {
-        if (!next) return { object: await this.remove(kind, current), removed: true }
-        return { object: await this.replace(kind, current, next), removed: false }
+        if (!next) return { entry: await this.remove(kind, current), removed: true }
+        return { entry: await this.replace(kind, current, next), removed: false }
       } catch (error) {
         if (!isConflict(error) || attempt >= 20) throw error
         await moved(await this.cache(kind), keyIn(namespace, name), current)
       }
+    }
+  }
+
+  async #translated<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      throw translated(error)
     }
   }
 
@@ -144,8 +153,15 @@ export class ObjectStore {
         name,
         'the object has been modified; please apply your changes to the latest version and try again',
       )
-    return error
+    return translated(error)
   }
+}
+
+/** What a client is told of a store that cannot be used now: to come again. */
+function translated(error: unknown): unknown {
+  if (isStoreError(error, StoreErrors.notDurable) || isStoreError(error, StoreErrors.unreachable))
+    return errors.unavailable((error as Error).message)
+  return error
 }
 
 /** How long a write that is not readable yet is waited for, milliseconds. */
@@ -155,12 +171,10 @@ const MOVE_PATIENCE = 1000
  * Resolves when the cache shows another state than `seen`: the write that was faster is on its way to
  * the disk, and until it is there every try would fail in the same way.
  */
-function moved(cache: WatchCache, key: string, seen: KubeObject): Promise<void> {
-  if (cache.entry(key)?.object !== seen) return Promise.resolve()
+function moved(cache: WatchCache, key: string, seen: CacheEntry): Promise<void> {
+  if (cache.entry(key) !== seen) return Promise.resolve()
   return new Promise((resolve) => {
-    const stop = cache.subscribe((event) => {
-      if (event.key === key) done()
-    })
+    const stop = cache.subscribe({ key }, done)
     const timer = setTimeout(done, MOVE_PATIENCE)
     function done(): void {
       clearTimeout(timer)
@@ -176,15 +190,10 @@ const keyIn = (namespace: string, name: string) => (namespace ? `${namespace}/${
 const OBJECT_LIMIT = 1.5 * 1024 * 1024
 
 function encode(object: KubeObject): Uint8Array {
-  const { resourceVersion: _, ...metadata } = object.metadata
-  const bytes = encoder.encode(JSON.stringify({ ...object, metadata }))
+  const bytes = encodeObject(object)
   if (bytes.length > OBJECT_LIMIT)
     throw errors.tooLarge(OBJECT_LIMIT, `the object would take ${bytes.length} bytes in the store`)
   return bytes
-}
-
-function withRevision(object: KubeObject, revision: number): KubeObject {
-  return { ...object, metadata: { ...object.metadata, resourceVersion: String(revision) } }
 }
 
 /** A copy that may be changed. */

@@ -16,13 +16,13 @@ import {
   STORED_FIELDS,
   storedKind,
 } from '#api'
+import type { CacheEntry } from './cache-entry.ts'
 import { sendBytes, sendJson } from './http-io.ts'
 import { represent, tableOf, type Wanted } from './negotiate.ts'
 import type { ObjectStore } from './object-store.ts'
 import type { ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
 import { asVersion } from './versions.ts'
-import type { CacheEntry } from './watch-cache.ts'
 
 /** Selects entries by namespace, name, labels and fields. */
 export interface Selection {
@@ -49,6 +49,7 @@ export function selectionOf(request: ResourceRequest): Selection {
 }
 
 export function selects(selection: Selection, entry: CacheEntry): boolean {
+  if (!selection.namespace && !selection.name && !selection.labels && !selection.fields) return true
   const { object } = entry
   if (selection.namespace && object.metadata.namespace !== selection.namespace) return false
   if (selection.name && object.metadata.name !== selection.name) return false
@@ -56,9 +57,14 @@ export function selects(selection: Selection, entry: CacheEntry): boolean {
   return !selection.fields || selection.fields(object)
 }
 
-/** An entry in the version of a request. */
+/** An entry in the version of a request, as JSON. */
 export function entryBytes(kind: ResourceKind, entry: CacheEntry): Uint8Array {
-  return entry.jsonIn(groupVersion(kind), (object) => asVersion(kind, object))
+  return servedAsStored(kind) ? entry.json() : Buffer.from(JSON.stringify(asVersion(kind, entry.object)))
+}
+
+/** Whether objects of a kind are served with the very bytes that are stored. */
+function servedAsStored(kind: ResourceKind): boolean {
+  return !kind.converted && kind.version === kind.storageVersion
 }
 
 export async function getVerb(
@@ -69,6 +75,7 @@ export async function getVerb(
 ): Promise<void> {
   const { kind, namespace, name } = request
   const cache = await resources.store.cache(storedKind(kind))
+  if (request.query.get('resourceVersion') !== '0') await resources.store.consistent()
   const entry = cache.entry(kind.namespaced ? `${namespace}/${name}` : name)
   if (!entry) throw errors.notFound(kind, name)
   if (wanted.representation === 'object' && !wanted.protobuf)
@@ -120,15 +127,22 @@ export async function listVerb(
 /** Joins the stored bytes of the items into a list. */
 function listBytes(kind: ResourceKind, metadata: Json, entries: readonly CacheEntry[]): Buffer {
   const head = `{"kind":"${kind.kind}List","apiVersion":"${groupVersion(kind)}","metadata":${JSON.stringify(metadata)},"items":[`
-  const parts: Uint8Array[] = [Buffer.from(head)]
-  const comma = Buffer.from(',')
-  for (const [i, entry] of entries.entries()) {
-    if (i > 0) parts.push(comma)
-    parts.push(entryBytes(kind, entry))
+  const tail = ']}'
+  if (!servedAsStored(kind))
+    return Buffer.from(head + entries.map((e) => JSON.stringify(asVersion(kind, e.object))).join(',') + tail)
+  let size = Buffer.byteLength(head) + tail.length + Math.max(0, entries.length - 1)
+  for (const entry of entries) size += entry.size
+  const out = Buffer.allocUnsafe(size)
+  let at = out.write(head)
+  for (let i = 0; i < entries.length; i++) {
+    if (i > 0) out[at++] = COMMA
+    at = entries[i]!.writeJson(out, at)
   }
-  parts.push(Buffer.from(']}'))
-  return Buffer.concat(parts)
+  out.write(tail, at)
+  return out
 }
+
+const COMMA = 0x2c
 
 interface Page {
   entries: CacheEntry[]
@@ -233,6 +247,7 @@ export async function listPage(
   const stored = storedKind(kind)
   const cache = await store.cache(stored)
   const { limit, version, match } = options
+  if (version !== '0' && !options.token) await store.consistent()
   if (Number(version) > cache.revision)
     throw errors.timeout(`Too large resource version: ${version}, current: ${cache.revision}`)
   const token = options.token ? readToken(options.token) : undefined
@@ -251,7 +266,9 @@ export async function listPage(
     expired.status.metadata = { continue: writeToken({ start: token.start, rv: -1 }) }
     throw expired
   }
-  const matching = all.filter((e) => selects(selection, e))
+  // The entries are of the namespace already.
+  const rest: Selection = { ...selection, namespace: '' }
+  const matching = all.filter((e) => selects(rest, e))
   const from = token ? matching.filter((e) => keyText(e) >= token.start) : matching
   if (!(limit > 0) || from.length <= limit) return { entries: from, revision }
   const page: Page = {

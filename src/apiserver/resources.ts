@@ -20,6 +20,7 @@ import {
   validate,
 } from '#api'
 import { type Clock, rfc3339 } from '#base'
+import { CacheEntry } from './cache-entry.ts'
 import { completeCustom, prunedCustom, validateCustom, validateDefinition } from './custom-resources.ts'
 import { type DeleteOptions, deletionComplete, planDeletion } from './deletion.ts'
 import { notesOn } from './http-io.ts'
@@ -54,13 +55,13 @@ export class Resources {
     this.#admission.push(step)
   }
 
-  /** Creates an object sent in the version `version`; returns it as stored. */
+  /** Creates an object sent in the version `version`; returns what is stored. */
   async create(
     version: ResourceKind,
     namespace: string,
     body: KubeInput,
     context: RequestContext,
-  ): Promise<KubeObject> {
+  ): Promise<CacheEntry> {
     checkIdentity(version, body, namespace, '')
     const kind = storedKind(version)
     const input = this.#stored(version, this.checkFields(version, body, context))
@@ -83,7 +84,7 @@ export class Resources {
       if (context.dryRun) {
         if ((await this.store.cache(kind)).entry(keyOf(request.object)))
           throw errors.alreadyExists(kind, request.object.metadata.name)
-        return request.object
+        return CacheEntry.unstored(request.object)
       }
       try {
         return await this.store.create(kind, request.object)
@@ -94,8 +95,8 @@ export class Resources {
     }
   }
 
-  get(kind: ResourceKind, namespace: string, name: string): Promise<KubeObject> {
-    return this.store.get(kind, namespace, name)
+  async get(kind: ResourceKind, namespace: string, name: string): Promise<KubeObject> {
+    return (await this.store.get(kind, namespace, name)).object
   }
 
   /** Replaces an object (or its status). Without a resourceVersion the newest state is replaced. */
@@ -106,7 +107,7 @@ export class Resources {
     input: KubeInput,
     context: RequestContext,
     subresource = '',
-  ): Promise<KubeObject> {
+  ): Promise<CacheEntry> {
     checkIdentity(kind, input, namespace, name)
     const known = this.checkFields(kind, input, context)
     return this.modify(kind, namespace, name, context, () => known, subresource)
@@ -124,11 +125,11 @@ export class Resources {
     context: RequestContext,
     change: (current: KubeObject) => KubeInput | Promise<KubeInput>,
     subresource = '',
-  ): Promise<KubeObject> {
+  ): Promise<CacheEntry> {
     const kind = storedKind(version)
     const resource = groupResource(kind)
     let preview: KubeObject | undefined
-    const { object } = await this.store.modify(kind, namespace, name, async (current) => {
+    const { entry } = await this.store.modify(kind, namespace, name, async (current) => {
       const changed = await change(current)
       if (changed === current) return current
       const input = this.#stored(version, changed)
@@ -161,7 +162,7 @@ export class Resources {
       if (context.dryRun || unchanged(current, next)) return current
       return deletionComplete(resource, next) ? undefined : next
     })
-    return context.dryRun && preview ? preview : object
+    return context.dryRun && preview ? CacheEntry.unstored(preview) : entry
   }
 
   /** Deletes; `removed` tells whether the object is gone already. */
@@ -171,7 +172,7 @@ export class Resources {
     name: string,
     options: DeleteOptions,
     context: RequestContext,
-  ): Promise<{ object: KubeObject; removed: boolean }> {
+  ): Promise<{ entry: CacheEntry; removed: boolean }> {
     const kind = storedKind(version)
     const resource = groupResource(kind)
     if (resource === 'namespaces' && PROTECTED.has(name))

@@ -88,7 +88,7 @@ async function scale(call: WriteCall): Promise<void> {
   const type = (http.headers['content-type'] ?? '').split(';')[0]!.trim()
   const body = parseBody(await readBody(http), verb === 'patch' ? 'application/json' : type)
   const path = scalePaths(kind).replicas.split('.').filter(Boolean)
-  const object = await resources.modify(kind, namespace, name, context, (current) => {
+  const { object } = await resources.modify(kind, namespace, name, context, (current) => {
     const wanted =
       verb === 'patch'
         ? patched(

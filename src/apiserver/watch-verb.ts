@@ -2,13 +2,14 @@
 
 import type { ServerResponse } from 'node:http'
 import { errors, groupVersion, type Json, partialMetadata, StatusError, storedKind } from '#api'
+import type { CacheEntry } from './cache-entry.ts'
 import { tableOf, type Wanted } from './negotiate.ts'
 import { encodeWatchFrame, PROTOBUF } from './protobuf-codec.ts'
 import { entryBytes, type Selection, selectionOf, selects } from './read-verbs.ts'
 import { flag, type ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
 import { asVersion } from './versions.ts'
-import { CacheEntry, type CacheEvent } from './watch-cache.ts'
+import type { Batch, CacheEvent, Scope } from './watch-cache.ts'
 
 /** A watcher that has this much unread data is cut off, never waited for. */
 const BACKLOG_LIMIT = 16 * 1024 * 1024
@@ -94,22 +95,49 @@ export async function watchVerb(
     })
 
   let stop: () => void = () => {}
-  const deliver = (event: CacheEvent) => {
+  const encoded = (event: CacheEvent): Uint8Array | undefined => {
     const type = eventFor(selection, event)
-    if (!type) return
+    if (!type) return undefined
     // What leaves a selection is shown as it last was in it.
     const left = type === 'DELETED' && event.type !== 'DELETED' && event.previous
-    send(encode(type, left ? asOf(event.previous!, event.revision) : event.entry))
+    return encode(type, left ? left.at(event.revision) : event.entry)
   }
+  // Whoever asks for the same is sent the same bytes; a Table's first row has what the others have not.
+  const audience =
+    wanted.representation === 'table'
+      ? undefined
+      : JSON.stringify([
+          apiVersion,
+          wanted.representation,
+          wanted.protobuf,
+          selection.namespace,
+          selection.name,
+          query.get('labelSelector'),
+          query.get('fieldSelector'),
+        ])
+  const deliver = ({ events, encoded: shared }: Batch) => {
+    let bytes = audience === undefined ? undefined : shared.get(audience)
+    if (!bytes) {
+      const parts = events.map(encoded).filter((part) => part !== undefined)
+      bytes = parts.length === 1 ? parts[0]! : Buffer.concat(parts)
+      if (audience !== undefined) shared.set(audience, bytes)
+    }
+    if (bytes.length > 0) send(bytes)
+  }
+  const scope: Scope =
+    selection.name && (selection.namespace || !kind.namespaced)
+      ? { key: selection.namespace ? `${selection.namespace}/${selection.name}` : selection.name }
+      : { namespace: selection.namespace }
   const fromNow = initial === true || (initial === undefined && (version === '' || version === '0'))
   if (fromNow) {
+    if (version !== '0') await resources.store.consistent()
     if (Number(version) > cache.revision)
       throw errors.timeout(`Too large resource version: ${version}, current: ${cache.revision}`)
     start()
     const { revision } = cache
-    const pending: CacheEvent[] = []
+    const pending: Batch[] = []
     let live = false
-    stop = cache.subscribe((event) => (live ? deliver(event) : void pending.push(event)))
+    stop = cache.subscribe(scope, (batch) => (live ? deliver(batch) : void pending.push(batch)))
     response.on('close', () => stop())
     // What is there at the start may be more than a reader takes at once: it is waited for.
     for (const entry of cache.entries(selection.namespace)) {
@@ -118,11 +146,13 @@ export async function watchVerb(
     }
     if (initial === true && bookmarks) bookmark(revision, true)
     live = true
-    for (const event of pending) deliver(event)
+    for (const batch of pending) deliver(batch)
   } else {
-    const pending: CacheEvent[] = []
+    const pending: Batch[] = []
     try {
-      stop = cache.watch(Number(version), (event) => (response.headersSent ? deliver(event) : pending.push(event)))
+      stop = cache.watch(Number(version), scope, (batch) =>
+        response.headersSent ? deliver(batch) : pending.push(batch),
+      )
     } catch (error) {
       if (!(error instanceof StatusError)) throw error
       // A watch that cannot start says so as its first event, as clients expect.
@@ -135,7 +165,7 @@ export async function watchVerb(
     }
     start()
     response.flushHeaders()
-    for (const event of pending) deliver(event)
+    for (const batch of pending) deliver(batch)
   }
   response.flushHeaders()
   await new Promise<void>((resolve) => {
@@ -172,11 +202,6 @@ function drained(response: ServerResponse): Promise<boolean> {
     response.on('drain', onDrain)
     response.on('close', onClose)
   })
-}
-
-function asOf(entry: CacheEntry, revision: number): CacheEntry {
-  const metadata = { ...entry.object.metadata, resourceVersion: String(revision) }
-  return new CacheEntry({ ...entry.object, metadata }, revision)
 }
 
 /** What a change means to a watcher that sees only a selection. */

@@ -22,11 +22,12 @@ import {
   strategicMerge,
 } from '#api'
 import { rfc3339 } from '#base'
+import type { CacheEntry } from './cache-entry.ts'
 import { readDeleteOptions } from './deletion.ts'
-import { parseBody, readBody, sendJson } from './http-io.ts'
+import { parseBody, readBody, sendBytes, sendJson } from './http-io.ts'
 import type { RequestContext } from './identity.ts'
 import { represent, type Wanted } from './negotiate.ts'
-import { selectAll, selectionOf } from './read-verbs.ts'
+import { entryBytes, selectAll, selectionOf } from './read-verbs.ts'
 import { flag, type ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
 import { checkIdentity } from './strategy.ts'
@@ -44,9 +45,11 @@ export interface WriteCall {
   mayCreate(): void
 }
 
-function answer(call: WriteCall, code: number, object: Json): void {
+function answer(call: WriteCall, code: number, entry: CacheEntry): void {
   const { request, wanted, resources, response, context } = call
-  sendJson(response, code, represent(request.kind, object, wanted, resources.clock.now()), context.warnings)
+  if (wanted.representation === 'object' && !wanted.protobuf)
+    return sendBytes(response, code, 'application/json', entryBytes(request.kind, entry), context.warnings)
+  sendJson(response, code, represent(request.kind, entry.object, wanted, resources.clock.now()), context.warnings)
 }
 
 export async function createVerb(call: WriteCall): Promise<void> {
@@ -92,7 +95,7 @@ export async function patchVerb(call: WriteCall): Promise<void> {
     type === 'application/apply-patch+yaml' ? 'application/yaml' : 'application/json',
   )
   if (type === 'application/apply-patch+yaml') return applyVerb(call, patch as KubeInput)
-  const object = await resources.modify(
+  const entry = await resources.modify(
     kind,
     namespace,
     name,
@@ -103,7 +106,7 @@ export async function patchVerb(call: WriteCall): Promise<void> {
     },
     subresource,
   )
-  answer(call, 200, object)
+  answer(call, 200, entry)
 }
 
 /** Applies a patch of the given media type. Fails with UnsupportedMediaType. */
@@ -233,9 +236,9 @@ export async function deleteVerb(call: WriteCall): Promise<void> {
   const { resources, request } = call
   const { kind, namespace, name } = request
   const { options, context } = await deleteOptions(call)
-  const { object, removed } = await resources.delete(kind, namespace, name, options, context)
+  const { entry, removed } = await resources.delete(kind, namespace, name, options, context)
   // Pods and objects that still wait are returned; a removed object is reported by a Status.
-  if (!removed || groupResource(kind) === 'pods') return answer(call, 200, object)
+  if (!removed || groupResource(kind) === 'pods') return answer(call, 200, entry)
   sendJson(
     call.response,
     200,
@@ -244,7 +247,12 @@ export async function deleteVerb(call: WriteCall): Promise<void> {
       apiVersion: 'v1',
       metadata: {},
       status: 'Success',
-      details: { name, ...(kind.group ? { group: kind.group } : {}), kind: kind.plural, uid: object.metadata.uid },
+      details: {
+        name,
+        ...(kind.group ? { group: kind.group } : {}),
+        kind: kind.plural,
+        uid: entry.object.metadata.uid,
+      },
     },
     context.warnings,
   )
@@ -259,7 +267,8 @@ export async function deleteCollectionVerb(call: WriteCall): Promise<void> {
   for (const { object } of page.entries) {
     try {
       items.push(
-        (await resources.delete(kind, object.metadata.namespace ?? '', object.metadata.name, options, context)).object,
+        (await resources.delete(kind, object.metadata.namespace ?? '', object.metadata.name, options, context)).entry
+          .object,
       )
     } catch (error) {
       if (!(error instanceof StatusError) || error.httpCode !== 404) throw error

@@ -47,6 +47,10 @@ export function localClient(resources: Resources, tokens: Tokens): Client {
     apiVersion: r.group ? `${r.group}/${r.version}` : r.version,
     kind: r.kind,
   })
+  const update = async (r: Resource, object: KubeInput & { metadata: { name: string } }, subresource: string) => {
+    const { namespace = '', name } = object.metadata
+    return (await resources.update(kindOf(r), namespace, name, typed(r, object), systemContext(), subresource)).object
+  }
   return {
     get: (r, namespace, name) => resources.get(kindOf(r), namespace, name),
     async list(r, options) {
@@ -65,9 +69,11 @@ export function localClient(resources: Resources, tokens: Tokens): Client {
       void resources.store.cache(r).then((cache) => {
         if (closed) return
         try {
-          stop = cache.watch(Number(resourceVersion), (event) => {
-            const type = eventFor(chosen, event)
-            if (type && !closed) handler.onEvent(type, event.entry.object)
+          stop = cache.watch(Number(resourceVersion), { namespace: chosen.namespace }, ({ events }) => {
+            for (const event of events) {
+              const type = eventFor(chosen, event)
+              if (type && !closed) handler.onEvent(type, event.entry.object)
+            }
           })
         } catch (error) {
           handler.onEnd(error)
@@ -80,35 +86,16 @@ export function localClient(resources: Resources, tokens: Tokens): Client {
         },
       }
     },
-    create: (r, object) =>
-      resources.create(kindOf(r), object.metadata.namespace ?? '', typed(r, object), systemContext()),
-    update: (r, object) =>
-      resources.update(
-        kindOf(r),
-        object.metadata.namespace ?? '',
-        object.metadata.name,
-        typed(r, object),
-        systemContext(),
-      ),
-    updateStatus: (r, object) =>
-      resources.update(
-        kindOf(r),
-        object.metadata.namespace ?? '',
-        object.metadata.name,
-        typed(r, object),
-        systemContext(),
-        'status',
-      ),
-    patch(r, namespace, name, patch: Json, type = 'merge', subresource = '') {
+    async create(r, object) {
+      const { namespace = '' } = object.metadata
+      return (await resources.create(kindOf(r), namespace, typed(r, object), systemContext())).object
+    },
+    update: (r, object) => update(r, object, ''),
+    updateStatus: (r, object) => update(r, object, 'status'),
+    async patch(r, namespace, name, patch: Json, type = 'merge', subresource = '') {
       const kind = kindOf(r)
-      return resources.modify(
-        kind,
-        namespace,
-        name,
-        systemContext(),
-        (current) => patched(kind, current, patch, PATCH_TYPES[type]),
-        subresource,
-      )
+      const change = (current: KubeObject) => patched(kind, current, patch, PATCH_TYPES[type])
+      return (await resources.modify(kind, namespace, name, systemContext(), change, subresource)).object
     },
     async delete(r, namespace, name, options: DeleteOptions = {}) {
       const { uid, resourceVersion, ...rest } = options

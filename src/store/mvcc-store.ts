@@ -1,11 +1,10 @@
 // The store's state machine: every key's newest value in memory, its recent past, durable through a journal.
 
-import { SampanError } from '#base'
+import { SampanError, SortedKeys } from '#base'
 import type { KeyValue, ListOptions, ListResult, Store, StoreEvent, Watch, Watcher, WatchOptions } from './contract.ts'
 import { StoreErrors } from './contract.ts'
 import { History } from './history.ts'
 import { type Change, type Journal, type JournalOwner, type JournalState, noJournal } from './journal.ts'
-import { SortedKeys } from './sorted-keys.ts'
 
 export interface MvccState {
   revision: number

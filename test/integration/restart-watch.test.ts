@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import { type KubeObject, resources } from '#api'
 import { openEmbeddedStore, sealedStore } from '#store'
 import { ObjectStore } from '../../src/apiserver/object-store.ts'
+import type { CacheEvent } from '../../src/apiserver/watch-cache.ts'
 
 const kind = resources.configMaps as never
 const map = (name: string, value: string): KubeObject => ({
@@ -23,16 +24,21 @@ test('events before a restart are delivered after it, from any revision that a c
     const store = sealedStore(await openEmbeddedStore(directory), key, () => true)
     return { store, objects: new ObjectStore(store) }
   }
-  const written: [type: string, name: string, value: string, revision: number][] = []
+  type Told = [type: string, name: string, value: string, revision: number]
+  const told = ({ type, entry, revision }: CacheEvent): Told => [
+    type,
+    entry.object.metadata.name,
+    entry.object.data?.value,
+    revision,
+  ]
+  const written: Told[] = []
   try {
     for (let restart = 0; restart < 3; restart++) {
       const { store, objects } = await open()
       const cache = await objects.cache(kind)
-      cache.subscribe((e) =>
-        written.push([e.type, e.entry.object.metadata.name, e.entry.object.data?.value, e.revision]),
-      )
+      cache.subscribe({}, ({ events }) => written.push(...events.map(told)))
       const a = await objects.create(kind, map(`a${restart}`, '1'))
-      await objects.replace(kind, a, { ...a, data: { value: '2' } })
+      await objects.replace(kind, a, { ...a.object, data: { value: '2' } })
       const b = await objects.create(kind, map(`b${restart}`, '1'))
       await objects.remove(kind, b)
       await store.close()
@@ -43,9 +49,7 @@ test('events before a restart are delivered after it, from any revision that a c
     for (let from = 0; from <= written.length; from++) {
       const since = from === 0 ? written[0]![3] - 1 : written[from - 1]![3]
       const seen: unknown[] = []
-      cache.watch(since, (e) =>
-        seen.push([e.type, e.entry.object.metadata.name, e.entry.object.data?.value, e.revision]),
-      )()
+      cache.watch(since, {}, ({ events }) => seen.push(...events.map(told)))()
       assert.deepEqual(seen, written.slice(from))
     }
     await store.close()

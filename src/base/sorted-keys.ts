@@ -1,4 +1,4 @@
-// The store's key order: a list of small sorted chunks, so that inserts and range starts stay cheap.
+// Strings in order: a list of small sorted chunks, so that inserts and range starts stay cheap.
 
 const CHUNK = 512
 

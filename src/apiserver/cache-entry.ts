@@ -1,0 +1,105 @@
+// One version of a stored object: bytes as they are stored and served, read into an object only when needed.
+
+import { deepFreeze, type KubeObject } from '#api'
+import type { KeyValue } from '#store'
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+const BRACE = 0x7b
+/** What stands before the metadata of a stored object: `encodeObject` puts nothing but two texts there. */
+const METADATA = Buffer.from('"metadata":')
+
+/** An object as it is stored: metadata at the front, without the revision, which is the store's to say. */
+export function encodeObject(object: KubeObject): Uint8Array {
+  const { apiVersion, kind, metadata, ...rest } = object
+  const { resourceVersion: _, ...kept } = metadata
+  return encoder.encode(JSON.stringify({ kind, apiVersion, metadata: kept, ...rest }))
+}
+
+/**
+ * Where the fields of metadata begin in stored bytes; 0 when the bytes are in another order. The second brace
+ * of what `encodeObject` wrote is that of the metadata.
+ */
+function metadataStart(bytes: Uint8Array): number {
+  const brace = bytes.indexOf(BRACE, 1)
+  const start = brace - METADATA.length
+  if (start < 1 || bytes.length <= brace + 2) return 0
+  for (let i = 0; i < METADATA.length; i++) if (bytes[start + i] !== METADATA[i]) return 0
+  return brace + 1
+}
+
+/** One version of an object. The object is frozen, and shared by all who read it. */
+export class CacheEntry {
+  readonly revision: number
+  readonly #stored: Uint8Array
+  #object: KubeObject | undefined
+
+  /** `object`, if it is known already, must be what the bytes say. */
+  constructor(stored: Uint8Array, revision: number, object?: KubeObject) {
+    this.#stored = stored
+    this.revision = revision
+    if (object) this.#object = this.#own(object)
+  }
+
+  /** An entry of a stored value. */
+  static of(kv: KeyValue): CacheEntry {
+    return new CacheEntry(kv.value, kv.modRevision)
+  }
+
+  /** An entry of an object that is not stored. */
+  static unstored(object: KubeObject): CacheEntry {
+    return new CacheEntry(encodeObject(object), Number(object.metadata.resourceVersion || 0), object)
+  }
+
+  get object(): KubeObject {
+    this.#object ??= this.#own(JSON.parse(decoder.decode(this.#stored)) as KubeObject)
+    return this.#object
+  }
+
+  #own(object: KubeObject): KubeObject {
+    const resourceVersion = this.revision > 0 ? String(this.revision) : ''
+    if (object.metadata.resourceVersion === resourceVersion) return deepFreeze(object)
+    return deepFreeze({ ...object, metadata: { ...object.metadata, resourceVersion } })
+  }
+
+  /** The same state at another revision: what a deletion shows. */
+  at(revision: number): CacheEntry {
+    return new CacheEntry(this.#stored, revision, this.#object)
+  }
+
+  /** Bytes that `writeJson` writes. */
+  get size(): number {
+    return metadataStart(this.#stored) > 0 ? this.#stored.length + this.#version().length : this.#whole().length
+  }
+
+  /** Writes the object as JSON, revision included, into `out`; returns where it ends. */
+  writeJson(out: Buffer, at: number): number {
+    const start = metadataStart(this.#stored)
+    if (start === 0) {
+      const whole = this.#whole()
+      out.set(whole, at)
+      return at + whole.length
+    }
+    const stored = this.#stored
+    const version = this.#version()
+    out.set(start === stored.length ? stored : stored.subarray(0, start), at)
+    out.write(version, at + start, 'latin1')
+    out.set(stored.subarray(start), at + start + version.length)
+    return at + stored.length + version.length
+  }
+
+  /** The object as JSON. */
+  json(): Buffer {
+    const out = Buffer.allocUnsafe(this.size)
+    this.writeJson(out, 0)
+    return out
+  }
+
+  #version(): string {
+    return this.revision > 0 ? `"resourceVersion":"${this.revision}",` : ''
+  }
+
+  #whole(): Uint8Array {
+    return encoder.encode(JSON.stringify(this.object))
+  }
+}
