@@ -165,24 +165,49 @@ function whole(value: unknown, node: SchemaNode): FieldSet {
 
 /** What changed from `before` to `after`. */
 export function compare(before: unknown, after: unknown, node: SchemaNode): Changes {
-  if (before === after || sameJson(before, after)) return NO_CHANGES
+  if (before === after) return NO_CHANGES
   if (before === undefined || before === null)
     return after === undefined || after === null ? NO_CHANGES : { changed: whole(after, node), removed: EMPTY }
   if (after === undefined || after === null) return { changed: EMPTY, removed: whole(before, node) }
-  const structure = structureOf(node, after)
-  if (structure.kind === 'atomic' || Array.isArray(before) !== Array.isArray(after) || typeof before !== 'object')
+  if (typeof before !== 'object' || typeof after !== 'object' || Array.isArray(before) !== Array.isArray(after))
     return { changed: LEAF, removed: EMPTY }
-  const changed = new Map<string, FieldSet>()
-  const removed = new Map<string, FieldSet>()
-  const note = (element: string, result: Changes) => {
-    if (!isEmpty(result.changed)) changed.set(element, result.changed)
-    if (!isEmpty(result.removed)) removed.set(element, result.removed)
+  const structure = structureOf(node, after)
+  if (structure.kind === 'atomic') return sameJson(before, after) ? NO_CHANGES : { changed: LEAF, removed: EMPTY }
+  const changes = new ChangeNotes()
+  if (structure.kind === 'map') {
+    const [old, next] = [before as Json, after as Json]
+    for (const key in next)
+      if (old[key] !== next[key]) changes.note(`f:${key}`, compare(old[key], next[key], structure.child(key)))
+    for (const key in old)
+      if (next[key] === undefined && old[key] !== undefined)
+        changes.note(`f:${key}`, compare(old[key], undefined, structure.child(key)))
+    return changes.result()
   }
   const [old, next] = [elements(before, structure), elements(after, structure)]
-  for (const [element, { value, node: child }] of next) note(element, compare(old.get(element)?.value, value, child))
+  for (const [element, { value, node: child }] of next)
+    changes.note(element, compare(old.get(element)?.value, value, child))
   for (const [element, { value, node: child }] of old)
-    if (!next.has(element)) note(element, compare(value, undefined, child))
-  return { changed: { self: false, children: changed }, removed: { self: false, children: removed } }
+    if (!next.has(element)) changes.note(element, compare(value, undefined, child))
+  return changes.result()
+}
+
+/** Collects what changed below a place. */
+class ChangeNotes {
+  #changed: Map<string, FieldSet> | undefined
+  #removed: Map<string, FieldSet> | undefined
+
+  note(element: string, { changed, removed }: Changes): void {
+    if (!isEmpty(changed)) (this.#changed ??= new Map()).set(element, changed)
+    if (!isEmpty(removed)) (this.#removed ??= new Map()).set(element, removed)
+  }
+
+  result(): Changes {
+    if (!this.#changed && !this.#removed) return NO_CHANGES
+    return {
+      changed: this.#changed ? { self: false, children: this.#changed } : EMPTY,
+      removed: this.#removed ? { self: false, children: this.#removed } : EMPTY,
+    }
+  }
 }
 
 /** The parts of a value by their elements. */

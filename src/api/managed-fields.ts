@@ -38,6 +38,18 @@ interface Entry {
   readonly subresource: string
   readonly time: string
   readonly fields: FieldSet
+  /** The fields as they are written, if they are as they were read. */
+  readonly written?: Json
+}
+
+/** Sets read from stored objects, which do not change: the next write reads the same ones again. */
+const decoded = new WeakMap<object, FieldSet>()
+
+function fieldsIn(written: Json): FieldSet {
+  if (!Object.isFrozen(written)) return decodeFields(written)
+  let fields = decoded.get(written)
+  if (!fields) decoded.set(written, (fields = decodeFields(written)))
+  return fields
 }
 
 /** Fields nobody owns: identity, and what the server writes itself. */
@@ -71,7 +83,8 @@ function read(object: Json): Entry[] {
       apiVersion: String(e.apiVersion ?? ''),
       subresource: String(e.subresource ?? ''),
       time: String(e.time ?? ''),
-      fields: decodeFields(e.fieldsV1),
+      fields: fieldsIn(e.fieldsV1),
+      written: e.fieldsV1,
     }))
 }
 
@@ -85,7 +98,7 @@ function write(entries: readonly Entry[]): Json[] {
       apiVersion: e.apiVersion,
       time: e.time,
       fieldsType: 'FieldsV1',
-      fieldsV1: encodeFields(e.fields),
+      fieldsV1: e.written ?? encodeFields(e.fields),
       ...(e.subresource ? { subresource: e.subresource } : {}),
     }))
 }
@@ -154,20 +167,29 @@ export function trackUpdate(before: Json | undefined, after: Json, manager: Fiel
   const result: Entry[] = []
   let mine: FieldSet | undefined
   let time = manager.time
+  let written: Json | undefined
   for (const e of entries) {
     const there = changes(e.apiVersion)
     // The owners of a version that is gone own nothing any more.
     if (!there) continue
+    // Only what was removed can be owned without being there.
+    const left = isEmpty(there.removed) ? e.fields : existing(e.fields, there.after, there.root)
     if (isSame(e, manager) && e.apiVersion === manager.apiVersion) {
-      mine = union(existing(e.fields, there.after, there.root), own)
-      if (sameFields(mine, e.fields) && isEmpty(own)) time = e.time
+      mine = union(left, own)
+      if (!sameFields(mine, e.fields)) continue
+      written = e.written
+      if (isEmpty(own)) time = e.time
     } else {
-      const touched = union(there.changed, there.removed)
-      result.push({ ...e, fields: difference(existing(e.fields, there.after, there.root), touched) })
+      const fields = difference(left, union(there.changed, there.removed))
+      result.push(sameFields(fields, e.fields) ? e : changedEntry(e, fields))
     }
   }
-  result.push({ ...entryOf(manager), time, fields: mine ?? own })
+  result.push({ ...entryOf(manager), time, fields: mine ?? own, ...(written ? { written } : {}) })
   return write(result)
+}
+
+function changedEntry({ written: _, ...entry }: Entry, fields: FieldSet): Entry {
+  return { ...entry, fields }
 }
 
 function entryOf(m: FieldManager): Omit<Entry, 'fields'> {
@@ -249,7 +271,7 @@ export function applyConfig(
   if (conflicts.length > 0 && !force) return { object: live, conflicts }
   const kept = others.map((e) => {
     const there = changes(e.apiVersion)!
-    return { ...e, fields: difference(existing(e.fields, there.after, there.root), contested(e)) }
+    return changedEntry(e, difference(existing(e.fields, there.after, there.root), contested(e)))
   })
   const unchanged = before && sameFields(before.fields, mine) && isEmpty(here.changed)
   const entry: Entry = { ...entryOf(manager), time: unchanged ? before.time : manager.time, fields: mine }

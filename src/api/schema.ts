@@ -59,7 +59,7 @@ function checkDefinition(value: unknown, model: string, path: string, problems: 
     const childPath = path ? `${path}.${key}` : key
     if (!property) {
       if (!isOpen(model)) problems.unknown.push(childPath)
-    } else if (child !== null) checkProperty(child, property, childPath, problems)
+    } else if (child !== null) checkProperty(child, property, childPath, problems, key)
   }
 }
 
@@ -87,28 +87,36 @@ function isOpen(model: string): boolean {
   return /\.(JSONSchemaProps|ManagedFieldsEntry|RawExtension|FieldsV1)$/.test(model)
 }
 
-function checkProperty(value: unknown, property: Property, path: string, problems: ShapeProblems): void {
+/** `key` is the name of the field, or of the map that holds the value when `held` is set. */
+function checkProperty(
+  value: unknown,
+  property: Property,
+  path: string,
+  problems: ShapeProblems,
+  key: string,
+  held = false,
+): void {
   if (property.ref) return checkDefinition(value, property.ref, path, problems)
   switch (property.type) {
     case 'array':
       if (!Array.isArray(value)) problems.types.push(mismatch(value, '[]', path))
       else if (property.items)
-        for (let i = 0; i < value.length; i++) checkProperty(value[i], property.items, `${path}[${i}]`, problems)
+        for (let i = 0; i < value.length; i++) checkProperty(value[i], property.items, `${path}[${i}]`, problems, key)
       return
     case 'object':
       if (typeof value !== 'object' || Array.isArray(value)) problems.types.push(mismatch(value, 'map', path))
       else if (property.additional)
-        for (const key in value as Json) {
-          const child = (value as Json)[key]
-          if (child !== null) checkProperty(child, property.additional, `${path}.${key}`, problems)
+        for (const name in value as Json) {
+          const child = (value as Json)[name]
+          if (child !== null) checkProperty(child, property.additional, `${path}.${name}`, problems, key, true)
         }
       return
     case 'string':
       if (typeof value === 'string') {
-        if (isQuantityPath(path) && parseQuantity(value) === undefined) problems.types.push(BAD_QUANTITY)
+        if (isQuantity(key, held) && parseQuantity(value) === undefined) problems.types.push(BAD_QUANTITY)
         return
       }
-      if (typeof value === 'number' && (property.format === 'int-or-string' || isQuantityPath(path))) return
+      if (typeof value === 'number' && (property.format === 'int-or-string' || isQuantity(key, held))) return
       problems.types.push(mismatch(value, property.format === 'date-time' ? 'time.Time' : 'string', path))
       return
     case 'integer':
@@ -126,13 +134,15 @@ function checkProperty(value: unknown, property: Property, path: string, problem
 
 const BAD_QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
-/** Fields that hold a resource.Quantity, which may be written as a number. */
-const QUANTITY =
-  /(^|\.)(limits|requests|capacity|allocatable|allocatedResources|hard|used|max|min|default|defaultRequest|maxLimitRequestRatio|podFixed)\.[^.]+$|(^|\.)(sizeLimit|divisor|averageValue|maximumVolumeSize|targetAverageValue)$/
+/** Fields, and maps of them, that hold a resource.Quantity, which may be written as a number. */
+const QUANTITIES = new Set(['sizeLimit', 'divisor', 'averageValue', 'maximumVolumeSize', 'targetAverageValue'])
+const QUANTITY_MAPS = new Set(
+  'limits requests capacity allocatable allocatedResources hard used max min default defaultRequest maxLimitRequestRatio podFixed'.split(
+    ' ',
+  ),
+)
 
-function isQuantityPath(path: string): boolean {
-  return QUANTITY.test(path)
-}
+const isQuantity = (key: string, held: boolean) => (held ? QUANTITY_MAPS : QUANTITIES).has(key)
 
 function mismatch(value: unknown, goType: string, path: string): string {
   const kind = Array.isArray(value)

@@ -32,13 +32,14 @@ function metadataStart(bytes: Uint8Array): number {
 export class CacheEntry {
   readonly revision: number
   readonly #stored: Uint8Array
-  #object: KubeObject | undefined
+  /** Kept as long as somebody else uses it: whoever asks meanwhile is given the same. */
+  #object: WeakRef<KubeObject> | undefined
 
   /** `object`, if it is known already, must be what the bytes say. */
   constructor(stored: Uint8Array, revision: number, object?: KubeObject) {
     this.#stored = stored
     this.revision = revision
-    if (object) this.#object = this.#own(object)
+    if (object) this.#object = new WeakRef(this.#own(object))
   }
 
   /** An entry of a stored value. */
@@ -52,8 +53,16 @@ export class CacheEntry {
   }
 
   get object(): KubeObject {
-    this.#object ??= this.#own(JSON.parse(decoder.decode(this.#stored)) as KubeObject)
-    return this.#object
+    const known = this.#object?.deref()
+    if (known) return known
+    const object = this.#own(JSON.parse(decoder.decode(this.#stored)) as KubeObject)
+    this.#object = new WeakRef(object)
+    return object
+  }
+
+  /** Takes the object of an entry of the same bytes, so that it need not be read. */
+  learn(other: CacheEntry): void {
+    if (other.revision === this.revision && other.#object && !this.#object?.deref()) this.#object = other.#object
   }
 
   #own(object: KubeObject): KubeObject {
@@ -64,7 +73,7 @@ export class CacheEntry {
 
   /** The same state at another revision: what a deletion shows. */
   at(revision: number): CacheEntry {
-    return new CacheEntry(this.#stored, revision, this.#object)
+    return new CacheEntry(this.#stored, revision, this.#object?.deref())
   }
 
   /** Bytes that `writeJson` writes. */

@@ -70,12 +70,11 @@ export class ObjectStore {
 
   async create(kind: ResourceKind, object: KubeObject): Promise<CacheEntry> {
     const { namespace = '', name } = object.metadata
-    // Whoever asks for the object next finds it.
-    await this.cache(kind)
+    const cache = await this.cache(kind)
     const bytes = encode(object)
     try {
       const { modRevision } = await this.#store.create(storeKey(kind, namespace, name), bytes)
-      return new CacheEntry(bytes, modRevision, object)
+      return learned(cache, keyIn(namespace, name), new CacheEntry(bytes, modRevision, object))
     } catch (error) {
       if (isStoreError(error, StoreErrors.keyExists)) throw errors.alreadyExists(kind, name)
       throw translated(error)
@@ -95,7 +94,7 @@ export class ObjectStore {
     const bytes = encode(next)
     try {
       const { modRevision } = await this.#store.update(storeKey(kind, namespace, name), bytes, current.revision)
-      return new CacheEntry(bytes, modRevision, next)
+      return learned(await this.cache(kind), keyIn(namespace, name), new CacheEntry(bytes, modRevision, next))
     } catch (error) {
       throw this.#translate(error, kind, name)
     }
@@ -155,6 +154,12 @@ export class ObjectStore {
       )
     return translated(error)
   }
+}
+
+/** An entry that was just written: who reads it next need not read its bytes again. */
+function learned(cache: WatchCache, key: string, entry: CacheEntry): CacheEntry {
+  cache.entry(key)?.learn(entry)
+  return entry
 }
 
 /** What a client is told of a store that cannot be used now: to come again. */

@@ -157,9 +157,9 @@ export class Resources {
         old: current,
       }
       await this.#admit(request)
-      this.#track(version, current, next, input, context, subresource)
+      const owned = this.#track(version, current, next, input, context, subresource)
       preview = next
-      if (context.dryRun || unchanged(current, next)) return current
+      if (context.dryRun || (!owned && unchanged(current, next))) return current
       return deletionComplete(resource, next) ? undefined : next
     })
     return context.dryRun && preview ? CacheEntry.unstored(preview) : entry
@@ -240,7 +240,7 @@ export class Resources {
     return input
   }
 
-  /** Writes down who owns the fields that a write changed. */
+  /** Writes down who owns the fields that a write changed; true when it knows that there are some. */
   #track(
     version: ResourceKind,
     before: KubeObject | undefined,
@@ -248,16 +248,16 @@ export class Resources {
     input: KubeInput,
     context: RequestContext,
     subresource: string,
-  ): void {
+  ): boolean {
     const given = input.metadata.managedFields
     if (context.operation === 'Apply') {
       if (given) after.metadata.managedFields = given
-      return
+      return false
     }
     if (!context.fieldManager) {
       // The program's own parts own nothing and leave the record as it is.
       if (!before) delete after.metadata.managedFields
-      return
+      return false
     }
     const manager = {
       name: context.fieldManager,
@@ -276,6 +276,8 @@ export class Resources {
     )
     if (owners.length > 0) after.metadata.managedFields = owners
     else delete after.metadata.managedFields
+    // The record is the same one when nothing anybody owns has changed.
+    return owners !== given && owners !== before?.metadata.managedFields
   }
 
   /**

@@ -35,9 +35,17 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
   })
 }
 
+let lastSecond = Number.NaN
+let lastText = ''
+
 /** RFC 3339 with seconds, the form of metav1.Time. */
 export function rfc3339(ms: number): string {
-  return `${new Date(ms).toISOString().slice(0, 19)}Z`
+  const second = Math.floor(ms / 1000)
+  if (second !== lastSecond) {
+    lastText = `${new Date(ms).toISOString().slice(0, 19)}Z`
+    lastSecond = second
+  }
+  return lastText
 }
 
 /** RFC 3339 with microseconds, the form of metav1.MicroTime. */

@@ -3,8 +3,8 @@
 import type { KeyValue, StoreEvent } from './contract.ts'
 
 /** How many past events are kept, and how many bytes of values in them. */
-export const HISTORY = 10_000
-const HISTORY_BYTES = 16 * 1024 * 1024
+export const HISTORY = 5_000
+const HISTORY_BYTES = 8 * 1024 * 1024
 
 /** Events in order of revision: all behind `oldest`, up to `newest`. The older half goes when there are too many. */
 export class History {

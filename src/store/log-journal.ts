@@ -1,6 +1,17 @@
 // The durable journal: an append-only file, one fdatasync for all writes that wait, rewritten when it grows.
 
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fdatasync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  write,
+} from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { SampanError } from '#base'
@@ -126,7 +137,20 @@ export async function writeJournal(
   }
 }
 
-/** Writes all bytes at a place: a disk that is full takes a part of them first. */
+/** Writes all bytes at a place and waits until they are on disk. A disk that is full takes a part of them first. */
+function writeDurably(file: FileHandle, data: Buffer, place: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const from = (done: number) =>
+      write(file.fd, data, done, data.length - done, place + done, (error, written) => {
+        if (error) return reject(error)
+        if (done + written < data.length) return from(done + written)
+        fdatasync(file.fd, (failed) => (failed ? reject(failed) : resolve()))
+      })
+    from(0)
+  })
+}
+
+/** Writes all bytes at a place. */
 async function writeAll(file: FileHandle, data: Buffer, place: number): Promise<void> {
   for (let done = 0; done < data.length; )
     done += (await file.write(data, done, data.length - done, place + done)).bytesWritten
@@ -192,8 +216,7 @@ class LogJournal implements Journal {
       this.#waiting = []
       try {
         const frame = encodeFrame(batch, this.#size)
-        await writeAll(this.#file, frame, this.#size)
-        await this.#file.datasync()
+        await writeDurably(this.#file, frame, this.#size)
         this.#size += frame.length
       } catch (error) {
         return this.#fail(error)
@@ -236,8 +259,7 @@ class LogJournal implements Journal {
       let { size } = next
       if (this.#tail.length > 0) {
         const frame = encodeFrame(this.#tail, size)
-        await writeAll(next.file, frame, size)
-        await next.file.datasync()
+        await writeDurably(next.file, frame, size)
         size += frame.length
       }
       renameSync(`${this.#path}.new`, this.#path)
