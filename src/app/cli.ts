@@ -5,8 +5,9 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
 import { messageOf, SampanError } from '#base'
-import { type Cluster, DEFAULT_NAME, defaultDataDir, findCluster } from './cluster.ts'
+import { type Cluster, DEFAULT_NAME, defaultDataDir, findOrCreateCluster } from './cluster.ts'
 import { loadCredentials } from './credentials.ts'
+import { type DatastoreFlags, datastoreOf } from './datastore.ts'
 import { diagnose } from './doctor.ts'
 import { contextName, formatKubeconfig, kubeconfigOf } from './kubeconfig.ts'
 import { clusterOf, down, serverState, up } from './lifecycle.ts'
@@ -54,17 +55,25 @@ function program(): Command {
   withCluster(root.command('up'))
     .description('start the cluster and wait until it is Ready')
     .option('--foreground', 'stay and show the log instead of leaving a background server')
+    .option('--datastore-endpoints <urls>', 'keep the state in this etcd: https://host:2379, several by commas')
+    .option('--datastore-cafile <file>', 'certificate authority of the etcd')
+    .option('--datastore-certfile <file>', 'client certificate for the etcd')
+    .option('--datastore-keyfile <file>', 'its key')
     .addHelpText(
       'after',
-      examples('sampan up', 'sampan up --name test --data-dir /tmp/test --kubeconfig /tmp/test.kubeconfig'),
+      examples(
+        'sampan up',
+        'sampan up --name test --data-dir /tmp/test --kubeconfig /tmp/test.kubeconfig',
+        'sampan up --datastore-endpoints https://10.0.0.1:2379,https://10.0.0.2:2379 --datastore-cafile ca.crt --datastore-certfile client.crt --datastore-keyfile client.key',
+      ),
     )
-    .action(async (o: Common & { foreground?: boolean }) => {
+    .action(async (o: Common & DatastoreFlags & { foreground?: boolean }) => {
       const begin = Date.now()
+      const datastore = datastoreOf(o)
       if (o.foreground) {
-        const { createCluster } = await import('./cluster.ts')
         const { addToKubeconfig } = await import('./kubeconfig.ts')
         const { runServer } = await import('./server.ts')
-        const cluster = findCluster(o.name, dataDirOf(o)) ?? (await createCluster(o.name, dataDirOf(o)))
+        const cluster = await findOrCreateCluster(o.name, dataDirOf(o), datastore)
         addToKubeconfig(kubeconfigPath(o), cluster, await loadCredentials(cluster))
         await runServer(cluster, { foreground: true })
         return
@@ -73,6 +82,7 @@ function program(): Command {
         name: o.name,
         dataDir: dataDirOf(o),
         kubeconfig: kubeconfigPath(o),
+        ...(datastore ? { datastore } : {}),
         progress: (t) => say(t),
       })
       if (o.output) {
@@ -136,6 +146,37 @@ function program(): Command {
           ]),
         )
       if (!state) process.exitCode = EXIT.notRunning
+    })
+
+  withCluster(root.command('backup'))
+    .argument('<file>', 'file to write')
+    .description("write the cluster's state and keys to a file, while it runs")
+    .addHelpText('after', examples('sampan backup sampan-$(date +%F).backup'))
+    .action(async (file: string, o: Common) => {
+      const { backup } = await import('./backup.ts')
+      const summary = await backup(clusterOf(o.name, dataDirOf(o)), file)
+      if (o.output) printJson({ file, ...summary })
+      else {
+        say(`${summary.keys} objects at revision ${summary.revision} are in ${file} (SHA-256 ${summary.sha256})`)
+        say("it holds the cluster's private keys: keep it as you keep those")
+      }
+    })
+
+  withCluster(root.command('restore'))
+    .argument('<file>', 'file written by "sampan backup"')
+    .description('bring a cluster back to the state of a backup; it must be stopped')
+    .addHelpText('after', examples('sampan down && sampan restore sampan-2026-01-31.backup && sampan up'))
+    .action(async (file: string, o: Common) => {
+      const { restore } = await import('./backup.ts')
+      const cluster = await findOrCreateCluster(o.name, dataDirOf(o))
+      if (serverState(cluster))
+        throw new SampanError(
+          'Running',
+          `Cannot restore the cluster "${o.name}": it is running; stop it with "sampan down" first`,
+        )
+      const summary = await restore(cluster, file)
+      if (o.output) printJson({ file, ...summary })
+      else say(`${summary.keys} objects of revision ${summary.revision} are back; start the cluster with "sampan up"`)
     })
 
   withCluster(root.command('kubeconfig'))

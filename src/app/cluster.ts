@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { fnv1a, SampanError } from '#base'
+import type { Datastore } from './datastore.ts'
 
 export const DEFAULT_NAME = 'sampan'
 /** Number of clusters that can have addresses of their own on one machine. */
@@ -27,6 +28,8 @@ export interface Cluster {
   readonly gatewayIp: string
   readonly dnsIp: string
   readonly kubernetesIp: string
+  /** The etcd that keeps the state; absent: the data directory does. */
+  readonly datastore?: Datastore
 }
 
 /** What is written down of a cluster at its first start. */
@@ -34,6 +37,7 @@ interface Recorded {
   name: string
   slot: number
   apiPort: number
+  datastore?: Datastore
 }
 
 export function defaultDataDir(name: string): string {
@@ -62,7 +66,7 @@ export function findCluster(name: string, dataDir: string): Cluster | undefined 
 }
 
 /** Makes the record of a new cluster: the first address range and port from its name on that are free. */
-export async function createCluster(name: string, dataDir: string): Promise<Cluster> {
+export async function createCluster(name: string, dataDir: string, datastore?: Datastore): Promise<Cluster> {
   checkClusterName(name)
   mkdirSync(dataDir, { recursive: true, mode: 0o711 })
   let slot = name === DEFAULT_NAME ? 0 : 1 + (fnv1a(name) % (SLOTS - 1))
@@ -77,7 +81,7 @@ export async function createCluster(name: string, dataDir: string): Promise<Clus
   }
   let apiPort = slot === 0 ? 6443 : 26443 + slot
   while (!(await portFree(apiPort))) apiPort++
-  const recorded: Recorded = { name, slot, apiPort }
+  const recorded: Recorded = { name, slot, apiPort, ...(datastore ? { datastore } : {}) }
   writeFileSync(join(dataDir, 'cluster.json'), `${JSON.stringify(recorded)}\n`)
   return describe(recorded, dataDir)
 }
@@ -100,7 +104,7 @@ function ranges(slot: number): {
   }
 }
 
-function describe({ name, slot, apiPort }: Recorded, dataDir: string): Cluster {
+function describe({ name, slot, apiPort, datastore }: Recorded, dataDir: string): Cluster {
   const short = fnv1a(name).toString(36)
   return {
     name,
@@ -112,7 +116,20 @@ function describe({ name, slot, apiPort }: Recorded, dataDir: string): Cluster {
     bridge: name.length <= 10 ? `smp-${name}`.slice(0, 15) : `smp-${short}`.slice(0, 15),
     nftTable: `sampan-${name}`,
     ...ranges(slot),
+    ...(datastore ? { datastore } : {}),
   }
+}
+
+/** The cluster kept in `dataDir`, made when there is none. A cluster does not change its datastore. */
+export async function findOrCreateCluster(name: string, dataDir: string, datastore?: Datastore): Promise<Cluster> {
+  const found = findCluster(name, dataDir)
+  if (!found) return createCluster(name, dataDir, datastore)
+  if (datastore && datastore.endpoints.join() !== (found.datastore?.endpoints.join() ?? ''))
+    throw new SampanError(
+      'OtherDatastore',
+      `Cannot move the cluster "${name}" to another datastore: its state is in ${found.datastore?.endpoints.join(',') ?? dataDir}; make a new cluster with another --name, or remove this one with "sampan down --purge"`,
+    )
+  return found
 }
 
 function portFree(port: number): Promise<boolean> {

@@ -19,7 +19,7 @@ import {
   Tokens,
 } from '#apiserver'
 import { type Clock, type Log, messageOf } from '#base'
-import { type Client, type Controller, Informers } from '#client'
+import { type Client, type Controller, Informers, runAsLeader } from '#client'
 import {
   clusterRoleAggregationController,
   customResourceCleanupController,
@@ -60,8 +60,11 @@ export interface ControlPlane {
   served(): Resource[]
   /** Why a part of the control plane is not in order, if so: "kube-scheduler" or "kube-controller-manager". */
   problem(part: string): string | undefined
-  /** Starts the controllers; they run until the signal given to `createControlPlane` aborts. */
-  startControllers(): void
+  /**
+   * Starts the controllers; they run until the signal given to `createControlPlane` aborts. With an identity
+   * they run only while this server leads.
+   */
+  startControllers(identity?: string): void
 }
 
 /** Builds the control plane; nothing listens or runs yet but the caches. */
@@ -125,11 +128,11 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
   let started = false
   const ended = new Map<string, string>()
   const problem = (part: string) => (started ? ended.get(part) : 'its caches are not filled yet')
-  const startControllers = () => {
+  const startControllers = (identity?: string) => {
     const log = options.log('kube-controller-manager')
     const gc = garbageCollector({ informers, log, served })
     informers.for(R.customResourceDefinitions).on(() => queueMicrotask(() => gc.refresh()))
-    const controllers: Controller[] = [
+    const managed: Controller[] = [
       deploymentController(informers, log),
       replicaSetController(informers, log),
       endpointsController(informers, log),
@@ -139,16 +142,25 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
       customResourceCleanupController(informers, log),
       namespaceController(informers, log, served),
       namespaceDefaultsController(informers, log, options.tls.clientCa),
-      scheduler(informers, options.log('kube-scheduler')),
     ]
-    void informers.synced().then(() => {
-      started = true
+    const scheduling = [scheduler(informers, options.log('kube-scheduler'))]
+    const run = (part: string, controllers: readonly Controller[]) => (term: AbortSignal) => {
+      ended.delete(part)
       for (const controller of controllers)
-        controller.run(signal).catch((error) => {
-          const part = controller.name === 'scheduler' ? 'kube-scheduler' : 'kube-controller-manager'
+        controller.run(term).catch((error) => {
           ended.set(part, `${controller.name} ended: ${messageOf(error)}`)
           log.error('controller ended', { controller: controller.name, error: messageOf(error) })
         })
+    }
+    const start = (part: string, controllers: readonly Controller[]) => {
+      const lead = run(part, controllers)
+      if (!identity) return lead(signal)
+      void runAsLeader({ client, clock, log: options.log(part), name: part, identity }, lead, signal)
+    }
+    void informers.synced().then(() => {
+      started = true
+      start('kube-controller-manager', managed)
+      start('kube-scheduler', scheduling)
     })
   }
   return { resources, client, informers, tokens, api, authorizer, served, problem, startControllers }
@@ -164,7 +176,8 @@ function compactRegularly(store: Store, clock: Clock, signal: AbortSignal): void
     const before = last
     last = store.revision
     void store.compact(before).catch(() => {})
-    clock.after(COMPACTION_MS, compact)
+    timer = clock.after(COMPACTION_MS, compact)
   }
-  clock.after(COMPACTION_MS, compact)
+  let timer = clock.after(COMPACTION_MS, compact)
+  signal.addEventListener('abort', () => timer.cancel(), { once: true })
 }

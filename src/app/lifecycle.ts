@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { exec, SampanError, sleep, systemClock } from '#base'
 import { containerdPid, isAlive, Runtime, removeCgroups, socketOf } from '#node'
-import { type Cluster, createCluster, findCluster } from './cluster.ts'
+import { type Cluster, findCluster, findOrCreateCluster } from './cluster.ts'
 import { loadCredentials } from './credentials.ts'
+import type { Datastore } from './datastore.ts'
 import { missingPrograms } from './doctor.ts'
 import { addToKubeconfig, removeFromKubeconfig } from './kubeconfig.ts'
 import { logDir, type ServerState, stateFile } from './server.ts'
@@ -33,6 +34,7 @@ export interface UpOptions {
   name: string
   dataDir: string
   kubeconfig: string
+  datastore?: Datastore
   progress: (text: string) => void
 }
 
@@ -46,7 +48,7 @@ export async function up(options: UpOptions): Promise<{ cluster: Cluster; starte
     )
   if (process.getuid?.() !== 0)
     throw new SampanError('NotRoot', 'Cannot start a cluster: containers and nftables need root; run it with sudo')
-  const cluster = findCluster(options.name, options.dataDir) ?? (await createCluster(options.name, options.dataDir))
+  const cluster = await findOrCreateCluster(options.name, options.dataDir, options.datastore)
   let started = false
   let ended = () => false
   if (!serverState(cluster)) {

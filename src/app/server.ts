@@ -1,5 +1,6 @@
 // The server process: every part of a cluster in one program.
 
+import { randomUUID } from 'node:crypto'
 import {
   appendFileSync,
   existsSync,
@@ -28,12 +29,13 @@ import {
   startContainerd,
   Usage,
 } from '#node'
-import { openEmbeddedStore, sealedStore } from '#store'
+import { sealedStore } from '#store'
 import { createDefaults, keepSystemServices } from './bootstrap.ts'
 import { ARCHIVE, archiveId, isBundled, PAUSE_IMAGE, PROXY_IMAGE } from './bundled-images.ts'
 import type { Cluster } from './cluster.ts'
 import { createControlPlane } from './control-plane.ts'
 import { loadCredentials } from './credentials.ts'
+import { openStore } from './datastore.ts'
 import { KUBERNETES_VERSION, VERSION } from './version.ts'
 import { endpointLeft } from './withdrawal.ts'
 
@@ -125,7 +127,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
   const clock = systemClock
   const [credentials, store, runtime] = await Promise.all([
     loadCredentials(cluster),
-    openEmbeddedStore(join(cluster.dataDir, 'store')),
+    openStore(cluster, main),
     startContainerd(
       {
         dataDir: cluster.dataDir,
@@ -181,7 +183,8 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
   const { informers, client, api } = plane
   await createDefaults(client, cluster)
   await mesh!.installKinds()
-  plane.startControllers()
+  // Servers that share their state take turns; alone there is nobody to wait for.
+  plane.startControllers(store.shared ? `${hostname()}_${randomUUID()}` : undefined)
   keepSystemServices(informers, cluster, main)
 
   const proxy = new ServiceProxy({

@@ -76,7 +76,7 @@ export class WorkQueue {
     this.#failures.delete(key)
   }
 
-  /** The next key, or undefined once the queue is closed. The caller must call `done(key)`. */
+  /** The next key, or undefined when the queue is closed or workers are released. The caller must call `done(key)`. */
   get(): Promise<string | undefined> {
     return new Promise((resolve) => {
       if (this.#closed) return resolve(undefined)
@@ -91,6 +91,19 @@ export class WorkQueue {
     if (this.#dirty.has(key) && !this.#closed) {
       this.#queue.push(key)
       this.#hand()
+    }
+  }
+
+  /**
+   * Sends waiting workers away with undefined. Keys go on being collected for those who come later; those that
+   * were delayed are looked at then.
+   */
+  release(): void {
+    for (const waiter of this.#waiters.splice(0)) waiter(undefined)
+    for (const [key, { timer }] of [...this.#delayed]) {
+      timer.cancel()
+      this.#delayed.delete(key)
+      this.add(key)
     }
   }
 

@@ -29,26 +29,36 @@ export class Controller {
     this.queue = new WorkQueue({ clock: options.clock, baseDelay: 5, maxDelay: 30_000 })
   }
 
-  /** Works until `signal` aborts. */
+  /** Works until `signal` aborts; may be called again then. */
   async run(signal: AbortSignal): Promise<void> {
-    signal.addEventListener('abort', () => this.queue.close(), { once: true })
+    signal.addEventListener('abort', () => this.queue.release(), { once: true })
     const workers = Array.from({ length: this.#options.workers ?? 4 }, () => this.#work(signal))
     await Promise.all(workers)
   }
 
   async #work(signal: AbortSignal): Promise<void> {
     for (;;) {
+      if (signal.aborted) return
       const key = await this.queue.get()
-      if (key === undefined || signal.aborted) return
+      if (key === undefined) return
+      if (signal.aborted) {
+        // It is left to whoever works next.
+        this.queue.done(key)
+        this.queue.add(key)
+        return
+      }
       try {
         const result = await this.#options.reconcile(key, signal)
         this.queue.forget(key)
-        if (result?.requeueAfter !== undefined) this.queue.addAfter(key, result.requeueAfter)
+        const { requeueAfter } = result ?? {}
+        // Who works next looks at once.
+        if (requeueAfter !== undefined) this.queue.addAfter(key, signal.aborted ? 0 : requeueAfter)
       } catch (error) {
         // A conflict means somebody was faster; the next try sees their change.
         if (!isConflict(error))
           this.#options.log.warn('reconcile failed', { controller: this.name, key, error: messageOf(error) })
-        this.queue.addFailed(key)
+        if (signal.aborted) this.queue.add(key)
+        else this.queue.addFailed(key)
       } finally {
         this.queue.done(key)
       }

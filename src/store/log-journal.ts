@@ -37,7 +37,8 @@ export interface EmbeddedOptions {
   warn?: (message: string) => void
 }
 
-const journalIn = (directory: string) => join(directory, 'journal')
+/** The journal's file of a store. */
+export const journalIn = (directory: string) => join(directory, 'journal')
 
 /** Opens the durable store kept in `directory` (created if absent). Fails with Corrupt. */
 export async function openEmbeddedStore(directory: string, options: EmbeddedOptions = {}): Promise<MvccStore> {
@@ -322,7 +323,8 @@ class LogJournal implements Journal {
   }
 }
 
-function syncDirectory(directory: string): void {
+/** Waits until a directory's entries are on disk. */
+export function syncDirectory(directory: string): void {
   const fd = openSync(directory, 'r')
   try {
     fsyncSync(fd)

@@ -1,3 +1,4 @@
+export { type BackupSummary, restoreBackup, writeBackup } from './backup.ts'
 export * from './contract.ts'
 export { History } from './history.ts'
 export { type EmbeddedOptions, openEmbeddedStore } from './log-journal.ts'

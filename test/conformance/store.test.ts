@@ -7,7 +7,16 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { settle } from '#base'
 import { startEtcd } from '#kit'
-import { isStoreError, MvccStore, openEmbeddedStore, type Store, type StoreEvent, sealedStore } from '#store'
+import {
+  isStoreError,
+  MvccStore,
+  openEmbeddedStore,
+  restoreBackup,
+  type Store,
+  type StoreEvent,
+  sealedStore,
+  writeBackup,
+} from '#store'
 import { openEtcdStore } from '#store/etcd'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
@@ -248,6 +257,41 @@ describe('store: embedded, durability', () => {
           ['/d/0000'],
         )
         await again.close()
+      }
+    }))
+
+  test('a backup taken in the midst of writes holds what was acknowledged, and comes back whole', () =>
+    inFolder(async (folder) => {
+      const [from, to, file] = [join(folder, 'a'), join(folder, 'b'), join(folder, 'backup')]
+      const store = await openEmbeddedStore(from)
+      for (let i = 0; i < 50; i++) await store.create(`/k/${i}`, bytes(`v${i}`))
+      await store.delete('/k/7')
+      const later = Array.from({ length: 50 }, (_, i) => store.create(`/later/${i}`, bytes('x')))
+      const key = bytes('key')
+      const summary = await writeBackup(from, file, new Map([['ca.key', key]]))
+      await Promise.all(later)
+      await store.close()
+      const { files, keys } = await restoreBackup(file, to)
+      assert.equal(keys, summary.keys)
+      assert.deepEqual(
+        [...files].map(([name, value]) => [name, text(value)]),
+        [['ca.key', 'key']],
+      )
+      const again = await openEmbeddedStore(to)
+      assert.deepEqual(
+        (await again.list('/k/')).items.map((i) => [i.key, text(i.value)]),
+        Array.from({ length: 50 }, (_, i) => [`/k/${i}`, `v${i}`])
+          .filter(([k]) => k !== '/k/7')
+          .sort(([a], [b]) => (a! < b! ? -1 : 1)),
+      )
+      assert.ok(again.revision > store.revision, 'revisions go on far behind those of the backup')
+      await again.close()
+      const data = readFileSync(file)
+      for (const at of [3, 200, data.length - 60, data.length - 1]) {
+        const bad = Buffer.from(data)
+        bad[at]! ^= 4
+        writeFileSync(file, bad)
+        await assert.rejects(restoreBackup(file, to), (e) => isStoreError(e, 'Corrupt'), `byte ${at}`)
       }
     }))
 

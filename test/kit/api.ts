@@ -1,9 +1,9 @@
 // An API server with all controllers on the memory store, optionally under virtual time.
 
-import { errors, type KubeObject } from '#api'
+import { errors, isAlreadyExists, type KubeObject, resources } from '#api'
 import type { NodeAccess } from '#apiserver'
 import { type Clock, createLog, type Log, silentLog, VirtualClock } from '#base'
-import { MvccStore } from '#store'
+import { MvccStore, type Store } from '#store'
 import { createAuthority, issue, type KeyPair } from '#wire'
 import { type ControlPlane, createControlPlane } from '../../src/app/control-plane.ts'
 
@@ -39,7 +39,14 @@ async function makeKeys() {
 
 /** Starts an API server on a free port of the loopback interface. */
 export async function startApi(
-  options: { clock?: Clock; controllers?: boolean; node?: NodeAccess; log?: Log } = {},
+  options: {
+    clock?: Clock
+    /** True, or the identity under which this server stands for election. */
+    controllers?: boolean | string
+    node?: NodeAccess
+    log?: Log
+    store?: Store
+  } = {},
 ): Promise<TestApi> {
   keys ??= makeKeys()
   const { ca, server, admin } = await keys
@@ -47,7 +54,7 @@ export async function startApi(
   const clock = new VirtualClock()
   const plane = await createControlPlane(
     {
-      store: new MvccStore(),
+      store: options.store ?? new MvccStore(),
       clock: options.clock ?? clock,
       log: () => options.log ?? silentLog,
       serviceCidr: '10.96.0.0/22',
@@ -57,16 +64,17 @@ export async function startApi(
     },
     stop.signal,
   )
+  // Another server on the same store may have made them.
+  const there = (error: unknown) => {
+    if (!isAlreadyExists(error)) throw error
+  }
   for (const name of ['default', 'kube-system'])
-    await plane.client.create(
-      { group: '', version: 'v1', plural: 'namespaces', kind: 'Namespace', namespaced: false },
-      { metadata: { name } },
-    )
-  await plane.client.create(
-    { group: '', version: 'v1', plural: 'serviceaccounts', kind: 'ServiceAccount', namespaced: true },
-    { metadata: { name: 'default', namespace: 'default' } },
-  )
-  if (options.controllers) plane.startControllers()
+    await plane.client.create(resources.namespaces, { metadata: { name } }).catch(there)
+  await plane.client
+    .create(resources.serviceAccounts, { metadata: { name: 'default', namespace: 'default' } })
+    .catch(there)
+  if (options.controllers)
+    plane.startControllers(typeof options.controllers === 'string' ? options.controllers : undefined)
   const port = await plane.api.listen('127.0.0.1', 0)
   return {
     ...plane,

@@ -1,3 +1,4 @@
+export { silentLog } from '#base'
 export * from './api.ts'
 export { type Answer, call } from './call.ts'
 export * from './cluster.ts'
