@@ -126,6 +126,7 @@ const is = (reason: string) => (error: unknown) => error instanceof StatusError 
 export const isNotFound = is('NotFound')
 export const isAlreadyExists = is('AlreadyExists')
 export const isConflict = is('Conflict')
+export const isTooManyRequests = is('TooManyRequests')
 export const isExpired = (error: unknown) => is('Expired')(error) || is('Gone')(error)
 
 /** Field errors in the words of k8s.io/apimachinery/pkg/util/validation/field. */

@@ -65,8 +65,12 @@ export class RequestMetrics {
     if (i >= 0) d.counts[i]!++
   }
 
-  /** The page of /metrics. `objects`: how many of each resource are stored. */
-  render(version: string, objects: readonly (readonly [resource: string, count: number])[]): string {
+  /** The page of /metrics. `objects`: how many of each resource are stored; `queue`: who waits, who was refused. */
+  render(
+    version: string,
+    objects: readonly (readonly [resource: string, count: number])[],
+    queue: { waiting: number; rejected: number },
+  ): string {
     const out: string[] = []
     const family = (name: string, type: string, help: string, lines: readonly string[]) => {
       if (lines.length > 0) out.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines)
@@ -115,6 +119,9 @@ export class RequestMetrics {
     const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage()
     const gauge = (name: string, help: string, value: number, type = 'gauge') =>
       family(name, type, help, [`${name} ${value}`])
+    gauge('apiserver_flowcontrol_current_inqueue_requests', 'Requests that wait for their turn.', queue.waiting)
+    const refused = 'apiserver_flowcontrol_rejected_requests_total'
+    gauge(refused, 'Requests refused with 429.', queue.rejected, 'counter')
     gauge('process_resident_memory_bytes', 'Resident memory.', rss)
     gauge('process_max_resident_memory_bytes', 'The most resident memory there was.', maxRSS * 1024)
     gauge('process_cpu_seconds_total', 'CPU time used.', (userCPUTime + systemCPUTime) / 1e6, 'counter')

@@ -23,6 +23,7 @@ import { authenticate, type Tokens } from './authentication.ts'
 import type { Attributes, Authorizer } from './authorization.ts'
 import { type ComputedKind, computedVerb } from './computed-kinds.ts'
 import { discovery } from './discovery.ts'
+import { FairQueue } from './fair-queue.ts'
 import { Health } from './health.ts'
 import {
   type Document,
@@ -43,7 +44,7 @@ import { openApiHash, openApiV2, openApiV3, openApiV3Index } from './openapi.ts'
 import { encodeOpenApiV2 } from './openapi-protobuf.ts'
 import { proxyUpgrade, proxyVerb } from './proxy-verb.ts'
 import { getVerb, listVerb } from './read-verbs.ts'
-import { type ParsedUrl, parseUrl, type ResourceRequest } from './request-info.ts'
+import { flag, type ParsedUrl, parseUrl, type ResourceRequest } from './request-info.ts'
 import { type RequestLabels, RequestMetrics } from './request-metrics.ts'
 import type { Resources } from './resources.ts'
 import { answerReview, isReview } from './reviews.ts'
@@ -68,6 +69,9 @@ export interface ApiServerOptions {
 /** Paths anybody may read. */
 const PUBLIC = /^\/(healthz|livez|readyz|version)(\/|$)/
 
+/** Connections at once: as many as watches that one user may have, and more. */
+const MAX_CONNECTIONS = 20_000
+
 /** Subresources that are streams: they come with an upgrade of the connection. */
 const STREAMED = new Set(['exec', 'attach', 'portforward'])
 
@@ -82,6 +86,7 @@ export class ApiServer {
   readonly #stopping = new AbortController()
   readonly #documents = new Map<string, { generation: number; document: Document }>()
   readonly #metrics = new RequestMetrics()
+  readonly #fair = new FairQueue()
   readonly #sessions = new Set<http2.ServerHttp2Session>()
 
   constructor(options: ApiServerOptions) {
@@ -106,7 +111,7 @@ export class ApiServer {
       requestTimeout: 0,
       ALPNProtocols: ['h2', 'http/1.1'],
     })
-    server.maxConnections = 10_000
+    server.maxConnections = MAX_CONNECTIONS
     this.#serveHttp2(server)
     server.on('request', (request: IncomingMessage, response: ServerResponse) => void this.#serve(request, response))
     server.on(
@@ -173,22 +178,37 @@ export class ApiServer {
       const parsed = parseUrl(request.method ?? 'GET', request.url ?? '/', this.#registry)
       if (PUBLIC.test(parsed.path)) return this.#public(parsed, response)
       const user = impersonate(request, await authenticate(request, this.#options.tokens), this.#options.authorizer)
-      this.#authorize(user, parsed, request.method ?? 'GET')
-      if (parsed.request) {
-        const end = this.#metrics.begin(labelsOf(parsed.request, request))
-        response.on('close', () => end(response.statusCode))
+      const turn = this.#fair.enter(user.name)
+      if (turn) await turn
+      try {
+        this.#authorize(user, parsed, request.method ?? 'GET')
+        if (parsed.request) {
+          const end = this.#metrics.begin(labelsOf(parsed.request, request))
+          response.on('close', () => end(response.statusCode))
+          if (isLong(parsed.request)) {
+            // It began; from here on it is counted among those that stay.
+            response.on('close', this.#fair.stay(user.name))
+            void this.#resource(parsed.request, user, request, response).catch((error) =>
+              this.#failed(error, request, response),
+            )
+          } else await this.#resource(parsed.request, user, request, response)
+        } else await this.#other(parsed, request, response)
+      } finally {
+        this.#fair.leave(user.name)
       }
-      if (parsed.request) await this.#resource(parsed.request, user, request, response)
-      else await this.#other(parsed, request, response)
     } catch (error) {
-      if (!(error instanceof StatusError))
-        this.#options.log.error('request failed', {
-          method: request.method,
-          url: request.url?.split('?')[0],
-          error: error instanceof Error ? (error.stack ?? error.message) : error,
-        })
-      sendError(response, error)
+      this.#failed(error, request, response)
     }
+  }
+
+  #failed(error: unknown, request: IncomingMessage, response: ServerResponse): void {
+    if (!(error instanceof StatusError))
+      this.#options.log.error('request failed', {
+        method: request.method,
+        url: request.url?.split('?')[0],
+        error: error instanceof Error ? (error.stack ?? error.message) : error,
+      })
+    sendError(response, error)
   }
 
   #authorize(user: User, parsed: ParsedUrl, method: string): void {
@@ -341,7 +361,7 @@ export class ApiServer {
       )
     if (path === '/metrics') {
       const counts = this.#options.resources.store.counts()
-      const page = this.#metrics.render(this.#options.version.gitVersion, counts)
+      const page = this.#metrics.render(this.#options.version.gitVersion, counts, this.#fair.counts)
       return sendBytes(response, 200, 'text/plain; version=0.0.4; charset=utf-8', Buffer.from(page))
     }
     const wanted = negotiate(accept.includes('json') ? accept : '*/*', parsed.query)
@@ -386,6 +406,7 @@ export class ApiServer {
         request.namespace,
         request.name,
       )
+      socket.on('close', this.#fair.stay(user.name))
       await handleUpgrade({ request, pod, http, socket, head, node: this.#options.node })
     } catch (error) {
       const status = error instanceof StatusError ? error : errors.internal(error)
@@ -396,6 +417,11 @@ export class ApiServer {
       )
     }
   }
+}
+
+/** Requests that last as long as their client likes. */
+function isLong({ verb, subresource, query }: ResourceRequest): boolean {
+  return verb === 'watch' || subresource === 'proxy' || (subresource === 'log' && flag(query, 'follow') === true)
 }
 
 /** How a request is counted. */
