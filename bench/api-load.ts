@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 import { join } from 'node:path'
+import { configMap, MAPS } from './api-objects.ts'
 
 /** What a run asks for. */
 export interface Load {
@@ -16,6 +17,10 @@ export interface Load {
   objects: number
   /** Number of the first object that is created. */
   first: number
+  /** Who asks: "admin" unless said otherwise. */
+  user?: string
+  /** Pause after each request of a client. */
+  pauseMs?: number
 }
 
 /** What it gives. Times are milliseconds. */
@@ -26,18 +31,10 @@ export interface LoadResult {
   failed: number
 }
 
-export const MAPS = '/api/v1/namespaces/default/configmaps'
-/** About 1.2 kB as JSON, as upstream was measured with. */
-export const configMap = (i: number) => ({
-  apiVersion: 'v1',
-  kind: 'ConfigMap',
-  metadata: { name: `map-${i}`, labels: { app: 'bench', shard: String(i % 100) } },
-  data: { text: 'x'.repeat(1000), number: String(i) },
-})
-
 async function run(load: Load): Promise<LoadResult> {
+  const { user = 'admin', pauseMs = 0 } = load
   const read = (name: string) => readFileSync(join(load.folder, name))
-  const tls = { ca: read('ca.crt'), cert: read('admin.crt'), key: read('admin.key') }
+  const tls = { ca: read('ca.crt'), cert: read(`${user}.crt`), key: read(`${user}.key`) }
   const times: number[] = []
   let next = 0
   let failed = 0
@@ -78,7 +75,10 @@ async function run(load: Load): Promise<LoadResult> {
   await Promise.all(
     Array.from({ length: load.clients }, async () => {
       const agent = new Agent({ keepAlive: true, maxSockets: 1, ...tls })
-      while (next < load.total) await one(agent, next++)
+      while (next < load.total) {
+        await one(agent, next++)
+        if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs))
+      }
       agent.destroy()
     }),
   )

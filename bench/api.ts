@@ -7,7 +7,8 @@ import { get } from 'node:https'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createAuthority, issue } from '#wire'
-import { configMap, type Load, type LoadResult } from './api-load.ts'
+import type { Load, LoadResult } from './api-load.ts'
+import { configMap } from './api-objects.ts'
 import { etcdPuts } from './etcd-peer.ts'
 import { median, type report as Report } from './report.ts'
 
@@ -35,7 +36,8 @@ export async function writeCertificates(folder: string): Promise<void> {
     dnsNames: ['localhost'],
   })
   const admin = await issue(ca, { commonName: 'admin', organizations: ['system:masters'], usage: 'client' })
-  for (const [name, pair] of Object.entries({ ca, server, admin })) {
+  const other = await issue(ca, { commonName: 'other', organizations: ['system:masters'], usage: 'client' })
+  for (const [name, pair] of Object.entries({ ca, server, admin, other })) {
     writeFileSync(join(folder, `${name}.crt`), pair.cert)
     writeFileSync(join(folder, `${name}.key`), pair.key)
   }
@@ -186,6 +188,33 @@ export async function run(report: typeof Report): Promise<void> {
       peerName: 'one sync',
       budget: 'one sync + 0.7 ms',
     })
+    // Fair shares: a user who sends a request now and then, beside one who sends all he can.
+    const quiet = fork(here('api-load.ts'), { execArgv: FLAGS })
+    children.push(quiet)
+    const visit = () =>
+      loadOf(quiet, {
+        folder,
+        port: subject.port,
+        clients: 1,
+        total: 1500,
+        kind: 'get',
+        objects: OBJECTS,
+        first: 0,
+        user: 'other',
+        pauseMs: 1,
+      })
+    await visit()
+    const alone = await visit()
+    // Whoever shares two cores with a flood waits for the processor too: the same flood on another server.
+    const elsewhere = measure(bare, { kind: 'patch', total: 80_000 })
+    const contended = await visit()
+    await elsewhere
+    const flood = measure(subject, { kind: 'patch', total: 40_000, first: 2 })
+    const beside = await visit()
+    await flood
+    const p99 = { metric: 'GET of another user beside a flood of PATCHes, p99', unit: 'ms', ours: beside.p99 }
+    report({ ...p99, peer: contended.p99, peerName: 'flood elsewhere', budget: '2 ×' })
+    report({ ...p99, peer: alone.p99, peerName: 'no flood' })
   } finally {
     for (const child of children) child.kill()
     rmSync(folder, { recursive: true, force: true })

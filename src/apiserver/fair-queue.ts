@@ -19,7 +19,7 @@ const LONG_RUNNING = 15_000
 /** A user is among those who compete for so long after a request, milliseconds. */
 const ACTIVE_MS = 1000
 /** Requests begun in one turn of the event loop while users compete: sockets are read in between. */
-const PER_TURN = 4
+const PER_TURN = 2
 
 /** One user's requests. */
 interface Flow {
