@@ -131,7 +131,6 @@ export class ObjectStore {
         return { entry: await this.replace(kind, current, next), removed: false }
       } catch (error) {
         if (!isConflict(error) || attempt >= 20) throw error
-        await moved(await this.cache(kind), keyIn(namespace, name), current)
       }
     }
   }
@@ -167,26 +166,6 @@ function translated(error: unknown): unknown {
   if (isStoreError(error, StoreErrors.notDurable) || isStoreError(error, StoreErrors.unreachable))
     return errors.unavailable((error as Error).message)
   return error
-}
-
-/** How long a write that is not readable yet is waited for, milliseconds. */
-const MOVE_PATIENCE = 1000
-
-/**
- * Resolves when the cache shows another state than `seen`: the write that was faster is on its way to
- * the disk, and until it is there every try would fail in the same way.
- */
-function moved(cache: WatchCache, key: string, seen: CacheEntry): Promise<void> {
-  if (cache.entry(key) !== seen) return Promise.resolve()
-  return new Promise((resolve) => {
-    const stop = cache.subscribe({ key }, done)
-    const timer = setTimeout(done, MOVE_PATIENCE)
-    function done(): void {
-      clearTimeout(timer)
-      stop()
-      resolve()
-    }
-  })
 }
 
 const keyIn = (namespace: string, name: string) => (namespace ? `${namespace}/${name}` : name)

@@ -24,6 +24,22 @@ interface Pending {
   readonly reject: (error: unknown) => void
 }
 
+/** A write that was decided on, and what its writer is told. */
+interface Write<T> {
+  readonly type: 'put' | 'delete'
+  readonly kv: KeyValue
+  readonly result: T
+}
+
+function mismatch(verb: string, key: string, known: KeyValue | undefined, revision: number | undefined): SampanError {
+  return known
+    ? new SampanError(
+        StoreErrors.conflict,
+        `Cannot ${verb} ${key}: it is at revision ${known.modRevision}, not ${revision}`,
+      )
+    : new SampanError(StoreErrors.keyMissing, `Cannot ${verb} ${key}: it does not exist`)
+}
+
 /**
  * Applies writes in two steps. A write is checked against the newest accepted state (`#accepted`
  * overlays `#live` with writes that are not yet durable), gets its revision, and goes to the journal.
@@ -40,6 +56,8 @@ export class MvccStore implements Store, JournalOwner {
   readonly #watches = new Set<LiveWatch>()
   readonly #history: History
   #pending: Pending[] = []
+  /** Refusals that wait until the writes under way are on disk, or are not. */
+  #settled: (() => void)[] = []
   #liveBytes = 0
   #nextRevision: number
   #revision: number
@@ -74,28 +92,27 @@ export class MvccStore implements Store, JournalOwner {
   }
 
   create(key: string, value: Uint8Array): Promise<KeyValue> {
-    return this.#attempt(() => {
-      if (this.#newest(key)) throw new SampanError(StoreErrors.keyExists, `Cannot create ${key}: it exists`)
-      const revision = this.#nextRevision++
+    return this.#attempt(key, (known) => {
+      if (known) return new SampanError(StoreErrors.keyExists, `Cannot create ${key}: it exists`)
+      const revision = this.#nextRevision
       const kv = { key, value, createRevision: revision, modRevision: revision }
-      return this.#commit('put', revision, kv, kv)
+      return { type: 'put', kv, result: kv }
     })
   }
 
   update(key: string, value: Uint8Array, revision: number): Promise<KeyValue> {
-    return this.#attempt(() => {
-      const previous = this.#expect('update', key, revision)
-      const next = this.#nextRevision++
-      const kv = { key, value, createRevision: previous.createRevision, modRevision: next }
-      return this.#commit('put', next, kv, kv)
+    return this.#attempt(key, (known) => {
+      if (!known || known.modRevision !== revision) return mismatch('update', key, known, revision)
+      const kv = { key, value, createRevision: known.createRevision, modRevision: this.#nextRevision }
+      return { type: 'put', kv, result: kv }
     })
   }
 
   delete(key: string, revision?: number): Promise<{ previous: KeyValue; revision: number }> {
-    return this.#attempt(() => {
-      const previous = this.#expect('delete', key, revision)
-      const next = this.#nextRevision++
-      return this.#commit('delete', next, previous, { previous, revision: next })
+    return this.#attempt(key, (known) => {
+      if (!known || (revision !== undefined && known.modRevision !== revision))
+        return mismatch('delete', key, known, revision)
+      return { type: 'delete', kv: known, result: { previous: known, revision: this.#nextRevision } }
     })
   }
 
@@ -182,6 +199,7 @@ export class MvccStore implements Store, JournalOwner {
       if (own.length > 0) watcher.onEvents(own)
     }
     for (const { resolve } of done) resolve()
+    this.#settle()
   }
 
   /** @internal */
@@ -195,6 +213,11 @@ export class MvccStore implements Store, JournalOwner {
     this.#accepted.clear()
     this.#nextRevision = this.#revision + 1
     for (const { reject } of lost) reject(this.#failed)
+    this.#settle()
+  }
+
+  #settle(): void {
+    for (const resolve of this.#settled.splice(0)) resolve()
   }
 
   /** @internal */
@@ -207,33 +230,24 @@ export class MvccStore implements Store, JournalOwner {
     return { revision: this.#revision, liveBytes: this.#liveBytes, entries: () => this.#entries() }
   }
 
-  #attempt<T>(write: () => Promise<T>): Promise<T> {
-    try {
+  /**
+   * Decides on a write from the newest accepted state of its key. A refusal that only a write on its way to
+   * the disk explains waits for that one: who is told of it must be able to read it.
+   */
+  async #attempt<T>(key: string, decide: (known: KeyValue | undefined) => SampanError | Write<T>): Promise<T> {
+    for (;;) {
       if (this.#failed) throw this.#failed
       if (this.#closed) throw new SampanError(StoreErrors.closed, 'Cannot write: the store is closed')
-      return write()
-    } catch (error) {
-      return Promise.reject(error)
+      const accepted = this.#accepted.get(key)
+      const decision = decide(accepted ? accepted.kv : this.#live.get(key))
+      if (!(decision instanceof SampanError)) return this.#commit(decision)
+      if (!accepted || decide(this.#live.get(key)) instanceof SampanError) throw decision
+      await new Promise<void>((resolve) => this.#settled.push(resolve))
     }
   }
 
-  #newest(key: string): KeyValue | undefined {
-    const accepted = this.#accepted.get(key)
-    return accepted ? accepted.kv : this.#live.get(key)
-  }
-
-  #expect(verb: string, key: string, revision: number | undefined): KeyValue {
-    const newest = this.#newest(key)
-    if (!newest) throw new SampanError(StoreErrors.keyMissing, `Cannot ${verb} ${key}: it does not exist`)
-    if (revision !== undefined && newest.modRevision !== revision)
-      throw new SampanError(
-        StoreErrors.conflict,
-        `Cannot ${verb} ${key}: it is at revision ${newest.modRevision}, not ${revision}`,
-      )
-    return newest
-  }
-
-  #commit<T>(type: 'put' | 'delete', revision: number, kv: KeyValue, result: T): Promise<T> {
+  #commit<T>({ type, kv, result }: Write<T>): Promise<T> {
+    const revision = this.#nextRevision++
     this.#accepted.set(kv.key, { kv: type === 'put' ? kv : undefined, revision })
     return new Promise((resolve, reject) => {
       this.#pending.push({ type, revision, kv, resolve: () => resolve(result), reject })
