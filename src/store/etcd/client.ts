@@ -83,7 +83,8 @@ export class EtcdClient {
         last = error
         this.#leave(at)
       }
-      if (this.#closed || performance.now() > patience) break
+      if (this.#closed) throw new SampanError(StoreErrors.closed, 'Cannot use the store: it is closed')
+      if (performance.now() > patience) break
       // All have been asked: a leader is being elected, or etcd is starting.
       if (tries % this.#clients.length === 0) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
     }

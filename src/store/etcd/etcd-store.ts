@@ -100,6 +100,7 @@ class EtcdStore implements Store {
   #stream: GrpcStream | undefined
   #retry: ReturnType<typeof setTimeout> | undefined
   #closed = false
+  readonly #writing = new Set<Promise<unknown>>()
   #asking: Promise<number> | undefined
 
   constructor(client: EtcdClient, warn: (message: string) => void, revision: number) {
@@ -258,6 +259,8 @@ class EtcdStore implements Store {
   async close(): Promise<void> {
     this.#closed = true
     clearTimeout(this.#retry)
+    // What was asked for is answered: nobody is left not knowing whether it took place.
+    await Promise.allSettled([...this.#writing])
     this.#watches.clear()
     this.#stream?.cancel()
     this.#client.close()
@@ -305,7 +308,9 @@ class EtcdStore implements Store {
     for (let attempt = 0; ; attempt++) {
       try {
         this.#check()
-        const { answer, tries } = await this.#client.attempt(Etcd.txn, txn)
+        const writing = this.#client.attempt(Etcd.txn, txn)
+        this.#writing.add(writing)
+        const { answer, tries } = await writing.finally(() => this.#writing.delete(writing))
         return { ...answer, retried: attempt > 0 || tries > 1 }
       } catch (error) {
         const full = error instanceof GrpcError && /database space exceeded/.test(error.message)
