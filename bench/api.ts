@@ -6,9 +6,9 @@ import { open } from 'node:fs/promises'
 import { get } from 'node:https'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { createAuthority, issue } from '#wire'
 import type { Load, LoadResult } from './api-load.ts'
 import { configMap } from './api-objects.ts'
+import { writeCertificates } from './certificates.ts'
 import { etcdPuts } from './etcd-peer.ts'
 import { median, type report as Report } from './report.ts'
 
@@ -25,23 +25,6 @@ export function cpuMicros(pid: number): number {
 
 export const residentMb = (pid: number) =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024
-
-/** Writes the certificates that server, client and load share. */
-export async function writeCertificates(folder: string): Promise<void> {
-  const ca = await createAuthority('bench')
-  const server = await issue(ca, {
-    commonName: 'kube-apiserver',
-    usage: 'server',
-    ips: ['127.0.0.1'],
-    dnsNames: ['localhost'],
-  })
-  const admin = await issue(ca, { commonName: 'admin', organizations: ['system:masters'], usage: 'client' })
-  const other = await issue(ca, { commonName: 'other', organizations: ['system:masters'], usage: 'client' })
-  for (const [name, pair] of Object.entries({ ca, server, admin, other })) {
-    writeFileSync(join(folder, `${name}.crt`), pair.cert)
-    writeFileSync(join(folder, `${name}.key`), pair.key)
-  }
-}
 
 /** A process that says its port on its first line. */
 export function started(script: string, args: string[]): Promise<{ child: ChildProcess; port: number }> {

@@ -4,7 +4,8 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { cpuMicros, loadOf, residentMb, started, writeCertificates } from './api.ts'
+import { cpuMicros, loadOf, residentMb, started } from './api.ts'
+import { writeCertificates } from './certificates.ts'
 import type { report as Report } from './report.ts'
 
 const WATCHERS = 100
