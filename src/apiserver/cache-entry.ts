@@ -32,6 +32,8 @@ function metadataStart(bytes: Uint8Array): number {
 export class CacheEntry {
   readonly revision: number
   readonly #stored: Uint8Array
+  /** Where the fields of its metadata begin; looked for when it is first served. */
+  #start = -1
   /** Kept as long as somebody else uses it: whoever asks meanwhile is given the same. */
   #object: WeakRef<KubeObject> | undefined
 
@@ -78,12 +80,12 @@ export class CacheEntry {
 
   /** Bytes that `writeJson` writes. */
   get size(): number {
-    return metadataStart(this.#stored) > 0 ? this.#stored.length + this.#version().length : this.#whole().length
+    return this.#metadata() > 0 ? this.#stored.length + this.#version().length : this.#whole().length
   }
 
   /** Writes the object as JSON, revision included, into `out`; returns where it ends. */
   writeJson(out: Buffer, at: number): number {
-    const start = metadataStart(this.#stored)
+    const start = this.#metadata()
     if (start === 0) {
       const whole = this.#whole()
       out.set(whole, at)
@@ -102,6 +104,11 @@ export class CacheEntry {
     const out = Buffer.allocUnsafe(this.size)
     this.writeJson(out, 0)
     return out
+  }
+
+  #metadata(): number {
+    if (this.#start < 0) this.#start = metadataStart(this.#stored)
+    return this.#start
   }
 
   #version(): string {

@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { gzip } from 'node:zlib'
 import { LineCounter, parseDocument } from 'yaml'
 import { errors, type Json, StatusError } from '#api'
+import { WholeRequest } from './http1-connection.ts'
 import { MAX_DEPTH, scanJson } from './json-scan.ts'
 import { decodeProtobuf, encodeProtobuf, PROTOBUF } from './protobuf-codec.ts'
 
@@ -13,6 +14,7 @@ export const BODY_LIMIT = 3 * 1024 * 1024
 
 /** Reads a whole body. Fails with RequestEntityTooLarge. */
 export function readBody(request: IncomingMessage, limit = BODY_LIMIT): Promise<Buffer> {
+  if (request instanceof WholeRequest) return Promise.resolve(request.body)
   return new Promise((resolve, reject) => {
     const declared = Number(request.headers['content-length'] ?? 0)
     if (declared > limit) {

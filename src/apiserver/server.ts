@@ -36,6 +36,7 @@ import {
   sendError,
   sendJson,
 } from './http-io.ts'
+import { Http1Connection, type Http1Options } from './http1-connection.ts'
 import type { RequestContext, User } from './identity.ts'
 import { impersonate } from './impersonation.ts'
 import { negotiate } from './negotiate.ts'
@@ -72,6 +73,9 @@ const PUBLIC = /^\/(healthz|livez|readyz|version)(\/|$)/
 /** Connections at once: as many as watches that one user may have, and more. */
 const MAX_CONNECTIONS = 20_000
 
+/** How often connections are looked at that may have been forgotten, seconds. */
+const TICK_S = 5
+
 /** Subresources that are streams: they come with an upgrade of the connection. */
 const STREAMED = new Set(['exec', 'attach', 'portforward'])
 
@@ -88,6 +92,10 @@ export class ApiServer {
   readonly #metrics = new RequestMetrics()
   readonly #fair = new FairQueue()
   readonly #sessions = new Set<http2.ServerHttp2Session>()
+  readonly #connections = new Set<Http1Connection>()
+  readonly #ticking = setInterval(() => {
+    for (const connection of this.#connections) connection.tick(TICK_S)
+  }, TICK_S * 1000).unref()
 
   constructor(options: ApiServerOptions) {
     this.#options = options
@@ -112,7 +120,7 @@ export class ApiServer {
       ALPNProtocols: ['h2', 'http/1.1'],
     })
     server.maxConnections = MAX_CONNECTIONS
-    this.#serveHttp2(server)
+    this.#dispatch(server)
     server.on('request', (request: IncomingMessage, response: ServerResponse) => void this.#serve(request, response))
     server.on(
       'upgrade',
@@ -130,8 +138,11 @@ export class ApiServer {
     return (server.address() as AddressInfo).port
   }
 
-  /** Connections whose client chose HTTP/2 go to a server of that protocol; the rest stay where they are. */
-  #serveHttp2(server: Server): void {
+  /**
+   * Connections whose client chose HTTP/2 go to a server of that protocol; of the others, requests that come
+   * and are answered in one piece are served here, and the rest by Node's own server.
+   */
+  #dispatch(server: Server): void {
     const h2 = http2.createSecureServer({ settings: { maxConcurrentStreams: 250 }, maxSessionMemory: 100 })
     h2.on('request', (request, response) => {
       void this.#serve(request as unknown as IncomingMessage, response as unknown as ServerResponse)
@@ -143,18 +154,29 @@ export class ApiServer {
     h2.on('sessionError', () => {})
     const http1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
     server.removeAllListeners('secureConnection')
+    const options: Http1Options = {
+      serve: (request, response) =>
+        void this.#serve(request as unknown as IncomingMessage, response as unknown as ServerResponse),
+      handOver: (socket) => {
+        for (const listener of http1) listener.call(server, socket)
+      },
+      onEnd: (connection) => this.#connections.delete(connection),
+    }
     server.on('secureConnection', (socket: TLSSocket) => {
       if (socket.alpnProtocol === 'h2') h2.emit('secureConnection', socket)
-      else for (const listener of http1) listener.call(server, socket)
+      else this.#connections.add(new Http1Connection(socket, options))
     })
   }
 
   /** Stops: readiness turns red, watches end politely, then connections close. */
   async close(): Promise<void> {
     this.#stopping.abort()
+    clearInterval(this.#ticking)
     for (const session of this.#sessions) session.close()
+    for (const connection of this.#connections) connection.close()
     setTimeout(() => {
       for (const session of this.#sessions) session.destroy()
+      for (const connection of this.#connections) connection.destroy()
     }, 500).unref()
     await Promise.all(
       this.#servers.map(

@@ -1,8 +1,11 @@
 // Requests to a server under test, as a client on the wire sends them.
 
-import { request } from 'node:https'
+import { Agent, request } from 'node:https'
 import type { Json } from '#api'
 import type { TestApi } from './api.ts'
+
+/** Connections are kept, as clients keep them. */
+const agent = new Agent({ keepAlive: true })
 
 /** What the server answered. */
 export interface Answer {
@@ -36,7 +39,7 @@ export function call(
       ...options.headers,
     }
     const r = request(
-      { host: '127.0.0.1', port: api.port, path, method, ca: api.ca.cert, ...identity, headers, agent: false },
+      { host: '127.0.0.1', port: api.port, path, method, ca: api.ca.cert, ...identity, headers, agent },
       (response) => {
         let text = ''
         response.setEncoding('utf8').on('data', (d: string) => (text += d))
