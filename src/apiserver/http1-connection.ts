@@ -144,7 +144,7 @@ export class Http1Connection {
   #buffer: Buffer = EMPTY
   #response: WholeResponse | undefined
   /** The fields of the last request: a client's next ones are mostly the same. */
-  #lastFields = ''
+  #lastFields: string | undefined
   #lastHeaders: IncomingHttpHeaders = {}
   /** Seconds since the connection did something, as `tick` counts. */
   #idle = 0

@@ -1,0 +1,143 @@
+// HTTP/1.1 as clients may send it: cut anywhere, several at once, and all that is handed to Node's own server.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { connect, type TLSSocket } from 'node:tls'
+import { startApi, type TestApi } from '#kit'
+
+const MAPS = '/api/v1/namespaces/default/configmaps'
+
+/** A connection that collects what comes. */
+async function dial(
+  api: TestApi,
+): Promise<{ socket: TLSSocket; text: () => string; until: (what: RegExp) => Promise<string> }> {
+  let text = ''
+  const socket = connect({
+    port: api.port,
+    host: '127.0.0.1',
+    ca: api.ca.cert,
+    cert: api.admin.cert,
+    key: api.admin.key,
+  })
+  socket.on('data', (d) => (text += d))
+  socket.on('error', () => {})
+  await new Promise<void>((resolve) => socket.once('secureConnect', () => resolve()))
+  const until = async (what: RegExp) => {
+    const end = Date.now() + 3000
+    while (!what.test(text)) {
+      assert.ok(Date.now() < end, `${what} did not come: ${text.slice(0, 1000)}`)
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+    return text
+  }
+  return { socket, text: () => text, until }
+}
+
+const create = (name: string, more = '') => {
+  const body = JSON.stringify({ metadata: { name } })
+  return `POST ${MAPS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n${more}\r\n${body}`
+}
+const statuses = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map((m) => m[1])
+
+test('a request may come in any pieces', async () => {
+  await using api = await startApi()
+  const bytes = create('pieces')
+  const { socket, until } = await dial(api)
+  for (const byte of bytes) {
+    socket.write(byte)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await until(/201 Created[\s\S]*"name":"pieces"/)
+  socket.destroy()
+})
+
+test('requests sent together are answered in order', async () => {
+  await using api = await startApi()
+  const { socket, until } = await dial(api)
+  const names = Array.from({ length: 20 }, (_, i) => `m-${i}`)
+  socket.write(`${names.map((n) => create(n)).join('')}GET ${MAPS}/m-19 HTTP/1.1\r\nHost: x\r\n\r\n`)
+  const text = await until(/200 OK[\s\S]*"name":"m-19"[^\n]*}$/)
+  assert.deepEqual(statuses(text), [...names.map(() => '201'), '200'])
+  let at = 0
+  for (const n of names) {
+    at = text.indexOf(`"name":"${n}"`, at)
+    assert.ok(at > 0, n)
+  }
+  socket.destroy()
+})
+
+test('after plain requests the same connection takes a watch, a chunked body and an early answer', async () => {
+  await using api = await startApi()
+  const { socket, until } = await dial(api)
+  socket.write(create('first'))
+  await until(/201 Created/)
+  const body = JSON.stringify({ metadata: { name: 'chunked' } })
+  socket.write(
+    `POST ${MAPS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`,
+  )
+  await until(/201 Created[\s\S]*201 Created[\s\S]*"name":"chunked"/)
+  socket.write(`GET ${MAPS}?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n`)
+  await until(/"type":"ADDED"[\s\S]*"name":"first"/)
+  const other = await dial(api)
+  other.socket.write(create('later'))
+  await until(/"type":"ADDED"[^\n]*"name":"later"/)
+  socket.destroy()
+  other.socket.destroy()
+})
+
+test('bodies beyond the short way, waiting ones, and those beyond the limit', async () => {
+  await using api = await startApi()
+  const large = (size: number) => JSON.stringify({ metadata: { name: `large-${size}` }, data: { a: 'x'.repeat(size) } })
+  for (const size of [60_000, 200_000, 900_000]) {
+    const { socket, until } = await dial(api)
+    const body = large(size)
+    socket.write(
+      `POST ${MAPS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    )
+    await until(/201 Created/)
+    socket.destroy()
+  }
+  const waiting = await dial(api)
+  waiting.socket.write(`${create('waits', 'Expect: 100-continue\r\n').split('\r\n\r\n')[0]!}\r\n\r\n`)
+  await waiting.until(/100 Continue/)
+  waiting.socket.destroy()
+  const beyond = await dial(api)
+  beyond.socket.write(
+    `POST ${MAPS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9000000\r\n\r\n{`,
+  )
+  await beyond.until(/413 Payload Too Large[\s\S]*limit is 3145728/)
+  beyond.socket.destroy()
+})
+
+for (const [what, head] of [
+  ['no host', `GET ${MAPS} HTTP/1.1\r\n\r\n`],
+  ['a folded field', `GET ${MAPS} HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n`],
+  ['white space before the colon', `GET ${MAPS} HTTP/1.1\r\nHost : x\r\n\r\n`],
+  ['two lengths', `POST ${MAPS} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}`],
+  [
+    'length and chunks',
+    `POST ${MAPS} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+  ],
+  ['a length that is none', `POST ${MAPS} HTTP/1.1\r\nHost: x\r\nContent-Length: -2\r\n\r\n{}`],
+  ['noise', 'GET\r\n\r\n'],
+] as const)
+  test(`what is no proper request is refused: ${what}`, async () => {
+    await using api = await startApi()
+    const { socket, until, text } = await dial(api)
+    socket.write(head)
+    await until(/HTTP\/1\.1 400/)
+    assert.equal(statuses(text()).length, 1)
+    socket.destroy()
+  })
+
+test('a connection asked to close closes, and one of HTTP/1.0 too', async () => {
+  await using api = await startApi()
+  for (const head of [`GET ${MAPS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`, `GET ${MAPS} HTTP/1.0\r\n\r\n`]) {
+    const { socket, until } = await dial(api)
+    const closed = new Promise<void>((resolve) => socket.once('end', () => resolve()))
+    socket.write(head)
+    await until(/200 OK/)
+    await closed
+    socket.destroy()
+  }
+})
