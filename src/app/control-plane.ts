@@ -65,6 +65,8 @@ export interface ControlPlane {
    * they run only while this server leads.
    */
   startControllers(identity?: string): void
+  /** Resolves, after the signal has aborted, when others may lead. */
+  resigned(): Promise<unknown>
 }
 
 /** Builds the control plane; nothing listens or runs yet but the caches. */
@@ -128,6 +130,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
   let started = false
   const ended = new Map<string, string>()
   const problem = (part: string) => (started ? ended.get(part) : 'its caches are not filled yet')
+  const elections: Promise<void>[] = []
   const startControllers = (identity?: string) => {
     const log = options.log('kube-controller-manager')
     const gc = garbageCollector({ informers, log, served })
@@ -155,7 +158,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
     const start = (part: string, controllers: readonly Controller[]) => {
       const lead = run(part, controllers)
       if (!identity) return lead(signal)
-      void runAsLeader({ client, clock, log: options.log(part), name: part, identity }, lead, signal)
+      elections.push(runAsLeader({ client, clock, log: options.log(part), name: part, identity }, lead, signal))
     }
     void informers.synced().then(() => {
       started = true
@@ -163,7 +166,18 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
       start('kube-scheduler', scheduling)
     })
   }
-  return { resources, client, informers, tokens, api, authorizer, served, problem, startControllers }
+  return {
+    resources,
+    client,
+    informers,
+    tokens,
+    api,
+    authorizer,
+    served,
+    problem,
+    startControllers,
+    resigned: () => Promise.all(elections),
+  }
 }
 
 /** How long old revisions are kept for lists that go on page by page (etcd's compaction interval upstream). */

@@ -290,7 +290,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
   proxy.close()
   dns.close()
   mesh!.close()
-  await api.close()
+  await Promise.all([api.close(), plane.resigned()])
   await store.close()
   runtime.close()
   rmSync(stateFile(cluster), { force: true })
