@@ -121,25 +121,54 @@ export interface ForwardStreams {
   close(): void
 }
 
-/** Opens one forwarded connection at a URL the runtime gave. */
+/** Opens one forwarded connection at a URL the runtime gave. What comes before anybody listens is kept. */
 export async function openForward(url: string, port: number): Promise<ForwardStreams> {
-  const streams: ForwardStreams = {
-    onData: () => {},
-    onEnd: () => {},
-    onError: () => {},
-    write: (data) => data_.write(data),
-    end: () => data_.end(),
-    close: () => connection.close(),
+  const handlers = { onData: (_: Buffer) => {}, onEnd: () => {}, onError: (_: string) => {} }
+  let early: (() => void)[] | undefined = []
+  const deliver = (event: () => void) => {
+    if (early) early.push(event)
+    else event()
   }
-  const connection = await dial(url, 'portforward.k8s.io', () => streams.onEnd())
+  /** Somebody listens now; all of his handlers are set in one go. */
+  const flush = () =>
+    queueMicrotask(() => {
+      const events = early ?? []
+      early = undefined
+      for (const event of events) event()
+    })
+  const connection = await dial(url, 'portforward.k8s.io', () => deliver(() => handlers.onEnd()))
   const error = connection.open({ streamtype: 'error', port: String(port), requestid: '0' })
-  const data_ = connection.open({ streamtype: 'data', port: String(port), requestid: '0' })
+  const data = connection.open({ streamtype: 'data', port: String(port), requestid: '0' })
   error.end()
-  error.onData = (text) => streams.onError(text.toString())
-  data_.onData = (bytes) => streams.onData(bytes)
-  data_.onEnd = () => {
-    streams.onEnd()
+  let failure = ''
+  let open = 2
+  // The end of the data may overtake the reason for it: both streams are waited for.
+  const ended = () => {
+    if (--open > 0) return
+    deliver(() => (failure ? handlers.onError(failure) : handlers.onEnd()))
     void connection.finish()
   }
-  return streams
+  error.onData = (text) => {
+    failure += text.toString()
+  }
+  error.onEnd = ended
+  data.onData = (bytes) => deliver(() => handlers.onData(bytes))
+  data.onEnd = ended
+  return {
+    set onData(fn: (data: Buffer) => void) {
+      handlers.onData = fn
+      flush()
+    },
+    set onEnd(fn: () => void) {
+      handlers.onEnd = fn
+      flush()
+    },
+    set onError(fn: (message: string) => void) {
+      handlers.onError = fn
+      flush()
+    },
+    write: (bytes) => data.write(bytes),
+    end: () => data.end(),
+    close: () => connection.close(),
+  }
 }

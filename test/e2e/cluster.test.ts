@@ -1,6 +1,7 @@
 // A real cluster: containers, nftables, kubectl. Uses its own name, folder and kubeconfig, and leaves nothing behind.
 
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -77,6 +78,22 @@ test('exec carries output, errors and the exit code; logs and cp work', async ()
   assert.match(await ok(kubectl(`logs ${pod}`)), /Kubia server v1 starting/)
   await ok(kubectl(`cp ${join(ROOT, 'package.json')} ${pod}:/tmp/copied`))
   assert.equal(await ok(kubectl(`exec ${pod} -- cat /tmp/copied`)), readFileSync(join(ROOT, 'package.json'), 'utf8'))
+})
+
+// The end of the data overtook the reason: kubectl said nothing at all.
+test('port-forward to a port where nobody listens says so', async () => {
+  const forward = spawn('kubectl', ['port-forward', 'deployment/web', ':9999'], { env })
+  let said = ''
+  forward.stdout.on('data', (d) => (said += d))
+  forward.stderr.on('data', (d) => (said += d))
+  try {
+    await eventually(async () => assert.match(said, /Forwarding from 127\.0\.0\.1:\d+ -> 9999/), 10)
+    const port = /127\.0\.0\.1:(\d+)/.exec(said)![1]
+    assert.notEqual((await exec('curl', ['-s', '-m', '2', `http://127.0.0.1:${port}/`])).code, 0)
+    await eventually(async () => assert.match(said, /error forwarding port 9999 to pod .*onnection refused/), 10)
+  } finally {
+    forward.kill()
+  }
 })
 
 test('no request is lost in a rolling update', async () => {
