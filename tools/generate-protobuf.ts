@@ -17,7 +17,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { gunzipSync } from 'node:zlib'
+import { inflateRawSync } from 'node:zlib'
 import { type Message, message, repeated } from '#wire'
 
 const out = join(dirname(fileURLToPath(import.meta.url)), '..', 'generated')
@@ -58,7 +58,9 @@ const SCALARS: Record<number, string> = {
   14: 'enum',
 }
 const REPEATED = 3
-const MAGIC = Buffer.from([0x1f, 0x8b, 0x08])
+/** What gzip begins with, and its head of ten bytes when it names nothing. */
+const MAGIC = Buffer.from([0x1f, 0x8b, 0x08, 0x00])
+const GZIP_HEAD = 10
 /** A compressed descriptor is smaller than this. */
 const WINDOW = 512 * 1024
 
@@ -68,7 +70,8 @@ function descriptorsIn(program: string): Message[] {
   const files: Message[] = []
   for (let at = binary.indexOf(MAGIC); at >= 0; at = binary.indexOf(MAGIC, at + 3)) {
     try {
-      const bytes = gunzipSync(binary.subarray(at, at + WINDOW))
+      // One descriptor may follow another at once: only the first is read here.
+      const bytes = inflateRawSync(binary.subarray(at + GZIP_HEAD, at + WINDOW))
       if (bytes[0] !== 0x0a || !/^[\w./-]+\.proto$/.test(bytes.toString('latin1', 2, 2 + bytes[1]!))) continue
       files.push(File.decode(bytes))
     } catch {

@@ -4,6 +4,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { errors, generatedFile, type Json } from '#api'
 import { type FieldSpec, type Message, MessageType, mapOf, message, repeated, type Scalar } from '#wire'
+import { knownMessages } from './protobuf-fields.ts'
 
 export const PROTOBUF = 'application/vnd.kubernetes.protobuf'
 const MAGIC = Buffer.from('k8s\0')
@@ -22,7 +23,8 @@ let loaded: Table | undefined
 function table(): Table {
   if (loaded) return loaded
   const file = generatedFile('protobuf.json')
-  loaded = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Table) : {}
+  const found = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Table) : {}
+  loaded = { ...knownMessages(), ...found }
   return loaded
 }
 
@@ -61,7 +63,11 @@ export function messageOf(apiVersion: string, kind: string): string | undefined 
   // "rbac.authorization.k8s.io" is the package rbac; "apps" is apps; the core group is core.
   const short = (group || 'core').split('.')[0]
   const name = `k8s.io.api.${short}.${version}.${kind}`
-  return table()[name] ? name : undefined
+  if (table()[name]) return name
+  // An old kubectl knows a version's forerunner, with the same numbers.
+  const before = version === 'v1' ? 'v1beta1' : version === 'v2' ? 'v2beta2' : ''
+  const forerunner = `k8s.io.api.${short}.${before}.${kind}`
+  return table()[forerunner] ? forerunner : undefined
 }
 
 /** Fields whose message JSON writes into the parent. */
@@ -70,6 +76,7 @@ const INLINE = new Set([
   'persistentVolumeSource',
   'ephemeralContainerCommon',
   'localObjectReference',
+  'deviceConfiguration',
   'ruleWithOperations',
   'ingressRuleValue',
   'Probe.handler',
@@ -77,6 +84,18 @@ const INLINE = new Set([
 ])
 const isInline = (type: string, field: string) =>
   INLINE.has(field) || INLINE.has(`${type.slice(type.lastIndexOf('.') + 1)}.${field}`)
+
+/** What JSON calls a field. */
+function jsonName(message: string, field: string): string {
+  // Some .proto files write names as Go does.
+  if (/^[A-Z]/.test(field)) return field[0]!.toLowerCase() + field.slice(1)
+  if (!message.endsWith('.JSONSchemaProps')) return field
+  if (field === 'ref' || field === 'schema') return `$${field}`
+  // xKubernetesListType is x-kubernetes-list-type.
+  return field.startsWith('xKubernetes') ? field.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`) : field
+}
+
+const SCHEMA = 'k8s.io.api.apiextensions.v1.JSONSchemaProps'
 
 /** Messages that are one list in JSON. */
 const LISTS = new Set([
@@ -103,7 +122,10 @@ const POINTERS = new Set(
   readOnlyRootFilesystem ready remainingItemCount replicas revisionHistoryLimit runAsGroup runAsNonRoot runAsUser
   serving shareProcessNamespace sinceSeconds startingDeadlineSeconds started storageClassName
   successfulJobsHistoryLimit suspend tailLines terminating terminationGracePeriodSeconds tolerationSeconds
-  ttlSecondsAfterFinished`.split(/\s+/),
+  ttlSecondsAfterFinished
+  maximum minimum maxLength minLength maxItems minItems multipleOf maxProperties minProperties
+  xKubernetesPreserveUnknownFields served storage insecureSkipTLSVerify bool int allNodes
+  perDeviceNodeSelection`.split(/\s+/),
 )
 /** The same names where they are no pointers: their zeros are left out like Go's omitempty does. */
 const VALUES_IN = new Set([
@@ -122,7 +144,7 @@ function toJson(value: Message, name: string): Json {
   for (const [field, [, ref, shape]] of Object.entries(table()[name] ?? {})) {
     const item = value[field]
     if (item === undefined) continue
-    const key = field === 'Webhooks' ? 'webhooks' : field
+    const key = jsonName(name, field)
     if (shape === 'map')
       result[key] = Object.fromEntries(Object.entries(item as Json).map(([k, v]) => [k, valueToJson(v, ref)]))
     else if (shape === 'many') {
@@ -158,6 +180,14 @@ function valueToJson(value: unknown, ref: string): unknown {
     }
     case `${META}.FieldsV1`:
       return m.Raw ? JSON.parse(Buffer.from(m.Raw).toString()) : {}
+    case 'k8s.io.api.apiextensions.v1.JSON':
+      return m.raw ? JSON.parse(Buffer.from(m.raw).toString()) : null
+    case `${SCHEMA}OrBool`:
+      return m.schema ? toJson(m.schema, SCHEMA) : (m.allows ?? false)
+    case `${SCHEMA}OrArray`:
+      return m.schema ? toJson(m.schema, SCHEMA) : (m.jSONSchemas ?? []).map((s: Message) => toJson(s, SCHEMA))
+    case `${SCHEMA}OrStringArray`:
+      return m.schema ? toJson(m.schema, SCHEMA) : (m.property ?? [])
     case RAW:
       return m.raw ? decodeRaw(Buffer.from(m.raw.buffer, m.raw.byteOffset, m.raw.byteLength)) : undefined
   }
@@ -181,15 +211,43 @@ function decodeRaw(raw: Buffer): unknown {
   }
 }
 
-function fromJson(object: Json, name: string): Message {
+/** Fields of JSON that a message can carry, those of messages written into it included. */
+const carried = new Map<string, ReadonlySet<string>>()
+
+function carriedBy(name: string): ReadonlySet<string> {
+  let keys = carried.get(name)
+  if (!keys) {
+    keys = new Set(
+      Object.entries(table()[name] ?? {}).flatMap(([field, [, ref]]) =>
+        isInline(name, field) ? [...carriedBy(ref)] : [jsonName(name, field)],
+      ),
+    )
+    carried.set(name, keys)
+  }
+  return keys
+}
+
+/** Thrown for an object with a field that its message does not have: it goes out as JSON. */
+class NotCarried extends Error {}
+
+/** Set while an object is encoded for a stream that has begun as protobuf: what is not carried is left out. */
+let partly = false
+
+function fromJson(object: Json, name: string, inline = false): Message {
   const result: Message = {}
+  if (!inline && !partly) {
+    const keys = carriedBy(name)
+    for (const key in object)
+      if (!keys.has(key) && key !== 'apiVersion' && key !== 'kind' && object[key] !== undefined)
+        throw new NotCarried(`${name} has no field ${key}`)
+  }
   for (const [field, [, ref, shape]] of Object.entries(table()[name] ?? {})) {
     if (isInline(name, field)) {
-      const inner = fromJson(object, ref)
+      const inner = fromJson(object, ref, true)
       if (Object.keys(inner).length > 0) result[field] = inner
       continue
     }
-    const item = object[field === 'Webhooks' ? 'webhooks' : field]
+    const item = object[jsonName(name, field)]
     if (item === undefined || item === null) continue
     if (shape === 'map')
       result[field] = Object.fromEntries(Object.entries(item as Json).map(([k, v]) => [k, valueFromJson(v, ref)]))
@@ -215,7 +273,16 @@ function valueFromJson(value: unknown, ref: string): unknown {
     case `${META}.FieldsV1`:
       return { Raw: Buffer.from(JSON.stringify(value)) }
     case RAW:
+    case 'k8s.io.api.apiextensions.v1.JSON':
       return { raw: Buffer.from(JSON.stringify(value)) }
+    case `${SCHEMA}OrBool`:
+      return typeof value === 'boolean' ? { allows: value } : { allows: true, schema: fromJson(value as Json, SCHEMA) }
+    case `${SCHEMA}OrArray`:
+      return Array.isArray(value)
+        ? { jSONSchemas: value.map((s) => fromJson(s, SCHEMA)) }
+        : { schema: fromJson(value as Json, SCHEMA) }
+    case `${SCHEMA}OrStringArray`:
+      return Array.isArray(value) ? { property: value } : { schema: fromJson(value as Json, SCHEMA) }
   }
   if (LISTS.has(ref)) return { items: value }
   return ref.includes('.') ? fromJson(value as Json, ref) : value
@@ -229,11 +296,18 @@ const Unknown = message('runtime.Unknown', {
   contentType: [4, 'string'],
 })
 
-/** An object or list as bytes with its envelope; undefined for a kind that has no message. */
+/** An object or list as bytes with its envelope; undefined for what has no message, or more than it carries. */
 export function encodeProtobuf(object: Json): Buffer | undefined {
   const name = messageOf(object.apiVersion ?? '', object.kind ?? '')
   if (!name) return undefined
-  const raw = typeOf(name).encode(fromJson(object, name))
+  let fields: Message
+  try {
+    fields = fromJson(object, name)
+  } catch (error) {
+    if (error instanceof NotCarried) return undefined
+    throw error
+  }
+  const raw = typeOf(name).encode(fields)
   return Buffer.concat([
     MAGIC,
     Unknown.encode({
@@ -252,7 +326,13 @@ const WatchEvent = message('WatchEvent', {
 
 /** A watch event as a frame: its length in four bytes, then the event. */
 export function encodeWatchFrame(type: string, object: Json): Buffer | undefined {
-  const raw = encodeProtobuf(object)
+  partly = true
+  let raw: Buffer | undefined
+  try {
+    raw = encodeProtobuf(object)
+  } finally {
+    partly = false
+  }
   if (!raw) return undefined
   const event = WatchEvent.encode({ type, object: { raw } })
   const length = Buffer.alloc(4)

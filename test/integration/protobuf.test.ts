@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict'
 import { request } from 'node:https'
 import { test } from 'node:test'
-import type { Json } from '#api'
-import { call, startApi, type TestApi } from '#kit'
-import { decodeProtobuf, encodeProtobuf } from '../../src/apiserver/protobuf-codec.ts'
+import { groupResource, groupVersion, type Json, KindRegistry } from '#api'
+import { call, SAMPLE_NAMES, SAMPLES, startApi, type TestApi } from '#kit'
+import { decodeProtobuf, encodeProtobuf, messageOf } from '../../src/apiserver/protobuf-codec.ts'
 
 const PROTOBUF = 'application/vnd.kubernetes.protobuf'
 
@@ -157,3 +157,118 @@ test('what cannot be read is refused, never cut short', () => {
   assert.throws(() => decodeProtobuf(changed), /its field 1007 is not known: send application\/json/)
   assert.throws(() => decodeProtobuf(Buffer.from('{}')), /does not begin with "k8s"/)
 })
+
+test('every kind is the same in protobuf as in JSON, and is taken as protobuf', async () => {
+  await using api = await startApi()
+  const differences: string[] = []
+  const unread: string[] = []
+  for (const kind of new KindRegistry().all()) {
+    const resource = groupResource(kind)
+    const sample = SAMPLES[resource]
+    if (!sample || kind.converted) continue
+    const apiVersion = groupVersion(kind)
+    const root = `${kind.group ? `/apis/${kind.group}` : '/api'}/${kind.version}`
+    const path = `${root}${kind.namespaced ? '/namespaces/default' : ''}/${kind.plural}`
+    const name = (n: string) => SAMPLE_NAMES[resource]?.(n) ?? n
+    const made = await call(api, 'POST', path, { ...sample, metadata: { name: name('json') } })
+    assert.equal(made.status, 201, JSON.stringify(made.body))
+    const json = (await call(api, 'GET', `${path}/${name('json')}`)).body
+    const read = await exchange(api, 'GET', `${path}/${name('json')}`)
+    if (read.type !== PROTOBUF) {
+      unread.push(`${apiVersion} ${kind.kind}`)
+      continue
+    }
+    try {
+      assert.deepEqual(withoutNothing(decodeProtobuf(read.body)), withoutNothing(json))
+      const sent = encodeProtobuf({ ...sample, apiVersion, kind: kind.kind, metadata: { name: name('protobuf') } })
+      const answer = await exchange(api, 'POST', path, sent, 'application/json')
+      assert.equal(answer.status, 201, answer.body.toString())
+      const { metadata: _a, ...one } = JSON.parse(answer.body.toString()) as Json
+      const { metadata: _b, ...other } = made.body
+      assert.deepEqual(withoutAddresses(one), withoutAddresses(other))
+    } catch (error) {
+      differences.push(`${apiVersion} ${kind.kind}: ${(error as Error).message}`)
+    }
+  }
+  assert.deepEqual(differences, [])
+  // The messages are those of the kubectl that set-up finds; Debian's is of 2021.
+  const old = messageOf('admissionregistration.k8s.io/v1', 'ValidatingAdmissionPolicy') === undefined
+  if (!old) assert.deepEqual(unread, [])
+  else console.log(`an old kubectl: as JSON only ${unread.join(', ')}`)
+})
+
+test('a definition of a custom resource keeps all of its schema in protobuf', () => {
+  const crd: Json = {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: 'ships.example.com' },
+    spec: {
+      group: 'example.com',
+      scope: 'Namespaced',
+      names: { plural: 'ships', kind: 'Ship', shortNames: ['sh'] },
+      versions: [
+        {
+          name: 'v1',
+          served: true,
+          storage: false,
+          subresources: { status: {}, scale: { specReplicasPath: '.spec.n', statusReplicasPath: '.status.n' } },
+          schema: {
+            openAPIV3Schema: {
+              type: 'object',
+              properties: {
+                spec: {
+                  type: 'object',
+                  additionalProperties: { type: 'string' },
+                  'x-kubernetes-preserve-unknown-fields': true,
+                },
+                n: { type: 'integer', minimum: 0, maximum: 2.5, default: 1, enum: [0, 1, 'x', null] },
+                l: {
+                  type: 'array',
+                  items: { type: 'object', required: ['k'], properties: { k: { type: 'string', minLength: 0 } } },
+                  'x-kubernetes-list-type': 'map',
+                  'x-kubernetes-list-map-keys': ['k'],
+                  'x-kubernetes-validations': [{ rule: 'true', message: 'never' }],
+                },
+                open: { type: 'object', additionalProperties: false, $ref: '#/x' },
+              },
+            },
+          },
+        },
+      ],
+      conversion: {
+        strategy: 'Webhook',
+        webhook: { conversionReviewVersions: ['v1'], clientConfig: { caBundle: 'AAEC', url: 'https://x/' } },
+      },
+    },
+  }
+  assert.deepEqual(withoutNothing(decodeProtobuf(encodeProtobuf(crd)!)), withoutNothing(crd))
+})
+
+/** Without what Go's JSON leaves out: empty lists, maps and texts, and null. */
+function withoutNothing(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNothing)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value)
+      .map(([k, v]) => [k, withoutNothing(v)] as const)
+      .filter(([, v]) => {
+        if (v === null || v === '' || v === undefined || v === 0 || v === false) return false
+        return typeof v !== 'object' || Object.keys(v as object).length > 0
+      }),
+  )
+}
+
+/** Without what each object has of its own. */
+function withoutAddresses(object: Json): unknown {
+  const text = JSON.stringify(object, (key, v) =>
+    ['clusterIP', 'clusterIPs', 'kubernetes.io/metadata.name', 'lastTransitionTime'].includes(key) ? undefined : v,
+  )
+  return withoutNothing(
+    JSON.parse(
+      text
+        .replaceAll('protobuf', 'json')
+        .replace(/kube-api-access-\w{5}/g, 'token')
+        .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, 'uid'),
+    ),
+  )
+}
