@@ -54,8 +54,9 @@ function render(rows: readonly [ResourceKind, Map<Feature, Result>][]): string {
 Written by \`npm run coverage\` out of test/integration/coverage.test.ts, which sends every request of this table over
 the wire and fails when one does not hold. An empty cell: the kind has no such thing, as upstream's has none.
 
-Protobuf is read and written for every kind whose field numbers the set-up finds (in kubectl's own program, or in the
-one that Debian packages); others are JSON only, and a client that sends them as protobuf is told so with 415.
+Every kind is read and written as protobuf too (test/integration/protobuf.test.ts). The messages are those of the kubectl
+that set-up finds; with one as old as Debian's, an object with newer fields is answered as JSON, and a client that sends
+them as protobuf is told so with 415.
 
 | kind | ${COLUMNS.join(' | ')} |
 |---|${COLUMNS.map(() => '---').join('|')}|
@@ -67,6 +68,11 @@ Reviews (access, tokens), bindings, evictions, scale, logs, streams and proxies:
 
 ## Differences
 
-${known.length > 0 ? known.join('\n') : 'None that these tests know of.'} See also docs/differences.md.
+${known.length > 0 ? `${known.join('\n')}\n` : ''}* Expressions (CEL) in custom resources, admission policies and device classes are stored and not evaluated: there is no
+  evaluator yet; they are checked for presence, length and names only.
+* Webhooks of admission and of conversion, and API services, are stored and not called: the steps they belong to are there.
+* ResourceQuotas and LimitRanges are stored and not enforced.
+
+See also docs/differences.md.
 `
 }
