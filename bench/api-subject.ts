@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { errors } from '#api'
-import { createLog, systemClock } from '#base'
+import { createLog, giveBackMemoryAtRest, systemClock } from '#base'
 import { openEmbeddedStore } from '#store'
 import { createControlPlane } from '../src/app/control-plane.ts'
 
@@ -26,6 +26,7 @@ const plane = await createControlPlane(
 const namespaces = { group: '', version: 'v1', plural: 'namespaces', kind: 'Namespace', namespaced: false }
 await plane.client.create(namespaces, { metadata: { name: 'default' } }).catch(() => {})
 mkdirSync(folder, { recursive: true })
+giveBackMemoryAtRest(() => plane.api.begun)
 const listening = await plane.api.listen('127.0.0.1', Number(port))
 process.stdout.write(`${JSON.stringify({ port: listening })}\n`)
 writeFileSync(join(folder, 'pid'), String(process.pid))

@@ -1,4 +1,4 @@
-// Durable writes: our store beside a bare append with fdatasync and SQLite (WAL, synchronous=FULL).
+// Durable writes: our store beside a bare append with fdatasync, SQLite (WAL, synchronous=FULL) and etcd.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { openEmbeddedStore } from '#store'
+import { etcdPuts } from './etcd-peer.ts'
 import type { report as Report } from './report.ts'
 
 const VALUE = new Uint8Array(1200).fill(120)
@@ -60,6 +61,16 @@ export async function run(report: typeof Report): Promise<void> {
       peer: append,
       peerName: 'append+fdatasync',
     })
+    for (const writers of [1, 64]) {
+      const { rate: puts } = await etcdPuts(join(folder, `etcd-${writers}`), writers, VALUE.length)
+      report({
+        metric: `durable creates, ${writers} writer${writers > 1 ? 's' : ''}`,
+        unit: '/s',
+        ours: writers > 1 ? ours.many : ours.one,
+        peer: puts,
+        peerName: 'etcd',
+      })
+    }
   } finally {
     rmSync(folder, { recursive: true })
   }

@@ -91,6 +91,7 @@ export class ApiServer {
   readonly #documents = new Map<string, { generation: number; document: Document }>()
   readonly #metrics = new RequestMetrics()
   readonly #fair = new FairQueue()
+  #begun = 0
   readonly #sessions = new Set<http2.ServerHttp2Session>()
   readonly #connections = new Set<Http1Connection>()
   readonly #ticking = setInterval(() => {
@@ -194,7 +195,13 @@ export class ApiServer {
     return this.#options.resources.registry
   }
 
+  /** Requests that have begun since the start. */
+  get begun(): number {
+    return this.#begun
+  }
+
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#begun++
     response.on('error', () => {})
     try {
       const parsed = parseUrl(request.method ?? 'GET', request.url ?? '/', this.#registry)

@@ -15,7 +15,7 @@ import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { resources as R } from '#api'
 import { metricsKinds, type NodeAccess } from '#apiserver'
-import { createLog, execOk, type Log, messageOf, sleep, systemClock } from '#base'
+import { createLog, execOk, giveBackMemoryAtRest, type Log, messageOf, sleep, systemClock } from '#base'
 import { DnsServer } from '#dns'
 import { Mesh } from '#mesh'
 import { ServiceProxy, systemNft } from '#netproxy'
@@ -278,6 +278,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
   await defaultAccount(plane.informers)
   state.ready = true
   writeFileSync(stateFile(cluster), JSON.stringify(state))
+  giveBackMemoryAtRest(() => api.begun)
   main.info('ready', { ms: Date.now() - state.startedAt })
 
   await new Promise<void>((resolve) => {

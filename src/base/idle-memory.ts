@@ -1,4 +1,5 @@
-// A proxy at rest gives memory back: garbage, and the program's pages that only its start or its work has used.
+// A process at rest gives memory back: garbage, what the allocator keeps of it, and the program's pages that only
+// its start or its work has used.
 
 import { readFileSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
@@ -19,7 +20,7 @@ function cleanRanges(smaps: string): [from: bigint, to: bigint][] {
 
 const LOOK_MS = 10_000
 
-/** Looks now and then whether the proxy has worked since; when it has and is at rest now, memory goes back. */
+/** Looks now and then whether work was done since; when there was some and none now, memory goes back. */
 export function giveBackMemoryAtRest(workDone: () => number): void {
   let last = -1
   let given = -1
@@ -46,7 +47,9 @@ async function giveBack(): Promise<void> {
     setFlagsFromString('--expose-gc')
     ;(runInNewContext('gc') as () => void)()
     const koffi = (await import('koffi')).default
-    const madvise = koffi.load('libc.so.6').func('int madvise(uintptr_t at, size_t length, int advice)')
+    const libc = koffi.load('libc.so.6')
+    libc.func('int malloc_trim(size_t pad)')(0)
+    const madvise = libc.func('int madvise(uintptr_t at, size_t length, int advice)')
     for (const [from, to] of cleanRanges(readFileSync('/proc/self/smaps', 'utf8')))
       madvise(from, to - from, MADV_DONTNEED)
   } catch {
