@@ -213,7 +213,11 @@ export class Resources {
     const shaped = main || kind.custom !== undefined || VALIDATED_SUBRESOURCES.has(request.subresource)
     if (kind.custom) completeCustom(kind, object)
     if (shaped) applyDefaults(resource, object)
-    for (const step of this.#admission) await step.mutate?.(request)
+    for (const step of this.#admission) {
+      const work = step.mutate?.(request)
+      // Most steps have nothing to wait for.
+      if (work) await work
+    }
     if (shaped) applyDefaults(resource, object)
     const problems: FieldError[] = validateMetadata(kind, object)
     if (shaped)
@@ -223,7 +227,10 @@ export class Resources {
           : validate(main ? resource : `${resource}/${request.subresource}`, object, old)),
         ...(resource === 'customresourcedefinitions.apiextensions.k8s.io' ? validateDefinition(object, old) : []),
       )
-    for (const step of this.#admission) problems.push(...((await step.validate?.(request)) ?? []))
+    for (const step of this.#admission) {
+      const found = step.validate?.(request)
+      if (found) problems.push(...(await found))
+    }
     if (problems.length > 0) throw errors.invalid(kind.kind, kind.group, object.metadata.name, problems)
   }
 

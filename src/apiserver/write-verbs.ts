@@ -95,14 +95,21 @@ export async function patchVerb(call: WriteCall): Promise<void> {
     type === 'application/apply-patch+yaml' ? 'application/yaml' : 'application/json',
   )
   if (type === 'application/apply-patch+yaml') return applyVerb(call, patch as KubeInput)
+  // What a merge patch leaves alone was looked at when it was written.
+  const merges = type === 'application/merge-patch+json' && !kind.custom && !Array.isArray(patch)
+  let known: Json | undefined
   const entry = await resources.modify(
     kind,
     namespace,
     name,
     context,
     (current) => {
-      const next = patched(kind, asVersion(kind, current) as KubeObject, patch, type)
-      return resources.checkFields(kind, next, context, patch)
+      const view = asVersion(kind, current) as KubeObject
+      if (merges) {
+        known ??= resources.checkFields(kind, patch, context)
+        return patched(kind, view, known, type)
+      }
+      return resources.checkFields(kind, patched(kind, view, patch, type), context, patch)
     },
     subresource,
   )
