@@ -16,7 +16,10 @@ test('what a quiet user sends begins ahead of a busy one’s backlog', async () 
   const queue = new FairQueue({ now: () => 0 })
   const begun: string[] = []
   const send = (user: string) => {
-    const begin = () => begun.push(user)
+    const begin = () => {
+      begun.push(user)
+      setImmediate(() => queue.leave(user))
+    }
     const wait = queue.enter(user)
     if (wait) void wait.then(begin)
     else begin()
@@ -32,6 +35,28 @@ test('what a quiet user sends begins ahead of a busy one’s backlog', async () 
   for (let i = 0; i < 100; i++) await turn()
   assert.equal(begun.length, 103)
 })
+
+test('beside others a user has few requests under way, and nothing turns in circles while they last', async () => {
+  const queue = new FairQueue({ now: () => 0 })
+  queue.enter('busy')
+  queue.enter('other')
+  let begun = 0
+  for (let i = 0; i < 50; i++) void queue.enter('busy')?.then(() => begun++)
+  for (let i = 0; i < 50; i++) await turn()
+  assert.equal(begun, 7)
+  const busy = await busyShare()
+  assert.ok(busy < 0.5, `the event loop is busy ${Math.round(busy * 100)} % of the time`)
+  queue.leave('busy')
+  for (let i = 0; i < 5; i++) await turn()
+  assert.equal(begun, 8)
+})
+
+/** How much of 50 ms the event loop is at work: one that only waits is idle. */
+async function busyShare(): Promise<number> {
+  const before = performance.eventLoopUtilization()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  return performance.eventLoopUtilization(before).utilization
+}
 
 test('a user who has too many waiting is refused, others are not', async () => {
   const queue = new FairQueue({ seats: 2, queue: 3, now: () => 0 })

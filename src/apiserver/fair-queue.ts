@@ -14,6 +14,8 @@ export interface FairQueueOptions {
 }
 
 const SEATS = 200
+/** Of those, while other users compete: what ends together is answered in one go, and that must be short. */
+const CONTENDED_SEATS = 8
 const QUEUE = 600
 const LONG_RUNNING = 15_000
 /** A user is among those who compete for so long after a request, milliseconds. */
@@ -141,6 +143,10 @@ export class FairQueue {
       this.#main = user
       this.#mainAt = now
     } else this.#otherAt = now
+    return this.#contendedNow(now)
+  }
+
+  #contendedNow(now = this.#now()): boolean {
     return now - this.#otherAt < ACTIVE_MS
   }
 
@@ -151,17 +157,17 @@ export class FairQueue {
       this.#pumping++
       setImmediate(() => {
         this.#pumping--
-        this.#next()
-        this.#pump()
+        // When nobody may begin, the next to leave goes on with it.
+        if (this.#next()) this.#pump()
       })
     }
   }
 
-  /** Begins one request of the flow whose turn it is. */
-  #next(): void {
+  /** Begins one request of the flow whose turn it is; false when none may. */
+  #next(): boolean {
     for (let i = this.#rotation.length; i > 0; i--) {
       const flow = this.#rotation.shift()!
-      if (flow.executing >= this.#seats) {
+      if (flow.executing >= Math.min(this.#seats, CONTENDED_SEATS) && this.#contendedNow()) {
         // It goes on when one of its requests has ended.
         this.#rotation.push(flow)
         continue
@@ -171,7 +177,8 @@ export class FairQueue {
       if (flow.waiting.length > 0) this.#rotation.push(flow)
       flow.executing++
       begin()
-      return
+      return true
     }
+    return false
   }
 }
