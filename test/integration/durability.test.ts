@@ -199,7 +199,7 @@ for (const [name, inject] of [
 
 test('a disk that is full: reads go on, writes are refused, and return when there is room', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'sampan-full-'))
-  await execOk('mount', ['-t', 'tmpfs', '-o', 'size=200k', 'tmpfs', folder])
+  await execOk('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder])
   try {
     await failsAndRecovers(
       folder,
