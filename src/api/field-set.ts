@@ -72,6 +72,16 @@ export function difference(a: FieldSet, b: FieldSet): FieldSet {
   return make(a.self && !b.self, children)
 }
 
+/** Whether every path of `a` is in `b`. */
+export function within(a: FieldSet, b: FieldSet): boolean {
+  if (a.self && !b.self) return false
+  for (const [key, child] of a.children) {
+    const other = b.children.get(key)
+    if (!other || !within(child, other)) return false
+  }
+  return true
+}
+
 /** The set with every field that has owned fields within it: such a field is not given up. */
 export function withParents(set: FieldSet): FieldSet {
   if (set.children.size === 0) return set

@@ -15,6 +15,7 @@ import {
   pathsOf,
   sameFields,
   union,
+  within,
   withoutFields,
   withParents,
 } from './field-set.ts'
@@ -175,8 +176,8 @@ export function trackUpdate(before: Json | undefined, after: Json, manager: Fiel
     // Only what was removed can be owned without being there.
     const left = isEmpty(there.removed) ? e.fields : existing(e.fields, there.after, there.root)
     if (isSame(e, manager) && e.apiVersion === manager.apiVersion) {
-      mine = union(left, own)
-      if (!sameFields(mine, e.fields)) continue
+      mine = within(own, left) ? left : union(left, own)
+      if (mine !== e.fields && !sameFields(mine, e.fields)) continue
       written = e.written
       if (isEmpty(own)) time = e.time
     } else {

@@ -11,9 +11,14 @@ const METADATA = Buffer.from('"metadata":')
 
 /** An object as it is stored: metadata at the front, without the revision, which is the store's to say. */
 export function encodeObject(object: KubeObject): Uint8Array {
-  const { apiVersion, kind, metadata, ...rest } = object
-  const { resourceVersion: _, ...kept } = metadata
-  return encoder.encode(JSON.stringify({ kind, apiVersion, metadata: kept, ...rest }))
+  const { resourceVersion: _, ...kept } = object.metadata
+  let text = `{"kind":${JSON.stringify(object.kind)},"apiVersion":${JSON.stringify(object.apiVersion)},"metadata":${JSON.stringify(kept)}`
+  for (const key in object) {
+    if (key === 'kind' || key === 'apiVersion' || key === 'metadata') continue
+    const value = JSON.stringify(object[key])
+    if (value !== undefined) text += `,${JSON.stringify(key)}:${value}`
+  }
+  return encoder.encode(`${text}}`)
 }
 
 /**

@@ -28,7 +28,7 @@ const METHOD_VERBS: Record<string, string> = { POST: 'create', PUT: 'update', PA
 export function parseUrl(method: string, url: string, registry: KindRegistry): ParsedUrl {
   const mark = url.indexOf('?')
   const path = mark < 0 ? url : url.slice(0, mark)
-  const query = new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1))
+  const query = mark < 0 ? NO_QUERY : new URLSearchParams(url.slice(mark + 1))
   const parts = path.split('/').filter(Boolean)
   const core = parts[0] === 'api'
   if (!core && parts[0] !== 'apis') return { path, query }
@@ -93,6 +93,7 @@ export function flag(query: URLSearchParams, name: string): boolean | undefined 
 }
 
 function decode(text: string): string {
+  if (!text.includes('%')) return text
   try {
     return decodeURIComponent(text)
   } catch {
