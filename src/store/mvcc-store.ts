@@ -5,6 +5,7 @@ import type { KeyValue, ListOptions, ListResult, Store, StoreEvent, Watch, Watch
 import { StoreErrors } from './contract.ts'
 import { History } from './history.ts'
 import { type Change, type Journal, type JournalOwner, type JournalState, noJournal } from './journal.ts'
+import { Watchers } from './watchers.ts'
 
 export interface MvccState {
   revision: number
@@ -53,7 +54,7 @@ export class MvccStore implements Store, JournalOwner {
   readonly #keys = new SortedKeys()
   /** Newest accepted value of keys with writes under way; undefined is a delete under way. */
   readonly #accepted = new Map<string, { kv: KeyValue | undefined; revision: number }>()
-  readonly #watches = new Set<LiveWatch>()
+  readonly #watchers = new Watchers()
   readonly #history: History
   #pending: Pending[] = []
   /** Refusals that wait until the writes under way are on disk, or are not. */
@@ -166,9 +167,7 @@ export class MvccStore implements Store, JournalOwner {
       const events = this.#history.since(from, prefix)
       if (events.length > 0) watcher.onEvents(events)
     }
-    const live: LiveWatch = { prefix, watcher }
-    this.#watches.add(live)
-    return { close: () => this.#watches.delete(live) }
+    return this.#watchers.add(prefix, watcher)
   }
 
   async compact(revision: number): Promise<void> {
@@ -180,7 +179,7 @@ export class MvccStore implements Store, JournalOwner {
   async close(): Promise<void> {
     this.#closed = true
     await this.#journal.close()
-    this.#watches.clear()
+    this.#watchers.end()
   }
 
   /** @internal The journal's news. */
@@ -194,10 +193,7 @@ export class MvccStore implements Store, JournalOwner {
     const events = done.map((p) => this.#apply(p))
     this.#revision = done[done.length - 1]!.revision
     this.#history.add(events)
-    for (const { prefix, watcher } of [...this.#watches]) {
-      const own = events.filter((e) => e.kv.key.startsWith(prefix))
-      if (own.length > 0) watcher.onEvents(own)
-    }
+    this.#watchers.tell(events)
     for (const { resolve } of done) resolve()
     this.#settle()
   }
@@ -280,9 +276,4 @@ export class MvccStore implements Store, JournalOwner {
         createRevision: kv.createRevision,
       }
   }
-}
-
-interface LiveWatch {
-  readonly prefix: string
-  readonly watcher: Watcher
 }

@@ -11,6 +11,7 @@ import {
   type StoreEvent,
   type Watch,
   type Watcher,
+  Watchers,
   type WatchOptions,
 } from '#store'
 import { GrpcError, type GrpcStream, type Message } from '#wire'
@@ -84,17 +85,12 @@ const isCode = (error: unknown, code: number, text: RegExp) =>
   error instanceof GrpcError && error.grpcCode === code && text.test(error.message)
 const OUT_OF_RANGE = 11
 
-interface LocalWatch {
-  readonly prefix: string
-  readonly watcher: Watcher
-}
-
 class EtcdStore implements Store {
   readonly shared = true
   readonly #client: EtcdClient
   readonly #warn: (message: string) => void
   readonly #history: History
-  readonly #watches = new Set<LocalWatch>()
+  readonly #watchers = new Watchers()
   /** Whoever waits until a revision is readable here. */
   #waiting: { revision: number; resolve: () => void }[] = []
   #stream: GrpcStream | undefined
@@ -235,13 +231,11 @@ class EtcdStore implements Store {
       )
       return { close() {} }
     }
-    const local: LocalWatch = { prefix, watcher }
     if (from !== undefined) {
       const events = this.#history.since(from, prefix)
       if (events.length > 0) watcher.onEvents(events)
     }
-    this.#watches.add(local)
-    return { close: () => this.#watches.delete(local) }
+    return this.#watchers.add(prefix, watcher)
   }
 
   async compact(revision: number): Promise<void> {
@@ -261,7 +255,7 @@ class EtcdStore implements Store {
     clearTimeout(this.#retry)
     // What was asked for is answered: nobody is left not knowing whether it took place.
     await Promise.allSettled([...this.#writing])
-    this.#watches.clear()
+    this.#watchers.end()
     this.#stream?.cancel()
     this.#client.close()
     for (const { resolve } of this.#waiting.splice(0)) resolve()
@@ -402,10 +396,7 @@ class EtcdStore implements Store {
 
   #show(events: readonly StoreEvent[]): void {
     this.#history.add(events)
-    for (const { prefix, watcher } of this.#watches) {
-      const own = events.filter((e) => e.kv.key.startsWith(prefix))
-      if (own.length > 0) watcher.onEvents(own)
-    }
+    this.#watchers.tell(events)
   }
 
   #wake(): void {
@@ -425,9 +416,7 @@ class EtcdStore implements Store {
       StoreErrors.compacted,
       `Cannot go on watching: etcd has forgotten what happened before revision ${revision}`,
     )
-    const all = [...this.#watches]
-    this.#watches.clear()
-    for (const { watcher } of all) watcher.onError?.(error)
+    this.#watchers.end(error)
   }
 }
 
