@@ -167,7 +167,8 @@ export class FairQueue {
   #next(): boolean {
     for (let i = this.#rotation.length; i > 0; i--) {
       const flow = this.#rotation.shift()!
-      if (flow.executing >= Math.min(this.#seats, CONTENDED_SEATS) && this.#contendedNow()) {
+      const limit = this.#contendedNow() ? Math.min(this.#seats, CONTENDED_SEATS) : this.#seats
+      if (flow.executing >= limit) {
         // It goes on when one of its requests has ended.
         this.#rotation.push(flow)
         continue

@@ -15,7 +15,10 @@ export const BODY_LIMIT = 3 * 1024 * 1024
 /** Reads a whole body. Fails with RequestEntityTooLarge. */
 export function readBody(request: IncomingMessage, limit = BODY_LIMIT): Promise<Buffer> {
   if (request instanceof WholeRequest) return Promise.resolve(request.body)
+  if (request.destroyed) return Promise.reject(errors.badRequest('the request ended before its body'))
   return new Promise((resolve, reject) => {
+    // Nothing happens to a promise that is settled already.
+    request.on('close', () => reject(errors.badRequest('the request ended before its body')))
     const declared = Number(request.headers['content-length'] ?? 0)
     if (declared > limit) {
       request.resume()

@@ -14,7 +14,7 @@ const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /** Field values without control characters. */
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 /** What is streamed, or may be: watches, logs, proxies, sessions. */
-const STREAMED = /[?&]watch=|[?&]follow=|\/watch\/|\/(log|proxy|exec|attach|portforward)(\/|\?|$)/
+const STREAMED = /[?&](watch|follow)(=|&|$)|[?&][^=&]*[%+]|\/watch\/|\/(log|proxy|exec|attach|portforward)(\/|\?|$)/
 /** Fields that change how a message or a connection is read. */
 const UNUSUAL = ['transfer-encoding', 'upgrade', 'expect', 'connection', 'te', 'trailer']
 /** How long a connection may do nothing, seconds. */
@@ -270,14 +270,22 @@ export class Http1Connection {
       this.#socket.end()
       return
     }
-    if (this.#buffer.length > 0) {
-      // Not from within the verb that has just answered.
-      setImmediate(() => {
-        if (this.#response || this.#socket.destroyed) return
-        this.#parse()
-        this.#socket.resume()
-      })
-    }
+    if (this.#buffer.length > 0) this.#later()
+    else if (this.#socket.isPaused()) this.#socket.resume()
+  }
+
+  /** Goes on with what is here already, not from within the verb that has just answered. */
+  #later(): void {
+    setImmediate(() => {
+      if (this.#response || this.#socket.destroyed) return
+      if (this.#socket.writableNeedDrain) {
+        // Whoever does not read is not answered more.
+        this.#socket.once('drain', () => this.#later())
+        return
+      }
+      this.#parse()
+      if (!this.#response && this.#socket.isPaused()) this.#socket.resume()
+    })
   }
 
   /** Node's server goes on from the request that is not ours. */

@@ -1,6 +1,6 @@
 // Objects in the store: key layout, encoding, and one watch cache a resource.
 
-import { clone, errors, groupResource, isConflict, type KubeObject, type ResourceKind } from '#api'
+import { clone, errors, field, groupResource, isConflict, type KubeObject, type ResourceKind } from '#api'
 import { isStoreError, type Store, StoreErrors } from '#store'
 import { CacheEntry, encodeObject } from './cache-entry.ts'
 import { WatchCache } from './watch-cache.ts'
@@ -42,7 +42,8 @@ export class ObjectStore {
     if (!cache) {
       cache = WatchCache.open(this.#store, storePrefix(kind))
       this.#caches.set(name, cache)
-      cache.then((c) => this.#filled.set(name, c)).catch(() => {})
+      // One that could not be filled is tried again by who asks next.
+      cache.then((c) => this.#filled.set(name, c)).catch(() => this.#caches.delete(name))
     }
     return cache
   }
@@ -72,8 +73,11 @@ export class ObjectStore {
     const { namespace = '', name } = object.metadata
     const cache = await this.cache(kind)
     const bytes = encode(object)
+    const key = storeKey(kind, namespace, name)
+    if (key.length > KEY_LIMIT)
+      throw errors.invalid(kind.kind, kind.group, name.slice(0, 63), [field.tooLong('metadata.name', NAME_LIMIT)])
     try {
-      const { modRevision } = await this.#store.create(storeKey(kind, namespace, name), bytes)
+      const { modRevision } = await this.#store.create(key, bytes)
       return learned(cache, keyIn(namespace, name), new CacheEntry(bytes, modRevision, object))
     } catch (error) {
       if (isStoreError(error, StoreErrors.keyExists)) throw errors.alreadyExists(kind, name)
@@ -169,6 +173,10 @@ function translated(error: unknown): unknown {
 }
 
 const keyIn = (namespace: string, name: string) => (namespace ? `${namespace}/${name}` : name)
+
+/** Characters of a key, and of a name, at most. */
+const KEY_LIMIT = 4096
+const NAME_LIMIT = 2048
 
 /** Bytes of a stored object at most: etcd's own limit on a request. */
 const OBJECT_LIMIT = 1.5 * 1024 * 1024

@@ -6,6 +6,8 @@ import { isStoreError, type KeyValue, type Store, StoreErrors, type StoreEvent }
 import { CacheEntry } from './cache-entry.ts'
 
 const WINDOW = 2000
+/** Pause before a list that failed is tried again, milliseconds. */
+const AGAIN_MS = 500
 
 /** A change of one object. On DELETED `entry` is the last state at the revision of the deletion. */
 export interface CacheEvent {
@@ -70,7 +72,7 @@ export class WatchCache {
 
   #follow(revision: number): void {
     const onError = (error: SampanError) => {
-      if (isStoreError(error, StoreErrors.compacted)) void this.#again()
+      if (isStoreError(error, StoreErrors.compacted)) void this.#againUntilDone()
       else throw error
     }
     this.#store.watch(
@@ -78,6 +80,18 @@ export class WatchCache {
       { onEvents: (events) => this.#apply(events), onError },
       { fromRevision: revision + 1 },
     )
+  }
+
+  /** Lists anew until it succeeds: without it the cache would stand still. */
+  async #againUntilDone(): Promise<void> {
+    for (;;) {
+      try {
+        return await this.#again()
+      } catch (error) {
+        if (isStoreError(error, StoreErrors.closed)) return
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS))
+      }
+    }
   }
 
   /** The store has forgotten what happened meanwhile: lists anew and shows what is different. */
@@ -98,6 +112,7 @@ export class WatchCache {
     this.#windowStart = revision
     if (events.length > 0) this.#apply(events)
     this.#window = []
+    this.#windowStart = revision
     this.#follow(revision)
   }
 

@@ -128,9 +128,12 @@ export async function watchVerb(
     selection.name && (selection.namespace || !kind.namespaced)
       ? { key: selection.namespace ? `${selection.namespace}/${selection.name}` : selection.name }
       : { namespace: selection.namespace }
+  /** Nobody is left to be told: what is subscribed now would stay for ever. */
+  const gone = () => response.destroyed || response.closed
   const fromNow = initial === true || (initial === undefined && (version === '' || version === '0'))
   if (fromNow) {
     if (version !== '0') await resources.store.consistent()
+    if (gone()) return
     if (Number(version) > cache.revision)
       throw errors.timeout(`Too large resource version: ${version}, current: ${cache.revision}`)
     start()
@@ -142,12 +145,17 @@ export async function watchVerb(
     // What is there at the start may be more than a reader takes at once: it is waited for.
     for (const entry of cache.entries(selection.namespace)) {
       if (!selects(selection, entry)) continue
-      if (!response.write(encode('ADDED', entry)) && !(await drained(response))) return
+      if (!response.write(encode('ADDED', entry)) && !(await drained(response))) return stop()
     }
     if (initial === true && bookmarks) bookmark(revision, true)
     live = true
     for (const batch of pending) deliver(batch)
   } else {
+    // Another server may have shown more than is here yet.
+    if (Number(version) > cache.revision) await resources.store.consistent()
+    if (Number(version) > cache.revision)
+      throw errors.timeout(`Too large resource version: ${version}, current: ${cache.revision}`)
+    if (gone()) return
     const pending: Batch[] = []
     try {
       stop = cache.watch(Number(version), scope, (batch) =>

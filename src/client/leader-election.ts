@@ -33,6 +33,8 @@ export async function runAsLeader(
   const { clock, log, name } = options
   const election = new Election(options)
   while (!signal.aborted) {
+    // A lease counts from when it was asked for: the answer may have been long under way.
+    let renewed = clock.now()
     if (!(await election.attempt())) {
       await sleep(clock, RETRY_MS, signal)
       continue
@@ -42,11 +44,17 @@ export async function runAsLeader(
     const end = () => term.abort()
     signal.addEventListener('abort', end, { once: true })
     lead(term.signal)
-    let renewed = clock.now()
-    while (!signal.aborted && clock.now() - renewed < RENEW_WITHIN_MS) {
-      await sleep(clock, RETRY_MS, signal)
-      if (!signal.aborted && (await election.attempt())) renewed = clock.now()
+    let deadline = clock.after(Math.max(0, renewed + RENEW_WITHIN_MS - clock.now()), end)
+    while (!term.signal.aborted) {
+      await sleep(clock, RETRY_MS, term.signal)
+      if (term.signal.aborted) break
+      const asked = clock.now()
+      if (!(await election.attempt()) || term.signal.aborted) continue
+      renewed = asked
+      deadline.cancel()
+      deadline = clock.after(Math.max(0, renewed + RENEW_WITHIN_MS - clock.now()), end)
     }
+    deadline.cancel()
     signal.removeEventListener('abort', end)
     term.abort()
     if (signal.aborted) await election.release()

@@ -168,6 +168,8 @@ class LogJournal implements Journal {
   #waiting: Change[] = []
   #flushing: Promise<void> | undefined
   #rewriting = false
+  /** The rewrite under way: a repair waits for its end, they write the same file. */
+  #rewrite: Promise<unknown> = Promise.resolve()
   /** A rewritten file that waits to take the place of the one in use. */
   #exchange: { file: FileHandle; size: number } | undefined
   /** Changes made durable since the snapshot of a rewrite was taken; they follow it in the new file. */
@@ -238,7 +240,7 @@ class LogJournal implements Journal {
     this.#rewriting = true
     this.#tail = []
     // The snapshot is taken here, synchronously: it is exactly the state at its revision.
-    writeJournal(`${this.#path}.new`, revision, [...entries()]).then(
+    this.#rewrite = writeJournal(`${this.#path}.new`, revision, [...entries()]).then(
       (next) => {
         if (this.#failed || this.#closed) return void next.file.close()
         // The files are exchanged between two syncs; writers that never pause must not hold it up.
@@ -247,6 +249,8 @@ class LogJournal implements Journal {
       },
       (error) => {
         // The old file stays in use; a later write tries again.
+        rmSync(`${this.#path}.new`, { force: true })
+        if (this.#failed) return
         this.#rewriting = false
         this.#tail = []
         this.#warn(`the store's file could not be shortened: ${(error as Error).message}`)
@@ -306,6 +310,7 @@ class LogJournal implements Journal {
   }
 
   async #repair(): Promise<void> {
+    await this.#rewrite
     if (this.#closed) return
     const { revision, entries } = this.#owner.state()
     try {
