@@ -1,13 +1,13 @@
 // A copy of the embedded store in one file, taken while it is in use, and put back.
 
 import { createHash } from 'node:crypto'
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { SampanError } from '#base'
 import { StoreErrors } from './contract.ts'
-import type { Change } from './journal.ts'
-import { journalIn, readJournal, syncDirectory, writeJournal } from './log-journal.ts'
+import { type Change, putOf } from './journal.ts'
+import { journalIn, parseJournal, readJournal, syncDirectory, writeJournal } from './log-journal.ts'
 
 /** A backup ends with this and the SHA-256 of everything before it. */
 const TRAILER = Buffer.from('\nsampan-backup-1\n')
@@ -41,13 +41,7 @@ export async function writeBackup(
 ): Promise<BackupSummary> {
   const { items, revision } = readJournal(journalIn(directory))
   const draft = `${target}.new`
-  const changes: Change[] = items.map((kv) => ({
-    type: 'put',
-    revision: kv.modRevision,
-    key: kv.key,
-    value: kv.value,
-    createRevision: kv.createRevision,
-  }))
+  const changes = items.map(putOf)
   for (const [name, value] of files)
     changes.push({ type: 'put', revision, key: FILES + name, value, createRevision: revision })
   const { file } = await writeJournal(draft, revision, changes)
@@ -79,24 +73,14 @@ export async function restoreBackup(
   const hash = createHash('sha256').update(data.subarray(0, end)).digest()
   if (!hash.equals(data.subarray(end + TRAILER.length)))
     throw damaged('its content does not match its SHA-256; take another copy of it')
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
-  const path = journalIn(directory)
-  const content = join(directory, 'restored')
-  writeFileSync(content, data.subarray(0, end), { mode: 0o600 })
-  const { items, revision } = readJournal(content)
-  rmSync(content)
+  const { items, revision } = parseJournal(data.subarray(0, end), source)
   const files = new Map<string, Uint8Array>()
   const changes: Change[] = []
   for (const kv of items)
     if (kv.key.startsWith(FILES)) files.set(kv.key.slice(FILES.length), kv.value)
-    else
-      changes.push({
-        type: 'put',
-        revision: kv.modRevision,
-        key: kv.key,
-        value: kv.value,
-        createRevision: kv.createRevision,
-      })
+    else changes.push(putOf(kv))
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  const path = journalIn(directory)
   const { file } = await writeJournal(`${path}.new`, revision + BUMP, changes)
   await file.close()
   renameSync(`${path}.new`, path)

@@ -1,5 +1,7 @@
 // What makes a store durable: an ordered record of changes.
 
+import type { KeyValue } from './contract.ts'
+
 /** A change as it is written down. */
 export interface Change {
   readonly type: 'put' | 'delete'
@@ -7,6 +9,11 @@ export interface Change {
   readonly key: string
   readonly value: Uint8Array
   readonly createRevision: number
+}
+
+/** A value as the change that put it there. */
+export function putOf({ key, value, createRevision, modRevision }: KeyValue): Change {
+  return { type: 'put', revision: modRevision, key, value, createRevision }
 }
 
 /** Whom a journal serves. */

@@ -58,8 +58,10 @@ export async function openEmbeddedStore(directory: string, options: EmbeddedOpti
 }
 
 /** The state a journal's file holds, and where its good part ends. Fails with Corrupt. */
-export function readJournal(path: string): MvccState & { end: number } {
-  const data = readFileSync(path)
+export const readJournal = (path: string) => parseJournal(readFileSync(path), path)
+
+/** The same of a journal's bytes; `path` names them in errors. */
+export function parseJournal(data: Buffer, path: string): MvccState & { end: number } {
   if (data.length < MAGIC.length && MAGIC.subarray(0, data.length).equals(data))
     return { items: [], revision: 1, end: 0 }
   if (!data.subarray(0, MAGIC.length).equals(MAGIC))
@@ -204,6 +206,8 @@ class LogJournal implements Journal {
   #startFlush(): void {
     this.#flushing ??= this.#flush().finally(() => {
       this.#flushing = undefined
+      // What came in the very moment of the end.
+      if (this.#waiting.length > 0) this.#startFlush()
     })
   }
 

@@ -1,11 +1,11 @@
 // The store's state machine: every key's newest value in memory, its recent past, durable through a journal.
 
 import { SampanError, SortedKeys } from '#base'
+import { ChangeFeed } from './change-feed.ts'
 import type { KeyValue, ListOptions, ListResult, Store, StoreEvent, Watch, Watcher, WatchOptions } from './contract.ts'
 import { StoreErrors } from './contract.ts'
 import { History } from './history.ts'
-import { type Change, type Journal, type JournalOwner, type JournalState, noJournal } from './journal.ts'
-import { Watchers } from './watchers.ts'
+import { type Change, type Journal, type JournalOwner, type JournalState, noJournal, putOf } from './journal.ts'
 
 export interface MvccState {
   revision: number
@@ -54,8 +54,7 @@ export class MvccStore implements Store, JournalOwner {
   readonly #keys = new SortedKeys()
   /** Newest accepted value of keys with writes under way; undefined is a delete under way. */
   readonly #accepted = new Map<string, { kv: KeyValue | undefined; revision: number }>()
-  readonly #watchers = new Watchers()
-  readonly #history: History
+  readonly #feed: ChangeFeed
   #pending: Pending[] = []
   /** Refusals that wait until the writes under way are on disk, or are not. */
   #settled: (() => void)[] = []
@@ -70,8 +69,8 @@ export class MvccStore implements Store, JournalOwner {
     this.#journal = journal
     this.#revision = state.revision
     this.#nextRevision = state.revision + 1
-    this.#history = new History(state.compacted ?? state.revision, state.history)
-    this.#history.advance(state.revision)
+    this.#feed = new ChangeFeed(new History(state.compacted ?? state.revision, state.history))
+    this.#feed.history.advance(state.revision)
     for (const kv of state.items) {
       this.#live.set(kv.key, kv)
       this.#liveBytes += kv.key.length + kv.value.length
@@ -85,7 +84,7 @@ export class MvccStore implements Store, JournalOwner {
   }
 
   get oldest(): number {
-    return this.#history.oldest
+    return this.#feed.history.oldest
   }
 
   consistent(): Promise<void> {
@@ -128,7 +127,7 @@ export class MvccStore implements Store, JournalOwner {
     if (at < this.oldest)
       throw new SampanError(StoreErrors.compacted, `Cannot list ${prefix}: revision ${at} is compacted`)
     const start = options.from ?? prefix
-    const past = at < this.#revision ? this.#history.changedSince(prefix, at) : undefined
+    const past = at < this.#revision ? this.#feed.history.changedSince(prefix, at) : undefined
     const items: KeyValue[] = []
     let more = false
     const limit = options.limit || Number.POSITIVE_INFINITY
@@ -153,33 +152,20 @@ export class MvccStore implements Store, JournalOwner {
     return { items, revision: at, more }
   }
 
-  watch(prefix: string, watcher: Watcher, options: WatchOptions = {}): Watch {
-    const from = options.fromRevision
-    if (from !== undefined && from <= this.oldest) {
-      queueMicrotask(() =>
-        watcher.onError?.(
-          new SampanError(StoreErrors.compacted, `Cannot watch ${prefix} from ${from}: revision is compacted`),
-        ),
-      )
-      return { close() {} }
-    }
-    if (from !== undefined) {
-      const events = this.#history.since(from, prefix)
-      if (events.length > 0) watcher.onEvents(events)
-    }
-    return this.#watchers.add(prefix, watcher)
+  watch(prefix: string, watcher: Watcher, options?: WatchOptions): Watch {
+    return this.#feed.watch(prefix, watcher, options)
   }
 
   async compact(revision: number): Promise<void> {
     if (revision > this.#revision)
       throw new SampanError(StoreErrors.futureRevision, `Cannot compact: revision ${revision} is in the future`)
-    this.#history.forget(revision)
+    this.#feed.history.forget(revision)
   }
 
   async close(): Promise<void> {
     this.#closed = true
     await this.#journal.close()
-    this.#watchers.end()
+    this.#feed.end()
   }
 
   /** @internal The journal's news. */
@@ -192,8 +178,7 @@ export class MvccStore implements Store, JournalOwner {
     if (done.length === 0) return
     const events = done.map((p) => this.#apply(p))
     this.#revision = done[done.length - 1]!.revision
-    this.#history.add(events)
-    this.#watchers.tell(events)
+    this.#feed.show(events)
     for (const { resolve } of done) resolve()
     this.#settle()
   }
@@ -267,13 +252,6 @@ export class MvccStore implements Store, JournalOwner {
   }
 
   *#entries(): Iterable<Change> {
-    for (const kv of this.#live.values())
-      yield {
-        type: 'put',
-        revision: kv.modRevision,
-        key: kv.key,
-        value: kv.value,
-        createRevision: kv.createRevision,
-      }
+    for (const kv of this.#live.values()) yield putOf(kv)
   }
 }

@@ -77,7 +77,7 @@ export function decodeFrames(
     const rest = data.length - at
     if (rest < HEAD) return { end: at }
     if (data.readUInt32LE(at + 8) !== headSum(data, at, at)) {
-      if (blankFrom(data, at)) return { end: at }
+      if (tornHead(data, at)) return { end: at }
       throw damaged()
     }
     const length = data.readUInt32LE(at)
@@ -110,9 +110,14 @@ function decodeRecord(data: Buffer, at: number, onRecord: (record: JournalRecord
   return end
 }
 
-/** Whether nothing but zeroes follows. */
-function blankFrom(data: Buffer, at: number): boolean {
-  for (let i = at; i < data.length; i++) if (data[i] !== 0) return false
+/**
+ * Whether a frame's head is a torn write: its sector holds zeroes from there on, and no other frame begins
+ * behind it, for then this one was acknowledged.
+ */
+function tornHead(data: Buffer, at: number): boolean {
+  const end = Math.min(data.length, (Math.floor(at / SECTOR) + 1) * SECTOR)
+  for (let i = at; i < end; i++) if (data[i] !== 0) return false
+  for (let i = end; i + HEAD <= data.length; i++) if (data.readUInt32LE(i + 8) === headSum(data, i, i)) return false
   return true
 }
 

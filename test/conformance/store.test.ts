@@ -245,6 +245,7 @@ describe('store: embedded, durability', () => {
       const data = readFileSync(file)
       for (const [from, to] of [
         [before, data.length],
+        [before, Math.ceil(before / 512) * 512],
         [1024, 1536],
         [data.length - (data.length % 512), data.length],
       ] as const) {

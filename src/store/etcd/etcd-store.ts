@@ -2,6 +2,8 @@
 
 import { SampanError } from '#base'
 import {
+  ChangeFeed,
+  HISTORY,
   History,
   type KeyValue,
   type ListOptions,
@@ -11,7 +13,6 @@ import {
   type StoreEvent,
   type Watch,
   type Watcher,
-  Watchers,
   type WatchOptions,
 } from '#store'
 import { GrpcError, type GrpcStream, type Message } from '#wire'
@@ -25,8 +26,6 @@ const PAGE = 500
 const START_MS = 30_000
 /** How long after a broken watch the next try comes, milliseconds. */
 const RETRY_MS = 100
-/** How many past revisions are asked for at the start, for watches that go on. */
-const PAST = 10_000
 /** How long a write waits for its own event before it is answered all the same, milliseconds. */
 const ECHO_MS = 10_000
 
@@ -89,10 +88,9 @@ class EtcdStore implements Store {
   readonly shared = true
   readonly #client: EtcdClient
   readonly #warn: (message: string) => void
-  readonly #history: History
-  readonly #watchers = new Watchers()
+  readonly #feed: ChangeFeed
   /** Whoever waits until a revision is readable here. */
-  #waiting: { revision: number; resolve: () => void }[] = []
+  readonly #waiting = new Set<{ revision: number; resolve: () => void }>()
   #stream: GrpcStream | undefined
   #retry: ReturnType<typeof setTimeout> | undefined
   #closed = false
@@ -103,7 +101,7 @@ class EtcdStore implements Store {
     this.#client = client
     this.#warn = warn
     // An etcd begins at revision 1, which holds nothing.
-    this.#history = new History(Math.max(1, revision - PAST))
+    this.#feed = new ChangeFeed(new History(Math.max(1, revision - HISTORY)))
     this.#goal = revision
   }
 
@@ -113,15 +111,15 @@ class EtcdStore implements Store {
   /** Resolves when everything up to the newest revision is known here. */
   async start(): Promise<void> {
     this.#watchAll()
-    await this.#reached(this.#goal)
+    await this.#shown(this.#goal)
   }
 
   get revision(): number {
-    return this.#history.newest
+    return this.#feed.history.newest
   }
 
   get oldest(): number {
-    return this.#history.oldest
+    return this.#feed.history.oldest
   }
 
   async consistent(): Promise<void> {
@@ -130,7 +128,7 @@ class EtcdStore implements Store {
       this.#asking = undefined
       return (await this.#call(Etcd.range, { key: NOTHING, countOnly: true })).header.revision as number
     })
-    await this.#reached(await this.#asking)
+    await this.#shown(await this.#asking)
   }
 
   async create(key: string, value: Uint8Array): Promise<KeyValue> {
@@ -143,9 +141,10 @@ class EtcdStore implements Store {
     if (!answer.succeeded) {
       const found = answer.responses[0]?.range?.kvs?.[0]
       // An earlier try of this very call may have come through.
+      // Who is told that it exists can read it.
+      if (found) await this.#reached(found.modRevision)
       if (!answer.retried || !found || !sameBytes(found.value, value))
         throw new SampanError(StoreErrors.keyExists, `Cannot create ${key}: it exists`)
-      await this.#reached(found.modRevision)
       return toKv(found)
     }
     const { revision } = answer.header
@@ -195,7 +194,7 @@ class EtcdStore implements Store {
 
   async get(key: string): Promise<KeyValue | undefined> {
     const kv = await this.#newest(key)
-    if (kv) await this.#reached(kv.modRevision)
+    if (kv) await this.#shown(kv.modRevision)
     return kv
   }
 
@@ -212,7 +211,7 @@ class EtcdStore implements Store {
       revision ??= page.header.revision as number
       for (const kv of page.kvs ?? []) items.push(toKv(kv))
       if (!page.more || items.length >= limit) {
-        await this.#reached(revision)
+        await this.#shown(revision)
         return { items, revision, more: page.more === true }
       }
       const last = page.kvs[page.kvs.length - 1].key as Uint8Array
@@ -221,21 +220,8 @@ class EtcdStore implements Store {
     }
   }
 
-  watch(prefix: string, watcher: Watcher, options: WatchOptions = {}): Watch {
-    const from = options.fromRevision
-    if (from !== undefined && from <= this.#history.oldest) {
-      queueMicrotask(() =>
-        watcher.onError?.(
-          new SampanError(StoreErrors.compacted, `Cannot watch ${prefix} from ${from}: revision is compacted`),
-        ),
-      )
-      return { close() {} }
-    }
-    if (from !== undefined) {
-      const events = this.#history.since(from, prefix)
-      if (events.length > 0) watcher.onEvents(events)
-    }
-    return this.#watchers.add(prefix, watcher)
+  watch(prefix: string, watcher: Watcher, options?: WatchOptions): Watch {
+    return this.#feed.watch(prefix, watcher, options)
   }
 
   async compact(revision: number): Promise<void> {
@@ -247,7 +233,7 @@ class EtcdStore implements Store {
       // Another server that shares this etcd was first.
       if (!isCode(error, OUT_OF_RANGE, /compacted/)) throw error
     }
-    this.#history.forget(revision)
+    this.#feed.history.forget(revision)
   }
 
   async close(): Promise<void> {
@@ -255,10 +241,10 @@ class EtcdStore implements Store {
     clearTimeout(this.#retry)
     // What was asked for is answered: nobody is left not knowing whether it took place.
     await Promise.allSettled([...this.#writing])
-    this.#watchers.end()
+    this.#feed.end()
     this.#stream?.cancel()
     this.#client.close()
-    for (const { resolve } of this.#waiting.splice(0)) resolve()
+    for (const { resolve } of [...this.#waiting]) resolve()
   }
 
   async #newest(key: string): Promise<KeyValue | undefined> {
@@ -336,23 +322,35 @@ class EtcdStore implements Store {
     )
   }
 
-  /** Resolves when watchers here have seen everything up to a revision. */
-  #reached(revision: number): Promise<void> {
-    if (revision <= this.#history.newest || this.#closed) return Promise.resolve()
+  /** Whether watchers here have seen everything up to a revision, once they have or have taken too long. */
+  #reached(revision: number): Promise<boolean> {
+    const there = () => revision <= this.#feed.history.newest
+    if (there() || this.#closed) return Promise.resolve(there())
     return new Promise((resolve) => {
       const waiter = { revision, resolve: done }
       const timer = setTimeout(done, ECHO_MS)
+      const waiting = this.#waiting
       function done(): void {
         clearTimeout(timer)
-        resolve()
+        waiting.delete(waiter)
+        resolve(there())
       }
-      this.#waiting.push(waiter)
+      waiting.add(waiter)
     })
+  }
+
+  /** Fails with Unreachable when a revision is not shown here in time: what is read would be of the past. */
+  async #shown(revision: number): Promise<void> {
+    if (!(await this.#reached(revision)) && !this.#closed)
+      throw new SampanError(
+        StoreErrors.unreachable,
+        `Cannot read revision ${revision}: the watch of etcd at ${this.#client.endpoint} stands at ${this.revision}`,
+      )
   }
 
   /** Opens the watch of every key behind what is known. */
   #watchAll(): void {
-    const start = this.#history.newest + 1
+    const start = this.#feed.history.newest + 1
     let over = false
     const stream = this.#client.stream(Etcd.watch, {
       onMessage: (response) => {
@@ -382,7 +380,7 @@ class EtcdStore implements Store {
       const previous = e.prevKv && toKv(e.prevKv)
       const now = toKv(e.kv)
       // A watch that was opened again may repeat what it had shown.
-      if (now.modRevision <= this.#history.newest) continue
+      if (now.modRevision <= this.#feed.history.newest) continue
       events.push({
         type: e.type === 1 ? 'delete' : 'put',
         revision: now.modRevision,
@@ -390,33 +388,24 @@ class EtcdStore implements Store {
         ...(previous ? { previous } : {}),
       })
     }
-    if (events.length > 0) this.#show(events)
+    if (events.length > 0) this.#feed.show(events)
     this.#wake()
   }
 
-  #show(events: readonly StoreEvent[]): void {
-    this.#history.add(events)
-    this.#watchers.tell(events)
-  }
-
   #wake(): void {
-    const { newest } = this.#history
-    const ready = this.#waiting.filter((w) => w.revision <= newest)
-    if (ready.length === 0) return
-    this.#waiting = this.#waiting.filter((w) => w.revision > newest)
-    for (const { resolve } of ready) resolve()
+    for (const { revision, resolve } of [...this.#waiting]) if (revision <= this.#feed.history.newest) resolve()
   }
 
   /** What happened up to `revision` cannot be learnt any more: whoever watches must list again. */
   #overtaken(revision: number): void {
     // Of its events some may be gone already: what is known begins behind it.
-    this.#history.restart(revision)
+    this.#feed.history.restart(revision)
     this.#wake()
     const error = new SampanError(
       StoreErrors.compacted,
       `Cannot go on watching: etcd has forgotten what happened before revision ${revision}`,
     )
-    this.#watchers.end(error)
+    this.#feed.end(error)
   }
 }
 
