@@ -1,60 +1,21 @@
 // The API server alone: CPU and rate of GET, create, PATCH and LIST, beside a bare node:https server and etcd's own puts.
 
-import { type ChildProcess, fork, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { get } from 'node:https'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import type { Load, LoadResult } from './api-load.ts'
+import type { Load } from './api-load.ts'
 import { configMap } from './api-objects.ts'
 import { writeCertificates } from './certificates.ts'
 import { etcdPuts } from './etcd-peer.ts'
 import { median, type report as Report } from './report.ts'
+import { atRest, cpuMicros, loadOf, residentMb, type Subject, started, Workbench } from './subject.ts'
 
 const CLIENTS = 64
 const OBJECTS = 5200
-const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
-const FLAGS = ['--max-semi-space-size=8', '--disable-warning=ExperimentalWarning']
 
-/** CPU microseconds a process has used, its threads included. */
-export function cpuMicros(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
-  return (Number(fields[11]) + Number(fields[12])) * 10_000
-}
-
-export const residentMb = (pid: number) =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024
-
-/** A process that says its port on its first line. */
-export function started(script: string, args: string[]): Promise<{ child: ChildProcess; port: number }> {
-  const child = spawn(process.execPath, [...FLAGS, here(script), ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: { MALLOC_ARENA_MAX: '2', ...process.env },
-  })
-  return new Promise((resolve, reject) => {
-    let text = ''
-    child.stdout!.on('data', (data) => {
-      text += data
-      if (text.includes('\n')) resolve({ child, port: JSON.parse(text).port })
-    })
-    child.on('exit', (code) => reject(new Error(`${script} ended with ${code}`)))
-  })
-}
-
-/** Runs a load in a process of its own. */
-export function loadOf(loader: ChildProcess, load: Load): Promise<LoadResult> {
-  return new Promise((resolve, reject) => {
-    loader.once('message', (result: LoadResult & { error?: string }) =>
-      result.error ? reject(new Error(result.error)) : resolve(result),
-    )
-    loader.send(load)
-  })
-}
-
-async function readyMillis(folder: string): Promise<{ child: ChildProcess; port: number; ms: number }> {
-  const begin = performance.now()
-  const { child, port } = await started('api-subject.ts', [folder])
+/** Milliseconds from a server's start until it says that it is ready; `begin` is when it was started. */
+async function readyMillis({ port }: Subject, folder: string, begin: number): Promise<number> {
   const ca = readFileSync(join(folder, 'ca.crt'))
   const ready = () =>
     new Promise<boolean>((resolve) => {
@@ -64,11 +25,8 @@ async function readyMillis(folder: string): Promise<{ child: ChildProcess; port:
       }).on('error', () => resolve(false))
     })
   while (!(await ready())) await new Promise((resolve) => setTimeout(resolve, 5))
-  return { child, port, ms: performance.now() - begin }
+  return performance.now() - begin
 }
-
-/** Long enough for a server without requests to give memory back. */
-export const atRest = () => new Promise((resolve) => setTimeout(resolve, 25_000))
 
 async function syncMillis(folder: string): Promise<number> {
   const file = await open(join(folder, 'sync'), 'w')
@@ -84,134 +42,126 @@ async function syncMillis(folder: string): Promise<number> {
 }
 
 export async function run(report: typeof Report): Promise<void> {
-  const folder = mkdtempSync(join(process.env.BENCH_DIR ?? '/tmp', 'sampan-bench-'))
-  const children: ChildProcess[] = []
-  try {
-    await writeCertificates(folder)
-    writeFileSync(join(folder, 'answer.json'), JSON.stringify(stored(1)))
-    const starts: number[] = []
-    for (let i = 0; i < 5; i++) {
-      const other = join(folder, `start-${i}`)
-      mkdirSync(other)
-      await writeCertificates(other)
-      const { child, ms } = await readyMillis(other)
-      child.kill()
-      starts.push(ms)
-    }
-    report({
-      metric: 'process start to /readyz, API server alone',
-      unit: 's',
-      ours: median(starts) / 1000,
-      budget: '0.4',
-    })
-
-    const subject = await readyMillis(folder)
-    const bare = await started('api-bare.ts', [folder])
-    children.push(subject.child, bare.child)
-    const loader = fork(here('api-load.ts'), { execArgv: FLAGS })
-    children.push(loader)
-    const pid = subject.child.pid!
-    const measure = async (target: { port: number; child: ChildProcess }, load: Partial<Load>) => {
-      const whole: Load = {
-        folder,
-        port: target.port,
-        clients: CLIENTS,
-        total: 20_000,
-        kind: 'get',
-        objects: OBJECTS,
-        first: 0,
-        ...load,
-      }
-      const before = cpuMicros(target.child.pid!)
-      const result = await loadOf(loader, whole)
-      if (result.failed > 0) throw new Error(`${result.failed} requests of ${whole.kind} failed`)
-      return {
-        ...result,
-        cpu: (cpuMicros(target.child.pid!) - before) / whole.total,
-        rate: whole.total / result.seconds,
-      }
-    }
-    // The first objects, and warm code, on both sides.
-    await measure(subject, { kind: 'create', total: OBJECTS })
-    await measure(subject, { kind: 'patch', total: 4000 })
-    await measure(subject, { kind: 'get', total: 10_000 })
-    for (const kind of ['get', 'create', 'patch'] as const) await measure(bare, { kind, total: 8000 })
-
-    const idle = await etcdPuts(folder, CLIENTS, 1200)
-    const bareGet = await measure(bare, { kind: 'get' })
-    const ourGet = await measure(subject, { kind: 'get' })
-    const against = (metric: string, ours: number, peer: number, budget: string) =>
-      report({ metric, unit: 'µs', ours, peer, peerName: 'bare', budget })
-    against('GET, 64 clients, CPU each', ourGet.cpu, bareGet.cpu, '1.5 × bare')
-    report({ metric: 'GET, 64 clients', unit: '/s', ours: ourGet.rate, peer: bareGet.rate, peerName: 'bare' })
-
-    const barePatch = await measure(bare, { kind: 'patch' })
-    const ourPatch = await measure(subject, { kind: 'patch', first: 1 })
-    against('merge PATCH, 64 clients, CPU each', ourPatch.cpu, barePatch.cpu, '3 × bare')
-    report({ metric: 'merge PATCH, 64 clients', unit: '/s', ours: ourPatch.rate, budget: '4,000' })
-
-    const lists: number[] = []
-    for (let i = 0; i < 20; i++)
-      lists.push((await measure(subject, { kind: 'list', clients: 1, total: 1 })).seconds * 1000)
-    report({ metric: `LIST of ${OBJECTS}`, unit: 'ms', ours: median(lists.slice(5)), budget: '25' })
-    const busy = residentMb(pid)
-
-    const bareCreate = await measure(bare, { kind: 'create' })
-    const ourCreate = await measure(subject, { kind: 'create', first: OBJECTS })
-    against('create, 64 clients, CPU each', ourCreate.cpu, bareCreate.cpu, '3 × bare')
-    report({
-      metric: 'create, 64 clients',
-      unit: '/s',
-      ours: ourCreate.rate,
-      peer: idle.rate,
-      peerName: "etcd's own puts",
-      budget: '4,500',
-    })
-    const sync = await syncMillis(folder)
-    const one = await measure(subject, { kind: 'create', clients: 1, total: 1000, first: 100_000 })
-    report({
-      metric: 'create, 1 client, p50',
-      unit: 'ms',
-      ours: one.p50,
-      peer: sync,
-      peerName: 'one sync',
-      budget: 'one sync + 0.7 ms',
-    })
-    // Fair shares: a user who sends a request now and then, beside one who sends all he can.
-    const quiet = fork(here('api-load.ts'), { execArgv: FLAGS })
-    children.push(quiet)
-    const visit = () =>
-      loadOf(quiet, {
-        folder,
-        port: subject.port,
-        clients: 1,
-        total: 1500,
-        kind: 'get',
-        objects: OBJECTS,
-        first: 0,
-        user: 'other',
-        pauseMs: 1,
-      })
-    await visit()
-    const alone = await visit()
-    // Whoever shares two cores with a flood waits for the processor too: the same flood on another server.
-    const elsewhere = measure(bare, { kind: 'patch', total: 80_000 })
-    const contended = await visit()
-    await elsewhere
-    const flood = measure(subject, { kind: 'patch', total: 40_000, first: 2 })
-    const beside = await visit()
-    await flood
-    const p99 = { metric: 'GET of another user beside a flood of PATCHes, p99', unit: 'ms', ours: beside.p99 }
-    report({ ...p99, peer: contended.p99, peerName: 'flood elsewhere', budget: '2 ×' })
-    report({ ...p99, peer: alone.p99, peerName: 'no flood' })
-
-    report({ metric: `resident memory in the midst of this load, ${OBJECTS} objects`, unit: 'MB', ours: busy })
-    await atRest()
-    report({ metric: 'resident memory after all of it, at rest', unit: 'MB', ours: residentMb(pid), budget: '150' })
-  } finally {
-    for (const child of children) child.kill()
-    rmSync(folder, { recursive: true, force: true })
+  using bench = await Workbench.open()
+  const { folder } = bench
+  writeFileSync(join(folder, 'answer.json'), JSON.stringify(stored(1)))
+  const starts: number[] = []
+  for (let i = 0; i < 5; i++) {
+    const other = join(folder, `start-${i}`)
+    mkdirSync(other)
+    await writeCertificates(other)
+    const begin = performance.now()
+    const subject = await started('api-subject.ts', other)
+    starts.push(await readyMillis(subject, other, begin))
+    subject.child.kill()
   }
+  report({
+    metric: 'process start to /readyz, API server alone',
+    unit: 's',
+    ours: median(starts) / 1000,
+    budget: '0.4',
+  })
+
+  const subject = await bench.start('api-subject.ts')
+  const bare = await bench.start('api-bare.ts')
+  const loader = bench.fork('api-load.ts')
+  const pid = subject.child.pid!
+  const measure = async (target: Subject, load: Partial<Load>) => {
+    const whole: Load = {
+      folder,
+      port: target.port,
+      clients: CLIENTS,
+      total: 20_000,
+      kind: 'get',
+      objects: OBJECTS,
+      first: 0,
+      ...load,
+    }
+    const before = cpuMicros(target.child.pid!)
+    const result = await loadOf(loader, whole)
+    if (result.failed > 0) throw new Error(`${result.failed} requests of ${whole.kind} failed`)
+    return {
+      ...result,
+      cpu: (cpuMicros(target.child.pid!) - before) / whole.total,
+      rate: whole.total / result.seconds,
+    }
+  }
+  // The first objects, and warm code, on both sides.
+  await measure(subject, { kind: 'create', total: OBJECTS })
+  await measure(subject, { kind: 'patch', total: 4000 })
+  await measure(subject, { kind: 'get', total: 10_000 })
+  for (const kind of ['get', 'create', 'patch'] as const) await measure(bare, { kind, total: 8000 })
+
+  const idle = await etcdPuts(folder, CLIENTS, 1200)
+  const bareGet = await measure(bare, { kind: 'get' })
+  const ourGet = await measure(subject, { kind: 'get' })
+  const against = (metric: string, ours: number, peer: number, budget: string) =>
+    report({ metric, unit: 'µs', ours, peer, peerName: 'bare', budget })
+  against('GET, 64 clients, CPU each', ourGet.cpu, bareGet.cpu, '1.5 × bare')
+  report({ metric: 'GET, 64 clients', unit: '/s', ours: ourGet.rate, peer: bareGet.rate, peerName: 'bare' })
+
+  const barePatch = await measure(bare, { kind: 'patch' })
+  const ourPatch = await measure(subject, { kind: 'patch', first: 1 })
+  against('merge PATCH, 64 clients, CPU each', ourPatch.cpu, barePatch.cpu, '3 × bare')
+  report({ metric: 'merge PATCH, 64 clients', unit: '/s', ours: ourPatch.rate, budget: '4,000' })
+
+  const lists: number[] = []
+  for (let i = 0; i < 20; i++)
+    lists.push((await measure(subject, { kind: 'list', clients: 1, total: 1 })).seconds * 1000)
+  report({ metric: `LIST of ${OBJECTS}`, unit: 'ms', ours: median(lists.slice(5)), budget: '25' })
+  const busy = residentMb(pid)
+
+  const bareCreate = await measure(bare, { kind: 'create' })
+  const ourCreate = await measure(subject, { kind: 'create', first: OBJECTS })
+  against('create, 64 clients, CPU each', ourCreate.cpu, bareCreate.cpu, '3 × bare')
+  report({
+    metric: 'create, 64 clients',
+    unit: '/s',
+    ours: ourCreate.rate,
+    peer: idle.rate,
+    peerName: "etcd's own puts",
+    budget: '4,500',
+  })
+  const sync = await syncMillis(folder)
+  const one = await measure(subject, { kind: 'create', clients: 1, total: 1000, first: 100_000 })
+  report({
+    metric: 'create, 1 client, p50',
+    unit: 'ms',
+    ours: one.p50,
+    peer: sync,
+    peerName: 'one sync',
+    budget: 'one sync + 0.7 ms',
+  })
+  // Fair shares: a user who sends a request now and then, beside one who sends all he can.
+  const quiet = bench.fork('api-load.ts')
+  const visit = () =>
+    loadOf(quiet, {
+      folder,
+      port: subject.port,
+      clients: 1,
+      total: 1500,
+      kind: 'get',
+      objects: OBJECTS,
+      first: 0,
+      user: 'other',
+      pauseMs: 1,
+    })
+  await visit()
+  const alone = await visit()
+  // Whoever shares two cores with a flood waits for the processor too: the same flood on another server.
+  const elsewhere = measure(bare, { kind: 'patch', total: 80_000 })
+  const contended = await visit()
+  await elsewhere
+  const flood = measure(subject, { kind: 'patch', total: 40_000, first: 2 })
+  const beside = await visit()
+  await flood
+  const p99 = { metric: 'GET of another user beside a flood of PATCHes, p99', unit: 'ms', ours: beside.p99 }
+  report({ ...p99, peer: contended.p99, peerName: 'flood elsewhere', budget: '2 ×' })
+  report({ ...p99, peer: alone.p99, peerName: 'no flood' })
+
+  report({ metric: `resident memory in the midst of this load, ${OBJECTS} objects`, unit: 'MB', ours: busy })
+  await atRest()
+  report({ metric: 'resident memory after all of it, at rest', unit: 'MB', ours: residentMb(pid), budget: '150' })
 }
 
 /** An object as it is answered. */

@@ -1,20 +1,16 @@
 // How the API server grows: CPU of a GET and a PATCH, and memory, from 1,000 to 100,000 objects. With WRITE=1 the
 // table and the chart of docs/performance.md are drawn anew.
 
-import { type ChildProcess, fork } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { atRest, cpuMicros, loadOf, residentMb, started } from './api.ts'
 import { configMap } from './api-objects.ts'
-import { writeCertificates } from './certificates.ts'
 import type { report as Report } from './report.ts'
+import { atRest, cpuMicros, loadOf, residentMb, Workbench } from './subject.ts'
 
 const SIZES = [1000, 3000, 10_000, 30_000, 100_000]
 const REQUESTS = 10_000
 const CLIENTS = 64
-const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 /** What the server adds to an object: identity, times, owners. */
 const ADDED = 480
 
@@ -29,56 +25,49 @@ interface Row {
 }
 
 export async function run(report: typeof Report): Promise<void> {
-  const folder = mkdtempSync(join(process.env.BENCH_DIR ?? '/tmp', 'sampan-bench-'))
-  const children: ChildProcess[] = []
-  try {
-    await writeCertificates(folder)
-    const { child, port } = await started('api-subject.ts', [folder])
-    const loader = fork(here('api-load.ts'), { execArgv: ['--disable-warning=ExperimentalWarning'] })
-    children.push(child, loader)
-    const pid = child.pid!
-    await atRest()
-    const idle = residentMb(pid)
-    const measure = async (kind: 'get' | 'patch' | 'create', total: number, objects: number, first: number) => {
-      const before = cpuMicros(pid)
-      const result = await loadOf(loader, { folder, port, clients: CLIENTS, total, kind, objects, first })
-      if (result.failed > 0) throw new Error(`${result.failed} requests of ${kind} failed`)
-      return (cpuMicros(pid) - before) / total
-    }
-    // Warm code, so that the first row is not that of a start.
-    await measure('create', 1000, 1, 0)
-    await measure('patch', 6000, 1000, 1)
-    await measure('get', 10_000, 1000, 0)
-    const rows: Row[] = []
-    let there = 1000
-    for (const objects of SIZES) {
-      const create = objects > there ? await measure('create', objects - there, 1, there) : Number.NaN
-      there = objects
-      const get = await measure('get', REQUESTS, objects, 0)
-      const patch = await measure('patch', REQUESTS, objects, objects)
-      const busyMb = residentMb(pid)
-      await atRest()
-      // What comes back from the file after a rest is not what is measured.
-      const restMb = residentMb(pid)
-      await measure('patch', 3000, objects, objects + 1)
-      const ownMb = (objects * (JSON.stringify(configMap(objects)).length + ADDED)) / 1e6
-      rows.push({ objects, ownMb, get, patch, create, busyMb, restMb })
-      report({ metric: `${objects} objects: GET, CPU each`, unit: 'µs', ours: get })
-      report({ metric: `${objects} objects: merge PATCH, CPU each`, unit: 'µs', ours: patch })
-      report({
-        metric: `${objects} objects: resident memory at rest`,
-        unit: 'MB',
-        ours: restMb,
-        peer: 3 * ownMb + idle,
-        peerName: '3 × own size + idle',
-      })
-      report({ metric: `${objects} objects: resident memory under load`, unit: 'MB', ours: busyMb })
-    }
-    if (process.env.WRITE) draw(rows, idle)
-  } finally {
-    for (const child of children) child.kill()
-    rmSync(folder, { recursive: true, force: true })
+  using bench = await Workbench.open()
+  const { folder } = bench
+  const { child, port } = await bench.start('api-subject.ts')
+  const loader = bench.fork('api-load.ts')
+  const pid = child.pid!
+  await atRest()
+  const idle = residentMb(pid)
+  const measure = async (kind: 'get' | 'patch' | 'create', total: number, objects: number, first: number) => {
+    const before = cpuMicros(pid)
+    const result = await loadOf(loader, { folder, port, clients: CLIENTS, total, kind, objects, first })
+    if (result.failed > 0) throw new Error(`${result.failed} requests of ${kind} failed`)
+    return (cpuMicros(pid) - before) / total
   }
+  // Warm code, so that the first row is not that of a start.
+  await measure('create', 1000, 1, 0)
+  await measure('patch', 6000, 1000, 1)
+  await measure('get', 10_000, 1000, 0)
+  const rows: Row[] = []
+  let there = 1000
+  for (const objects of SIZES) {
+    const create = objects > there ? await measure('create', objects - there, 1, there) : Number.NaN
+    there = objects
+    const get = await measure('get', REQUESTS, objects, 0)
+    const patch = await measure('patch', REQUESTS, objects, objects)
+    const busyMb = residentMb(pid)
+    await atRest()
+    // What comes back from the file after a rest is not what is measured.
+    const restMb = residentMb(pid)
+    await measure('patch', 3000, objects, objects + 1)
+    const ownMb = (objects * (JSON.stringify(configMap(objects)).length + ADDED)) / 1e6
+    rows.push({ objects, ownMb, get, patch, create, busyMb, restMb })
+    report({ metric: `${objects} objects: GET, CPU each`, unit: 'µs', ours: get })
+    report({ metric: `${objects} objects: merge PATCH, CPU each`, unit: 'µs', ours: patch })
+    report({
+      metric: `${objects} objects: resident memory at rest`,
+      unit: 'MB',
+      ours: restMb,
+      peer: 3 * ownMb + idle,
+      peerName: '3 × own size + idle',
+    })
+    report({ metric: `${objects} objects: resident memory under load`, unit: 'MB', ours: busyMb })
+  }
+  if (process.env.WRITE) draw(rows, idle)
 }
 
 const BEGIN = '<!-- drawn by bench/growth -->'

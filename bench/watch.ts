@@ -1,16 +1,11 @@
 // What a change costs when a hundred watch: CPU of the server for each event delivered, writes included.
 
-import { type ChildProcess, fork } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { cpuMicros, loadOf, residentMb, started } from './api.ts'
-import { writeCertificates } from './certificates.ts'
+import type { ChildProcess } from 'node:child_process'
 import type { report as Report } from './report.ts'
+import { cpuMicros, loadOf, residentMb, Workbench } from './subject.ts'
 
 const WATCHERS = 100
 const WRITES = 5000
-const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
 const ask = <T>(child: ChildProcess, message: object | string) =>
   new Promise<T>((resolve) => {
@@ -19,53 +14,44 @@ const ask = <T>(child: ChildProcess, message: object | string) =>
   })
 
 export async function run(report: typeof Report): Promise<void> {
-  const folder = mkdtempSync(join(process.env.BENCH_DIR ?? '/tmp', 'sampan-bench-'))
-  const children: ChildProcess[] = []
-  try {
-    await writeCertificates(folder)
-    const { child, port } = await started('api-subject.ts', [folder])
-    children.push(child)
-    const pid = child.pid!
-    const flags = { execArgv: ['--disable-warning=ExperimentalWarning'] }
-    const loader = fork(here('api-load.ts'), flags)
-    const watchers = fork(here('watch-load.ts'), flags)
-    children.push(loader, watchers)
-    const write = (kind: 'create' | 'patch', clients: number, total: number, first: number) =>
-      loadOf(loader, { folder, port, clients, total, kind, objects: 1000, first })
-    await write('create', 16, 1000, 0)
-    await write('patch', 16, 4000, 0)
-    const opened = await ask<string | { error: string }>(watchers, { folder, port, watchers: WATCHERS })
-    if (opened !== 'open') throw new Error(JSON.stringify(opened))
-    const settled = async (least: number) => {
-      for (let last = -1; ; ) {
-        const now = await ask<number>(watchers, 'count')
-        if (now === last && now >= least) return now
-        last = now
-        await new Promise((resolve) => setTimeout(resolve, 200))
-      }
+  using bench = await Workbench.open()
+  const { folder } = bench
+  const { child, port } = await bench.start('api-subject.ts')
+  const pid = child.pid!
+  const loader = bench.fork('api-load.ts')
+  const watchers = bench.fork('watch-load.ts')
+  const write = (kind: 'create' | 'patch', clients: number, total: number, first: number) =>
+    loadOf(loader, { folder, port, clients, total, kind, objects: 1000, first })
+  await write('create', 16, 1000, 0)
+  await write('patch', 16, 4000, 0)
+  const opened = await ask<string | { error: string }>(watchers, { folder, port, watchers: WATCHERS })
+  if (opened !== 'open') throw new Error(JSON.stringify(opened))
+  const settled = async (least: number) => {
+    for (let last = -1; ; ) {
+      const now = await ask<number>(watchers, 'count')
+      if (now === last && now >= least) return now
+      last = now
+      await new Promise((resolve) => setTimeout(resolve, 200))
     }
-    await write('patch', 16, 1000, 1)
-    for (const clients of [1, 16, 64]) {
-      const seen = await settled(0)
-      const before = cpuMicros(pid)
-      const result = await write('patch', clients, WRITES, 100 + clients)
-      const delivered = (await settled(seen + WATCHERS * WRITES)) - seen
-      if (delivered !== WATCHERS * WRITES) throw new Error(`${delivered} events instead of ${WATCHERS * WRITES}`)
-      report({
-        metric: `${WATCHERS} watchers, ${clients} writing: CPU for each event delivered`,
-        unit: 'µs',
-        ours: (cpuMicros(pid) - before) / delivered,
-        budget: '4',
-      })
-      report({
-        metric: `${WATCHERS} watchers, ${clients} writing: events delivered`,
-        unit: '/s',
-        ours: delivered / result.seconds,
-      })
-    }
-    report({ metric: 'resident memory after this', unit: 'MB', ours: residentMb(pid) })
-  } finally {
-    for (const child of children) child.kill()
-    rmSync(folder, { recursive: true, force: true })
   }
+  await write('patch', 16, 1000, 1)
+  for (const clients of [1, 16, 64]) {
+    const seen = await settled(0)
+    const before = cpuMicros(pid)
+    const result = await write('patch', clients, WRITES, 100 + clients)
+    const delivered = (await settled(seen + WATCHERS * WRITES)) - seen
+    if (delivered !== WATCHERS * WRITES) throw new Error(`${delivered} events instead of ${WATCHERS * WRITES}`)
+    report({
+      metric: `${WATCHERS} watchers, ${clients} writing: CPU for each event delivered`,
+      unit: 'µs',
+      ours: (cpuMicros(pid) - before) / delivered,
+      budget: '4',
+    })
+    report({
+      metric: `${WATCHERS} watchers, ${clients} writing: events delivered`,
+      unit: '/s',
+      ours: delivered / result.seconds,
+    })
+  }
+  report({ metric: 'resident memory after this', unit: 'MB', ours: residentMb(pid) })
 }

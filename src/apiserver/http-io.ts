@@ -34,9 +34,20 @@ export function readBody(request: IncomingMessage, limit = BODY_LIMIT): Promise<
         reject(errors.tooLarge(limit))
       } else parts.push(part)
     })
-    request.on('end', () => resolve(parts.length === 1 ? parts[0]! : Buffer.concat(parts)))
+    request.on('end', () => {
+      // A stream of HTTP/2 that is reset ends like one that is whole.
+      if (request.aborted || (request.headers['content-length'] !== undefined && size !== declared))
+        reject(errors.badRequest('the request ended before its body'))
+      else resolve(parts.length === 1 ? parts[0]! : Buffer.concat(parts))
+    })
     request.on('error', reject)
   })
+}
+
+/** Whether nobody is left to be answered: its `close` has been, and what is bound to it now would stay for ever. */
+export function isGone(response: ServerResponse): boolean {
+  const { stream } = response as { stream?: { destroyed: boolean } }
+  return response.destroyed || response.closed === true || stream?.destroyed === true
 }
 
 /** What was seen in a body besides its value. */

@@ -19,6 +19,10 @@ const STREAMED = /[?&](watch|follow)(=|&|$)|[?&][^=&]*[%+]|\/watch\/|\/(log|prox
 const UNUSUAL = ['transfer-encoding', 'upgrade', 'expect', 'connection', 'te', 'trailer']
 /** How long a connection may do nothing, seconds. */
 const KEEP_ALIVE_S = 120
+/** How long a request may take to come, from its first byte, seconds. */
+const REQUEST_S = 30
+/** How long an answer may take to be read, seconds. */
+const ANSWER_S = 900
 
 const REASONS: Readonly<Record<number, string>> = {
   200: 'OK',
@@ -172,17 +176,20 @@ export class Http1Connection {
   tick(seconds: number): void {
     this.#idle += seconds
     if (this.#response) return
-    if (this.#idle > (this.#buffer.length > 0 ? 30 : KEEP_ALIVE_S)) this.#socket.destroy()
+    const limit = this.#socket.writableLength > 0 ? ANSWER_S : this.#buffer.length > 0 ? REQUEST_S : KEEP_ALIVE_S
+    if (this.#idle > limit) this.#socket.destroy()
   }
 
   readonly #onData = (data: Buffer): void => {
-    this.#buffer = this.#buffer.length === 0 ? data : Buffer.concat([this.#buffer, data])
+    if (this.#buffer.length === 0) {
+      this.#buffer = data
+      this.#idle = 0
+    } else this.#buffer = Buffer.concat([this.#buffer, data])
     if (this.#response) {
       // It speaks out of turn: the rest waits until the answer is out.
       this.#socket.pause()
       return
     }
-    this.#idle = 0
     this.#parse()
   }
 

@@ -1,11 +1,7 @@
 // The HTTPS server: authenticates, authorizes and dispatches requests to the verbs.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import http2 from 'node:http2'
-import { createServer, type Server } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { TLSSocket } from 'node:tls'
 import {
   errors,
   field,
@@ -28,6 +24,7 @@ import { Health } from './health.ts'
 import {
   type Document,
   documentOf,
+  isGone,
   parseBody,
   preferProtobuf,
   readBody,
@@ -36,9 +33,9 @@ import {
   sendError,
   sendJson,
 } from './http-io.ts'
-import { Http1Connection, type Http1Options } from './http1-connection.ts'
 import type { RequestContext, User } from './identity.ts'
 import { impersonate } from './impersonation.ts'
+import { Listeners, type ServingTls } from './listeners.ts'
 import { negotiate } from './negotiate.ts'
 import type { NodeAccess } from './node-access.ts'
 import { openApiHash, openApiV2, openApiV3, openApiV3Index } from './openapi.ts'
@@ -60,7 +57,7 @@ export interface ApiServerOptions {
   authorizer: Authorizer
   node: NodeAccess
   log: Log
-  tls: { cert: string; key: string; clientCa: string }
+  tls: ServingTls
   /** The answer to /version. */
   version: Json
   /** Kinds that are served without being stored. */
@@ -69,12 +66,6 @@ export interface ApiServerOptions {
 
 /** Paths anybody may read. */
 const PUBLIC = /^\/(healthz|livez|readyz|version)(\/|$)/
-
-/** Connections at once: as many as watches that one user may have, and more. */
-const MAX_CONNECTIONS = 20_000
-
-/** How often connections are looked at that may have been forgotten, seconds. */
-const TICK_S = 5
 
 /** Subresources that are streams: they come with an upgrade of the connection. */
 const STREAMED = new Set(['exec', 'attach', 'portforward'])
@@ -86,109 +77,32 @@ const GENERIC_SUBRESOURCES = new Set(['status', 'finalize', 'approval', 'ephemer
 export class ApiServer {
   readonly health = new Health()
   readonly #options: ApiServerOptions
-  readonly #servers: Server[] = []
   readonly #stopping = new AbortController()
   readonly #documents = new Map<string, { generation: number; document: Document }>()
   readonly #metrics = new RequestMetrics()
   readonly #fair = new FairQueue()
   #begun = 0
-  readonly #sessions = new Set<http2.ServerHttp2Session>()
-  readonly #connections = new Set<Http1Connection>()
-  readonly #ticking = setInterval(() => {
-    for (const connection of this.#connections) connection.tick(TICK_S)
-  }, TICK_S * 1000).unref()
+  readonly #listeners: Listeners
 
   constructor(options: ApiServerOptions) {
     this.#options = options
+    this.#listeners = new Listeners(options.tls, {
+      request: (request, response) => void this.#serve(request, response),
+      upgrade: (request, socket, head) => void this.#upgrade(request, socket, head),
+    })
     for (const { kind } of options.computed ?? []) options.resources.registry.add(kind)
     this.health.add('shutdown', () => (this.#stopping.signal.aborted ? 'process is shutting down' : undefined))
   }
 
   /** Listens on an address; returns the port. */
-  async listen(host: string, port: number): Promise<number> {
-    const { tls } = this.#options
-    const server = createServer({
-      cert: tls.cert,
-      key: tls.key,
-      ca: tls.clientCa,
-      requestCert: true,
-      rejectUnauthorized: false,
-      minVersion: 'TLSv1.2',
-      maxHeaderSize: 64 * 1024,
-      keepAliveTimeout: 120_000,
-      headersTimeout: 30_000,
-      requestTimeout: 0,
-      ALPNProtocols: ['h2', 'http/1.1'],
-    })
-    server.maxConnections = MAX_CONNECTIONS
-    this.#dispatch(server)
-    server.on('request', (request: IncomingMessage, response: ServerResponse) => void this.#serve(request, response))
-    server.on(
-      'upgrade',
-      (request: IncomingMessage, socket: Duplex, head: Buffer) => void this.#upgrade(request, socket, head),
-    )
-    server.on('tlsClientError', (_error, socket) => socket.destroy())
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(port, host, () => {
-        server.off('error', reject)
-        resolve()
-      })
-    })
-    this.#servers.push(server)
-    return (server.address() as AddressInfo).port
-  }
-
-  /**
-   * Connections whose client chose HTTP/2 go to a server of that protocol; of the others, requests that come
-   * and are answered in one piece are served here, and the rest by Node's own server.
-   */
-  #dispatch(server: Server): void {
-    const h2 = http2.createSecureServer({ settings: { maxConcurrentStreams: 250 }, maxSessionMemory: 100 })
-    h2.on('request', (request, response) => {
-      void this.#serve(request as unknown as IncomingMessage, response as unknown as ServerResponse)
-    })
-    h2.on('session', (session) => {
-      this.#sessions.add(session)
-      session.on('close', () => this.#sessions.delete(session))
-    })
-    h2.on('sessionError', () => {})
-    const http1 = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[]
-    server.removeAllListeners('secureConnection')
-    const options: Http1Options = {
-      serve: (request, response) =>
-        void this.#serve(request as unknown as IncomingMessage, response as unknown as ServerResponse),
-      handOver: (socket) => {
-        for (const listener of http1) listener.call(server, socket)
-      },
-      onEnd: (connection) => this.#connections.delete(connection),
-    }
-    server.on('secureConnection', (socket: TLSSocket) => {
-      if (socket.alpnProtocol === 'h2') h2.emit('secureConnection', socket)
-      else this.#connections.add(new Http1Connection(socket, options))
-    })
+  listen(host: string, port: number): Promise<number> {
+    return this.#listeners.listen(host, port)
   }
 
   /** Stops: readiness turns red, watches end politely, then connections close. */
   async close(): Promise<void> {
     this.#stopping.abort()
-    clearInterval(this.#ticking)
-    for (const session of this.#sessions) session.close()
-    for (const connection of this.#connections) connection.close()
-    setTimeout(() => {
-      for (const session of this.#sessions) session.destroy()
-      for (const connection of this.#connections) connection.destroy()
-    }, 500).unref()
-    await Promise.all(
-      this.#servers.map(
-        (server) =>
-          new Promise<void>((resolve) => {
-            server.close(() => resolve())
-            server.closeIdleConnections()
-            setTimeout(() => server.closeAllConnections(), 500).unref()
-          }),
-      ),
-    )
+    await this.#listeners.close()
   }
 
   get #registry(): KindRegistry {
@@ -210,6 +124,7 @@ export class ApiServer {
       const turn = this.#fair.enter(user.name)
       if (turn) await turn
       try {
+        if (isGone(response)) return
         this.#authorize(user, parsed, request.method ?? 'GET')
         if (parsed.request) {
           const end = this.#metrics.begin(labelsOf(parsed.request, request))

@@ -13,7 +13,7 @@ import {
 import { rfc3339 } from '#base'
 import type { Tokens } from './authentication.ts'
 import { evict } from './eviction.ts'
-import { parseBody, readBody, sendJson } from './http-io.ts'
+import { isGone, parseBody, readBody, sendJson } from './http-io.ts'
 import type { NodeAccess } from './node-access.ts'
 import { flag } from './request-info.ts'
 import { patched, type WriteCall } from './write-verbs.ts'
@@ -229,6 +229,7 @@ async function log(call: WriteCall, node: NodeAccess, signal: AbortSignal): Prom
   if (!pod.spec.nodeName)
     throw errors.badRequest(`container "${container}" in pod "${name}" is waiting to start: PodScheduled`)
   const number = (key: string) => (query.get(key) === null ? undefined : Number(query.get(key)))
+  if (isGone(response)) return
   const ended = new AbortController()
   response.on('close', () => ended.abort())
   signal.addEventListener('abort', () => ended.abort(), { once: true })

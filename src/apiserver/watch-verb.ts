@@ -3,6 +3,7 @@
 import type { ServerResponse } from 'node:http'
 import { errors, groupVersion, type Json, partialMetadata, StatusError, storedKind } from '#api'
 import type { CacheEntry } from './cache-entry.ts'
+import { isGone } from './http-io.ts'
 import { tableOf, type Wanted } from './negotiate.ts'
 import { encodeWatchFrame, PROTOBUF } from './protobuf-codec.ts'
 import { entryBytes, type Selection, selectionOf, selects } from './read-verbs.ts'
@@ -13,6 +14,8 @@ import type { Batch, CacheEvent, Scope } from './watch-cache.ts'
 
 /** A watcher that has this much unread data is cut off, never waited for. */
 const BACKLOG_LIMIT = 16 * 1024 * 1024
+/** A watcher that has not yet read what was there when this many events have come is cut off too. */
+const PENDING_LIMIT = 10_000
 const BOOKMARK_MS = 60_000
 const DEFAULT_TIMEOUT_S = 1800
 const END = Buffer.from('}\n')
@@ -128,19 +131,23 @@ export async function watchVerb(
     selection.name && (selection.namespace || !kind.namespaced)
       ? { key: selection.namespace ? `${selection.namespace}/${selection.name}` : selection.name }
       : { namespace: selection.namespace }
-  /** Nobody is left to be told: what is subscribed now would stay for ever. */
-  const gone = () => response.destroyed || response.closed
   const fromNow = initial === true || (initial === undefined && (version === '' || version === '0'))
   if (fromNow) {
     if (version !== '0') await resources.store.consistent()
-    if (gone()) return
+    if (isGone(response)) return
     if (Number(version) > cache.revision)
       throw errors.timeout(`Too large resource version: ${version}, current: ${cache.revision}`)
     start()
     const { revision } = cache
     const pending: Batch[] = []
+    let waiting = 0
     let live = false
-    stop = cache.subscribe(scope, (batch) => (live ? deliver(batch) : void pending.push(batch)))
+    stop = cache.subscribe(scope, (batch) => {
+      if (live) return deliver(batch)
+      pending.push(batch)
+      waiting += batch.events.length
+      if (waiting > PENDING_LIMIT) response.destroy()
+    })
     response.on('close', () => stop())
     // What is there at the start may be more than a reader takes at once: it is waited for.
     for (const entry of cache.entries(selection.namespace)) {
@@ -155,7 +162,7 @@ export async function watchVerb(
     if (Number(version) > cache.revision) await resources.store.consistent()
     if (Number(version) > cache.revision)
       throw errors.timeout(`Too large resource version: ${version}, current: ${cache.revision}`)
-    if (gone()) return
+    if (isGone(response)) return
     const pending: Batch[] = []
     try {
       stop = cache.watch(Number(version), scope, (batch) =>

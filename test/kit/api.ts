@@ -4,8 +4,9 @@ import { errors, isAlreadyExists, type KubeObject, resources } from '#api'
 import type { NodeAccess } from '#apiserver'
 import { type Clock, createLog, type Log, silentLog, VirtualClock } from '#base'
 import { MvccStore, type Store } from '#store'
-import { createAuthority, issue, type KeyPair } from '#wire'
+import type { KeyPair } from '#wire'
 import { type ControlPlane, createControlPlane } from '../../src/app/control-plane.ts'
+import { testKeys } from './keys.ts'
 
 const unavailable = () => Promise.reject(errors.unavailable('this cluster has no node'))
 
@@ -23,20 +24,6 @@ export interface TestApi extends ControlPlane, AsyncDisposable {
   readonly port: number
 }
 
-let keys: Promise<{ ca: KeyPair; server: KeyPair; admin: KeyPair }> | undefined
-
-async function makeKeys() {
-  const ca = await createAuthority('test')
-  const server = await issue(ca, {
-    commonName: 'kube-apiserver',
-    usage: 'server',
-    ips: ['127.0.0.1'],
-    dnsNames: ['localhost'],
-  })
-  const admin = await issue(ca, { commonName: 'admin', organizations: ['system:masters'], usage: 'client' })
-  return { ca, server, admin }
-}
-
 /** Starts an API server on a free port of the loopback interface. */
 export async function startApi(
   options: {
@@ -48,8 +35,7 @@ export async function startApi(
     store?: Store
   } = {},
 ): Promise<TestApi> {
-  keys ??= makeKeys()
-  const { ca, server, admin } = await keys
+  const { ca, server, admin } = await testKeys()
   const stop = new AbortController()
   const clock = new VirtualClock()
   const plane = await createControlPlane(
