@@ -15,7 +15,7 @@ export interface FairQueueOptions {
 
 const SEATS = 200
 /** Of those, while other users compete: what ends together is answered in one go, and that must be short. */
-const CONTENDED_SEATS = 8
+const CONTENDED_SEATS = 4
 const QUEUE = 600
 const LONG_RUNNING = 15_000
 /** A user is among those who compete for so long after a request, milliseconds. */
