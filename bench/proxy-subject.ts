@@ -1,19 +1,18 @@
-// The data plane with one route to one cluster, on a plain port instead of a redirected one.
+// The data plane with one route to one cluster, on plain ports instead of redirected ones. Environment: CONFIG, the
+// resources as JSON by type.
 
-import { createServer } from 'node:net'
+import { readFileSync } from 'node:fs'
 import {
-  ConfigStore,
+  acceptBound,
+  createProxy,
+  decodeCluster,
+  decodeEndpoints,
+  decodeListener,
   decodeRoutes,
-  dispatch,
-  type ExchangeContext,
-  H1Pool,
-  H2Pool,
-  type Listener,
-  PeerMetadata,
-  Stats,
+  decodeSecret,
 } from '#proxy'
 
-const [port, backend] = process.argv.slice(2).map(Number)
+const told = JSON.parse(readFileSync(process.argv[2]!, 'utf8'))
 const workload = {
   workload: 'bench',
   namespace: 'default',
@@ -22,61 +21,20 @@ const workload = {
   app: 'bench',
   version: 'v1',
 }
-const config = new ConfigStore()
-config.clusters = new Map([
-  [
-    'c',
-    {
-      name: 'c',
-      type: 'eds',
-      policy: 'leastRequest',
-      protocol: 'http1',
-      connectTimeout: 1000,
-      service: { host: 'greeter', name: 'greeter', namespace: 'default' },
-      turn: 0,
-    },
-  ],
-])
-config.endpoints = new Map([
-  ['c', [{ host: '127.0.0.1', port: backend!, workload: 'greeter;default;greeter;v1;Kubernetes', active: 0 }]],
-])
-config.routes = new Map([
-  [
-    '80',
-    decodeRoutes({
-      name: '80',
-      virtual_hosts: [
-        {
-          name: 'greeter',
-          domains: ['greeter'],
-          routes: [{ match: { prefix: '/' }, route: { cluster: 'c', timeout: {} } }],
-        },
-      ],
-    }),
-  ],
-])
-const context: ExchangeContext = {
-  config,
-  stats: new Stats(workload),
-  h1: new H1Pool(),
-  h2: new H2Pool(),
-  peers: new PeerMetadata(workload, 'bench'),
-  random: Math.random,
+const { context } = createProxy({ local: workload, nodeId: 'bench' })
+const { config } = context
+config.setClusters(told.clusters.map(decodeCluster))
+for (const m of told.endpoints ?? []) {
+  const { name, endpoints } = decodeEndpoints(m)
+  config.setEndpoints(name, endpoints)
 }
-const listener: Listener = {
-  name: 'l',
-  address: '0.0.0.0',
-  port: 80,
-  inbound: false,
-  chains: [
-    { port: 0, alpn: [], serverNames: [], chain: { kind: 'http', route: '80', serverName: 'envoy', edge: false } },
-  ],
-  fallback: undefined,
-  inspect: false,
-  inspectTls: false,
-  bind: false,
-}
-createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
-  socket.on('error', () => socket.destroy())
-  dispatch(socket, listener, { host: '127.0.0.1', port: 80, inbound: false, client: '127.0.0.1' }, context)
-}).listen(port, '127.0.0.1')
+config.routes = new Map((told.routes ?? []).map((m: { name: string }) => [m.name, decodeRoutes(m)]))
+config.secrets = new Map((told.secrets ?? []).map((m: { name: string }) => [m.name, decodeSecret(m)]))
+config.listeners = new Map(
+  told.listeners.map((m: { name: string; filter_chains: { filters: object[] }[] }) => [
+    m.name,
+    decodeListener(m, () => {}),
+  ]),
+)
+for (const [name, listener] of config.listeners) await acceptBound(name, listener, context)
+process.send?.('ready')

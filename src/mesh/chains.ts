@@ -13,6 +13,13 @@ const ROUTER = {
 }
 export const INSPECTOR = { name: 'envoy.filters.listener.http_inspector' }
 
+/** What Istio says for every chain of HTTP: WebSocket passes, paths are normal, streams may be idle. */
+const COMMON: Message = {
+  upgrade_configs: [{ upgrade_type: 'websocket' }],
+  normalize_path: { value: true },
+  stream_idle_timeout: toDuration(0),
+}
+
 /** HTTP by a table of routes that is delivered apart. */
 export function httpChain(route: string, statPrefix = `outbound_${route}`, extra: Message = {}): Message {
   return {
@@ -22,6 +29,7 @@ export function httpChain(route: string, statPrefix = `outbound_${route}`, extra
         typed_config: packAny(HttpConnectionManager, {
           codec_type: 0,
           stat_prefix: statPrefix,
+          ...COMMON,
           rds: { config_source: ADS, route_config_name: route },
           http_filters: [ROUTER],
           ...extra,
@@ -41,7 +49,12 @@ export function tcpChain(cluster: string): Message {
 
 /** HTTP to the workload itself: everything goes to one cluster. */
 export function inboundHttpChain(cluster: string, port: number): Message {
-  const route = { name: 'default', match: { prefix: '/' }, route: { cluster, timeout: toDuration(0) } }
+  const retry = { retry_on: 'reset-before-request', num_retries: { value: 2 } }
+  const route = {
+    name: 'default',
+    match: { prefix: '/' },
+    route: { cluster, timeout: toDuration(0), retry_policy: retry },
+  }
   const config = { name: cluster, virtual_hosts: [{ name: `inbound|http|${port}`, domains: ['*'], routes: [route] }] }
   return {
     filters: [
@@ -51,6 +64,7 @@ export function inboundHttpChain(cluster: string, port: number): Message {
           codec_type: 0,
           stat_prefix: cluster,
           route_config: config,
+          ...COMMON,
           server_name: 'istio-envoy',
           http_filters: [ROUTER],
         }),

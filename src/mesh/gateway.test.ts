@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import type { KubeObject } from '#api'
 import { Listener, RouteConfiguration } from '#api/xds'
 import { emptyResources, type MeshView, translate, unservedReason, type XdsResources } from '#mesh'
-import { decodeListener, decodeRoutes, findHost, findRoute, pickCluster } from '#proxy'
+import { clusterOf, decodeListener, decodeRoutes, findHost, findRoute, type HttpRequest } from '#proxy'
 
 let age = 0
 const object = (kind: string, name: string, spec: object, namespace = 'default'): KubeObject => ({
@@ -57,6 +57,18 @@ function gateway(view: Partial<MeshView>, readsSecrets = true, servesIngresses =
   )
 }
 
+const REQUEST: HttpRequest = {
+  authority: '',
+  path: '/',
+  method: 'GET',
+  scheme: 'http',
+  fields: [],
+  hasBody: false,
+  protocol: 'HTTP/1.1',
+  upgrade: '',
+  trailers: false,
+}
+
 /** Where a request goes: a cluster, "redirect", or undefined for 404. */
 function where(resources: XdsResources, table: string, authority: string, path: string): string | undefined {
   const message = resources.routes.get(table)
@@ -64,8 +76,9 @@ function where(resources: XdsResources, table: string, authority: string, path: 
   const routes = decodeRoutes(RouteConfiguration.decode(RouteConfiguration.encode(message)))
   const host = findHost(routes, authority)
   if (host?.requireTls) return 'redirect'
-  const route = host && findRoute(host, { authority, path, method: 'GET', scheme: 'http', header: () => undefined })
-  return route && (route.redirect ? 'redirect' : pickCluster(route, 0)?.name)
+  const request: HttpRequest = { ...REQUEST, authority, path }
+  const route = host && findRoute(host, request, () => 0)
+  return route && (route.redirect ? 'redirect' : clusterOf(route, request, 0)?.name)
 }
 
 const backend = (name: string) => ({ service: { name, port: { number: name === 'kubia' ? 80 : 9080 } } })
@@ -168,9 +181,9 @@ test('HTTPS is ended with the Secret of the gateway’s namespace, which is deli
     secret: (namespace, name) => (namespace === 'istio-system' ? secret(namespace, name) : undefined),
   })
   const message = made.listeners.get('0.0.0.0_8443')
-  const listener = decodeListener(Listener.decode(Listener.encode(message!)))
+  const listener = decodeListener(Listener.decode(Listener.encode(message!)), () => {})
   assert.equal(listener.bind, true)
-  assert.deepEqual(listener.chains[0]?.serverNames, ['secure.example.com'])
+  assert.deepEqual(listener.chains[0]?.match.serverNames, ['secure.example.com'])
   assert.equal(listener.chains[0]?.tls?.certificate, 'kubernetes://istio-system/cert')
   assert.ok(made.secrets.has('kubernetes://istio-system/cert'))
   assert.equal(where(made, 'https.443.https.gw.default', 'secure.example.com', '/'), REVIEWS)

@@ -40,12 +40,13 @@ export function virtualHost(view: MeshView, node: ProxyNode, service: KubeObject
   const fallback = {
     name: 'default',
     match: { prefix: '/' },
-    route: { cluster: clusterName(port.port, '', host), timeout: toDuration(0) },
+    route: { cluster: clusterName(port.port, '', host), timeout: toDuration(0), retry_policy: retryPolicy(undefined) },
     decorator: { operation: `${host}:${port.port}/*` },
   }
   const scope = { view, node, gateways: new Set(['mesh']), port: port.port, service }
   const routes = rule?.spec?.http?.length ? httpRoutes(scope, rule) : [fallback]
-  return { name: `${host}:${port.port}`, domains: domainsOf(service, port.port, node.namespace), routes }
+  const domains = domainsOf(service, port.port, node.namespace)
+  return { name: `${host}:${port.port}`, domains, routes, include_request_attempt_count: true }
 }
 
 /** The gateways a VirtualService is bound to: "mesh", or "namespace/name". */
@@ -105,7 +106,8 @@ function headerMatcher(name: string, match: Json, invert = false): Message {
   return {
     name,
     ...(string ? { string_match: string } : { present_match: true }),
-    ...(invert ? { invert_match: true } : {}),
+    // A field that is not there is as good as one with another value.
+    ...(invert ? { invert_match: true, ...(string ? { treat_missing_header_as_empty: true } : {}) } : {}),
   }
 }
 
@@ -201,7 +203,8 @@ function routeAction(scope: RouteScope, rule: KubeObject, http: Json, match: Jso
   }
   const timeout = toDuration(parseDuration(http.timeout) ?? 0)
   const routes: Json[] = http.route ?? []
-  const action = { timeout, ...rewrite(http.rewrite, match) }
+  const retry = retryPolicy(http.retries)
+  const action = { timeout, ...(retry ? { retry_policy: retry } : {}), ...rewrite(http.rewrite, match) }
   if (routes.length === 1 && !routes[0]!.headers)
     return { route: { cluster: clusterOf(routes[0]!.destination, scope, rule), ...action } }
   return {
@@ -219,6 +222,27 @@ function routeAction(scope: RouteScope, rule: KubeObject, http: Json, match: Jso
 }
 
 const base64 = (text: string | undefined) => Buffer.from(text ?? '', 'base64')
+
+/** What is tried again where nothing else is said (Istio's default since 1.24). */
+const RETRY_ON = 'connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes'
+
+/** A VirtualService's retries; undefined when there are to be none. */
+function retryPolicy(retries: Json | undefined): Message | undefined {
+  const attempts = retries?.attempts ?? 2
+  if (attempts <= 0) return undefined
+  const perTry = parseDuration(retries?.perTryTimeout)
+  const words = String(retries?.retryOn || RETRY_ON).split(',')
+  const codes = words.filter((w) => /^\d{3}$/.test(w.trim())).map(Number)
+  return {
+    retry_on:
+      words.filter((w) => !/^\d{3}$/.test(w.trim())).join(',') + (codes.length > 0 ? ',retriable-status-codes' : ''),
+    num_retries: { value: attempts },
+    retry_host_predicate: [{ name: 'envoy.retry_host_predicates.previous_hosts' }],
+    host_selection_retry_max_attempts: 5,
+    ...(codes.length > 0 ? { retriable_status_codes: codes } : {}),
+    ...(perTry ? { per_try_timeout: toDuration(perTry) } : {}),
+  }
+}
 
 /** The cluster of a destination. Without a port: the Service's only one, else the port of the route. */
 export function clusterOf(destination: Json, scope: RouteScope, rule: KubeObject): string {

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import type { KubeObject } from '#api'
 import { RouteConfiguration } from '#api/xds'
 import { translate } from '#mesh'
-import { decodeRoutes, findHost, findRoute, pickCluster } from '#proxy'
+import { clusterOf, decodeRoutes, findHost, findRoute, type HttpRequest } from '#proxy'
 
 const object = (kind: string, name: string, rest: object): KubeObject => ({
   apiVersion: 'v1',
@@ -71,16 +71,19 @@ function where(
 ): string | undefined {
   const table = decodeRoutes(RouteConfiguration.decode(RouteConfiguration.encode(resources(http).routes.get('50051')!)))
   const host = findHost(table, request.authority ?? 'greeter:50051')
-  const route =
-    host &&
-    findRoute(host, {
-      authority: request.authority ?? 'greeter:50051',
-      path: request.path ?? '/',
-      method: request.method ?? 'POST',
-      scheme: 'http',
-      header: (n) => request.headers?.[n],
-    })
-  return route && pickCluster(route, random)?.name
+  const sent: HttpRequest = {
+    authority: request.authority ?? 'greeter:50051',
+    path: request.path ?? '/',
+    method: request.method ?? 'POST',
+    scheme: 'http',
+    fields: Object.entries(request.headers ?? {}).flat(),
+    hasBody: false,
+    protocol: 'HTTP/1.1',
+    upgrade: '',
+    trailers: false,
+  }
+  const route = host && findRoute(host, sent, () => 0)
+  return route && clusterOf(route, sent, random)?.name
 }
 
 const cluster = (subset: string) => `outbound|50051|${subset}|greeter.default.svc.cluster.local`

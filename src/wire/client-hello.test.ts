@@ -18,7 +18,7 @@ function helloOf(servername: string): Promise<Buffer> {
     )
     server.listen(0, '127.0.0.1', () => {
       const { port } = server.address() as { port: number }
-      connect({ port, host: '127.0.0.1', servername }).on('error', () => {})
+      connect({ port, host: '127.0.0.1', servername, ALPNProtocols: ['h2', 'istio'] }).on('error', () => {})
     })
     server.on('error', reject)
   })
@@ -26,7 +26,7 @@ function helloOf(servername: string): Promise<Buffer> {
 
 test('the server name is read, and more bytes are asked for until it is there', async () => {
   const hello = await helloOf('Shop.Example.com')
-  assert.deepEqual(readClientHello(hello), { serverName: 'shop.example.com' })
+  assert.deepEqual(readClientHello(hello), { serverName: 'shop.example.com', alpn: ['h2', 'istio'] })
   for (const length of [0, 1, 5, 40, hello.length - 1]) assert.equal(readClientHello(hello.subarray(0, length)), 'more')
 })
 

@@ -1,9 +1,12 @@
-// The first message of a TLS connection: the name a client asks for (RFC 8446, 4.1.2; RFC 6066, 3). Pure.
+// The first message of a TLS connection: the name a client asks for and the protocols it offers (RFC 8446, 4.1.2;
+// RFC 6066, 3; RFC 7301). Pure.
 
 /** What a client says in the clear. */
 export interface ClientHello {
   /** The name asked for, in lower case; "" when none. */
   readonly serverName: string
+  /** Protocols offered for what follows the handshake. */
+  readonly alpn: readonly string[]
 }
 
 const HANDSHAKE = 22
@@ -19,7 +22,7 @@ export function readClientHello(first: Buffer): ClientHello | 'more' | 'none' {
     const body = handshakeBytes(first)
     if (body === undefined) return first.length > LIMIT ? 'none' : 'more'
     if (body[0] !== CLIENT_HELLO) return 'none'
-    return { serverName: serverNameOf(body) }
+    return extensionsOf(body)
   } catch {
     return 'none'
   }
@@ -47,26 +50,43 @@ function handshakeBytes(first: Buffer): Buffer | undefined {
   return undefined
 }
 
-/** Walks to the server_name extension. Throws a RangeError when lengths lie. */
-function serverNameOf(body: Buffer): string {
+const SERVER_NAME = 0
+const ALPN = 16
+
+/** Walks through the extensions. Throws a RangeError when lengths lie. */
+function extensionsOf(body: Buffer): ClientHello {
+  let serverName = ''
+  let alpn: string[] = []
   let at = 4 + 2 + 32
   at += 1 + body.readUInt8(at)
   at += 2 + body.readUInt16BE(at)
   at += 1 + body.readUInt8(at)
-  if (at >= body.length) return ''
+  if (at >= body.length) return { serverName, alpn }
   const end = Math.min(body.length, at + 2 + body.readUInt16BE(at))
   at += 2
   while (at + 4 <= end) {
     const type = body.readUInt16BE(at)
     const length = body.readUInt16BE(at + 2)
-    if (type === 0 && length >= 5) {
-      const size = body.readUInt16BE(at + 7)
-      return body
-        .subarray(at + 9, Math.min(at + 9 + size, end))
+    const data = body.subarray(at + 4, Math.min(at + 4 + length, end))
+    if (type === SERVER_NAME && length >= 5) {
+      const size = data.readUInt16BE(3)
+      serverName = data
+        .subarray(5, 5 + size)
         .toString('latin1')
         .toLowerCase()
     }
+    if (type === ALPN && length >= 2) alpn = protocolsOf(data)
     at += 4 + length
   }
-  return ''
+  return { serverName, alpn }
+}
+
+function protocolsOf(data: Buffer): string[] {
+  const protocols: string[] = []
+  for (let at = 2; at < data.length; ) {
+    const size = data.readUInt8(at)
+    protocols.push(data.subarray(at + 1, at + 1 + size).toString('latin1'))
+    at += 1 + size
+  }
+  return protocols
 }

@@ -1,2 +1,3 @@
+export * from './json.ts'
 export * from './messages.ts'
 export * from './struct.ts'

@@ -21,7 +21,8 @@ export function fromStruct(struct: Message | undefined): Record<string, unknown>
   return Object.fromEntries(Object.entries(struct?.fields ?? {}).map(([k, v]) => [k, fromValue(v as Message)]))
 }
 
-function fromValue(value: Message): unknown {
+/** The JSON value of a Value. */
+export function fromValue(value: Message): unknown {
   if (value.string_value !== undefined) return value.string_value
   if (value.number_value !== undefined) return value.number_value
   if (value.bool_value !== undefined) return value.bool_value

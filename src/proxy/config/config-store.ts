@@ -1,0 +1,102 @@
+// The configuration in force: what xDS has delivered, looked up by the data path.
+
+import { ClusterState } from '../upstream/cluster-state.ts'
+import type { Chain, Cluster, Endpoint, HttpChain, Listener, RouteTable, TlsSecret } from './model.ts'
+
+/** Everything the data path reads. Replaced type by type, never half of one. */
+export class ConfigStore {
+  readonly clusters = new Map<string, ClusterState>()
+  listeners: ReadonlyMap<string, Listener> = new Map()
+  routes: ReadonlyMap<string, RouteTable> = new Map()
+  secrets: ReadonlyMap<string, TlsSecret> = new Map()
+  /** Types that have been delivered at least once. */
+  readonly delivered = new Set<string>()
+  /** Chains of listeners that have changed or gone: their connections end after what is under way. */
+  readonly retired = new WeakSet<Chain>()
+  onListeners: () => void = () => {}
+
+  /** True once every type is here: the proxy may serve. */
+  get ready(): boolean {
+    return (
+      this.delivered.has('listeners') &&
+      this.delivered.has('clusters') &&
+      (this.delivered.has('routes') || this.routeNames().length === 0) &&
+      (this.delivered.has('endpoints') || this.endpointNames().length === 0)
+    )
+  }
+
+  /** Takes the clusters that are; hosts and what is under way stay where the name does. */
+  setClusters(configs: readonly Cluster[]): void {
+    const names = new Set(configs.map((c) => c.name))
+    for (const name of [...this.clusters.keys()]) if (!names.has(name)) this.removeCluster(name)
+    for (const config of configs) this.putCluster(config)
+    this.delivered.add('clusters')
+  }
+
+  putCluster(config: Cluster): void {
+    const known = this.clusters.get(config.name)
+    if (known && known.config.type === config.type) known.configure(config)
+    else {
+      known?.close()
+      this.clusters.set(config.name, new ClusterState(config))
+    }
+  }
+
+  removeCluster(name: string): void {
+    this.clusters.get(name)?.close()
+    this.clusters.delete(name)
+  }
+
+  /** Endpoints of clusters that ask for them by this name. */
+  setEndpoints(name: string, endpoints: readonly Endpoint[]): void {
+    for (const cluster of this.clusters.values())
+      if (cluster.config.type === 'eds' && cluster.config.edsName === name) cluster.update(endpoints)
+  }
+
+  /** The listener for a connection that was on its way to `host:port`. */
+  outboundListener(host: string, port: number): Listener | undefined {
+    return (
+      this.listeners.get(`${host}_${port}`) ??
+      this.listeners.get(`0.0.0.0_${port}`) ??
+      this.listeners.get('virtualOutbound')
+    )
+  }
+
+  routeTable(chain: HttpChain): RouteTable | undefined {
+    return typeof chain.route === 'string' ? this.routes.get(chain.route) : chain.route
+  }
+
+  /** Names under which the clusters' endpoints are asked for. */
+  endpointNames(): string[] {
+    const names = new Set<string>()
+    for (const { config } of this.clusters.values()) if (config.type === 'eds') names.add(config.edsName)
+    return [...names].sort()
+  }
+
+  /** Names of secrets that listeners and clusters ask for. */
+  secretNames(): string[] {
+    const names = new Set<string>()
+    for (const l of this.listeners.values())
+      for (const { tls } of chainsOf(l)) {
+        if (tls?.certificate) names.add(tls.certificate)
+        if (tls?.authority) names.add(tls.authority)
+      }
+    for (const { config } of this.clusters.values())
+      for (const { tls } of config.transports) {
+        if (tls?.certificate) names.add(tls.certificate)
+        if (tls?.authority) names.add(tls.authority)
+      }
+    return [...names].sort()
+  }
+
+  /** Names of route tables the listeners ask for. */
+  routeNames(): string[] {
+    const names = new Set<string>()
+    for (const l of this.listeners.values())
+      for (const { chain } of chainsOf(l))
+        if (chain.kind === 'http' && typeof chain.route === 'string') names.add(chain.route)
+    return [...names].sort()
+  }
+}
+
+const chainsOf = (l: Listener) => (l.fallback ? [...l.chains, l.fallback] : l.chains)

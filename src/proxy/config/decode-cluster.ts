@@ -1,0 +1,253 @@
+// Clusters and endpoints out of xDS.
+
+import { ClusterType, fromDuration, fromStruct, HealthStatus, LbPolicy, unpackAny } from '#api/xds'
+import type { Message } from '#wire'
+import { compileString, dataOf, refuse } from './matchers.ts'
+import type {
+  CircuitBreakers,
+  Cluster,
+  Endpoint,
+  HealthCheck,
+  LoadBalancer,
+  OutlierDetection,
+  TlsSecret,
+  UpstreamTls,
+} from './model.ts'
+
+const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
+const UPSTREAM_TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'
+const PROXY_PROTOCOL = 'envoy.transport_sockets.upstream_proxy_protocol'
+
+const TYPES = {
+  [ClusterType.static]: 'static',
+  [ClusterType.strictDns]: 'strictDns',
+  [ClusterType.logicalDns]: 'logicalDns',
+  [ClusterType.eds]: 'eds',
+  [ClusterType.originalDst]: 'originalDst',
+} as const
+
+/** envoy.config.cluster.v3.Cluster. Fails with BadResource. */
+export function decodeCluster(m: Message): Cluster {
+  const what = `cluster ${m.name}`
+  if (!m.name) refuse('cluster', 'has no name')
+  if (m.cluster_type) refuse(`${what}: cluster_type`, `${m.cluster_type.name} is not supported`)
+  const type = TYPES[(m.type ?? 0) as keyof typeof TYPES] ?? refuse(`${what}: type`, `${m.type} is not supported`)
+  const packed = m.typed_extension_protocol_options?.[HTTP_OPTIONS]
+  const http = packed ? unpackAny(packed).value : {}
+  const common = http.common_http_protocol_options ?? m.common_http_protocol_options ?? {}
+  const services = (fromStruct(m.metadata?.filter_metadata?.istio).services ?? []) as Cluster['service'][]
+  const lb = m.common_lb_config ?? {}
+  const slow = m.round_robin_lb_config?.slow_start_config ?? m.least_request_lb_config?.slow_start_config
+  return {
+    name: m.name,
+    type,
+    edsName: m.eds_cluster_config?.service_name || m.name,
+    inline: m.load_assignment ? decodeEndpoints(m.load_assignment).endpoints : [],
+    balancer: decodeBalancer(m, what),
+    protocol: protocolOf(http, m),
+    connectTimeout: fromDuration(m.connect_timeout) ?? 5000,
+    idleTimeout: fromDuration(common.idle_timeout) ?? 3_600_000,
+    maxConnectionAge: fromDuration(common.max_connection_duration) ?? 0,
+    maxRequestsPerConnection: common.max_requests_per_connection?.value ?? m.max_requests_per_connection?.value ?? 0,
+    service: services[0] ?? { host: '', name: '', namespace: '' },
+    breakers: decodeBreakers(m.circuit_breakers),
+    outlier: m.outlier_detection ? decodeOutlier(m.outlier_detection) : undefined,
+    healthChecks: ((m.health_checks ?? []) as Message[]).map((h) => decodeHealthCheck(h, m.name, what)),
+    transports: decodeTransports(m, what),
+    panicPercent: lb.healthy_panic_threshold ? (lb.healthy_panic_threshold.value ?? 0) : 50,
+    overprovisioning: m.load_assignment?.policy?.overprovisioning_factor?.value ?? 140,
+    localityWeighted: lb.locality_weighted_lb_config !== undefined,
+    warmup: fromDuration(slow?.slow_start_window) ?? 0,
+    warmupAggression: slow?.aggression?.default_value || 1,
+    dnsRefresh: Math.max(1000, fromDuration(m.dns_refresh_rate) ?? 5000),
+    proxyProtocol: m.transport_socket?.name === PROXY_PROTOCOL,
+    altStatName: m.alt_stat_name ?? '',
+  }
+}
+
+function protocolOf(http: Message, m: Message): Cluster['protocol'] {
+  if (http.explicit_http_config?.http2_protocol_options || m.http2_protocol_options) return 'http2'
+  if (http.use_downstream_protocol_config) return 'downstream'
+  return http.auto_config ? 'auto' : 'http1'
+}
+
+function decodeBalancer(m: Message, what: string): LoadBalancer {
+  const policy = m.lb_policy ?? LbPolicy.roundRobin
+  switch (policy) {
+    case LbPolicy.roundRobin:
+      return { kind: 'roundRobin' }
+    case LbPolicy.random:
+      return { kind: 'random' }
+    case LbPolicy.clusterProvided:
+      return { kind: 'originalDst' }
+    case LbPolicy.leastRequest:
+      return { kind: 'leastRequest', choices: Math.max(2, m.least_request_lb_config?.choice_count?.value ?? 2) }
+    case LbPolicy.ringHash: {
+      const ring = m.ring_hash_lb_config ?? {}
+      const max = Math.min(65_536, ring.maximum_ring_size?.value ?? 65_536)
+      return { kind: 'ringHash', min: Math.min(max, ring.minimum_ring_size?.value ?? 1024), max }
+    }
+    case LbPolicy.maglev:
+      return { kind: 'maglev', size: m.maglev_lb_config?.table_size?.value ?? 65_537 }
+    default:
+      return refuse(`${what}: lb_policy`, `${policy} is not supported`)
+  }
+}
+
+/** Envoy's own bounds, where none are given. */
+const BOUND = 1024
+
+function decodeBreakers(m: Message | undefined): CircuitBreakers {
+  const usual = ((m?.thresholds ?? []) as Message[]).find((t) => (t.priority ?? 0) === 0) ?? {}
+  return {
+    connections: usual.max_connections?.value ?? BOUND,
+    pending: usual.max_pending_requests?.value ?? BOUND,
+    requests: usual.max_requests?.value ?? BOUND,
+    retries: usual.max_retries?.value ?? 3,
+  }
+}
+
+function decodeOutlier(m: Message): OutlierDetection {
+  /** A threshold that is not enforced is none. */
+  const enforced = (threshold: number, percent: Message | undefined, usual: number) =>
+    (percent ? (percent.value ?? 0) : usual) > 0 ? threshold : 0
+  const base = fromDuration(m.base_ejection_time) ?? 30_000
+  return {
+    consecutive5xx: enforced(m.consecutive_5xx?.value ?? (m.consecutive_5xx ? 0 : 5), m.enforcing_consecutive_5xx, 100),
+    consecutiveGateway: enforced(
+      m.consecutive_gateway_failure?.value ?? (m.consecutive_gateway_failure ? 0 : 5),
+      m.enforcing_consecutive_gateway_failure,
+      0,
+    ),
+    consecutiveLocal: enforced(
+      m.consecutive_local_origin_failure?.value ?? (m.consecutive_local_origin_failure ? 0 : 5),
+      m.enforcing_consecutive_local_origin_failure,
+      100,
+    ),
+    splitLocal: m.split_external_local_origin_errors ?? false,
+    interval: fromDuration(m.interval) ?? 10_000,
+    baseEjection: base,
+    maxEjection: fromDuration(m.max_ejection_time) ?? Math.max(300_000, base),
+    maxPercent: m.max_ejection_percent ? (m.max_ejection_percent.value ?? 0) : 10,
+  }
+}
+
+function decodeHealthCheck(m: Message, name: string, what: string): HealthCheck {
+  const { http_health_check: http, tcp_health_check: tcp, grpc_health_check: grpc } = m
+  if (!http && !tcp && !grpc) refuse(`${what}: health_checks`, 'only HTTP, TCP and gRPC are supported')
+  const statuses = ((http?.expected_statuses ?? []) as Message[]).map((r) => [r.start ?? 0, r.end ?? 0] as const)
+  return {
+    kind: http ? 'http' : tcp ? 'tcp' : 'grpc',
+    timeout: fromDuration(m.timeout) ?? 5000,
+    interval: Math.max(10, fromDuration(m.interval) ?? 10_000),
+    unhealthyThreshold: m.unhealthy_threshold?.value ?? 2,
+    healthyThreshold: m.healthy_threshold?.value ?? 1,
+    host: http?.host || grpc?.authority || name,
+    path: http?.path || '/',
+    statuses: statuses.length > 0 ? statuses : [[200, 201]],
+    service: grpc?.service_name ?? '',
+  }
+}
+
+function decodeTransports(m: Message, what: string): Cluster['transports'] {
+  const matches = ((m.transport_socket_matches ?? []) as Message[]).map((t) => {
+    const labels = Object.fromEntries(Object.entries(fromStruct(t.match)).map(([k, v]) => [k, String(v)]))
+    const tls = decodeTls(t.transport_socket, what)
+    return { labels, ...(tls ? { tls } : {}) }
+  })
+  const tls = decodeTls(m.transport_socket, what)
+  return [...matches, { labels: {}, ...(tls ? { tls } : {}) }]
+}
+
+export const TLS_VERSIONS = { 3: 'TLSv1.2', 4: 'TLSv1.3' } as const
+
+/** The versions that a TLS context allows, as properties to spread. Older ones are not spoken. */
+export function tlsVersions(common: Message): {
+  minVersion?: 'TLSv1.2' | 'TLSv1.3'
+  maxVersion?: 'TLSv1.2' | 'TLSv1.3'
+} {
+  const { tls_minimum_protocol_version: min, tls_maximum_protocol_version: max } = common.tls_params ?? {}
+  const of = (n: number | undefined) => TLS_VERSIONS[n as keyof typeof TLS_VERSIONS]
+  return { ...(of(min) ? { minVersion: of(min)! } : {}), ...(of(max) ? { maxVersion: of(max)! } : {}) }
+}
+
+/** Certificates that stand in a TLS context itself. */
+export function inlineSecret(common: Message): TlsSecret | undefined {
+  const own = common.tls_certificates?.[0]
+  const check = common.validation_context ?? common.combined_validation_context?.default_validation_context
+  if (!own && !check?.trusted_ca) return undefined
+  return {
+    ...(own ? { certificate: String(dataOf(own.certificate_chain)), key: String(dataOf(own.private_key)) } : {}),
+    ...(check?.trusted_ca ? { authority: String(dataOf(check.trusted_ca)) } : {}),
+  }
+}
+
+/** What names a TLS context checks on the other side's certificate. */
+export function subjectAltNames(common: Message, what: string) {
+  const check = common.combined_validation_context?.default_validation_context ?? common.validation_context ?? {}
+  const typed = ((check.match_typed_subject_alt_names ?? []) as Message[]).map((t) => t.matcher)
+  return [...typed, ...(check.match_subject_alt_names ?? [])].map((n: Message) => compileString(n, `${what}: names`))
+}
+
+export const authorityName = (common: Message): string | undefined =>
+  common.combined_validation_context?.validation_context_sds_secret_config?.name ??
+  common.validation_context_sds_secret_config?.name
+
+function decodeTls(socket: Message | undefined, what: string): UpstreamTls | undefined {
+  if (!socket || socket.name === 'envoy.transport_sockets.raw_buffer' || socket.name === PROXY_PROTOCOL)
+    return undefined
+  const { name, value } = unpackAny(socket.typed_config ?? {})
+  if (name === 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer') return undefined
+  if (name !== UPSTREAM_TLS) return refuse(`${what}: transport_socket`, `${socket.name} is not supported`)
+  const common = value.common_tls_context ?? {}
+  const certificate = common.tls_certificate_sds_secret_configs?.[0]?.name
+  const authority = authorityName(common)
+  const inline = inlineSecret(common)
+  return {
+    ...(certificate ? { certificate } : {}),
+    ...(authority ? { authority } : {}),
+    ...(inline ? { inline } : {}),
+    sni: value.sni ?? '',
+    autoSni: value.auto_host_sni ?? false,
+    alpn: common.alpn_protocols ?? [],
+    subjectAltNames: subjectAltNames(common, what),
+    ...tlsVersions(common),
+  }
+}
+
+const HEALTH = {
+  [HealthStatus.unhealthy]: 'unhealthy',
+  [HealthStatus.timeout]: 'unhealthy',
+  [HealthStatus.draining]: 'draining',
+  [HealthStatus.degraded]: 'degraded',
+} as const
+
+/** envoy.config.endpoint.v3.ClusterLoadAssignment. Fails with BadResource. */
+export function decodeEndpoints(m: Message): { name: string; endpoints: Endpoint[] } {
+  const endpoints: Endpoint[] = []
+  for (const group of (m.endpoints ?? []) as Message[]) {
+    const { region = '', zone = '', sub_zone: sub = '' } = group.locality ?? {}
+    const locality = sub ? `${region}/${zone}/${sub}` : zone ? `${region}/${zone}` : region
+    for (const e of (group.lb_endpoints ?? []) as Message[]) {
+      const address = e.endpoint?.address?.socket_address
+      if (!address?.address || !address.port_value)
+        refuse(`endpoints of ${m.cluster_name}`, 'an endpoint has no socket address')
+      const metadata = e.metadata?.filter_metadata ?? {}
+      endpoints.push({
+        host: address.address,
+        port: address.port_value,
+        workload: String(fromStruct(metadata.istio).workload ?? ''),
+        hostname: e.endpoint.hostname ?? '',
+        locality,
+        localityWeight: group.load_balancing_weight?.value ?? 1,
+        priority: group.priority ?? 0,
+        weight: e.load_balancing_weight?.value ?? 1,
+        health: HEALTH[(e.health_status ?? 0) as keyof typeof HEALTH] ?? 'healthy',
+        labels: Object.fromEntries(
+          Object.entries(fromStruct(metadata['envoy.transport_socket_match'])).map(([k, v]) => [k, String(v)]),
+        ),
+      })
+    }
+  }
+  return { name: m.cluster_name, endpoints }
+}

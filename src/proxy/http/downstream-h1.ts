@@ -1,0 +1,299 @@
+// HTTP/1.1 from clients: requests in turn, answers in the same order. Hot path; bench/proxy measures it.
+
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import { H1Error, type H1Head, H1Parser, type H1Sink, hasToken, Output, writeFields } from '#wire'
+import type { HttpChain } from '../config/model.ts'
+import type { ProxyContext } from './context.ts'
+import { Exchange } from './exchange.ts'
+import { httpDate } from './http-date.ts'
+import { type Downstream, fieldOf, type HttpRequest } from './request.ts'
+import type { Source } from './source.ts'
+
+const LAST_CHUNK = '0\r\n\r\n'
+const CRLF = '\r\n'
+/** A head may take so long to come, from its first byte, milliseconds. */
+const HEAD_MS = 60_000
+/** A client that was answered before it had sent all is read for so long, lest the answer be lost to a reset. */
+const LINGER_MS = 1000
+
+/** Serves a connection until it ends. `first` is what has been read of it. */
+export function serveH1(socket: Socket, first: Buffer, chain: HttpChain, context: ProxyContext, source: Source): void {
+  new H1Server(socket, chain, context, source).start(first)
+}
+
+class H1Server implements Downstream, H1Sink {
+  readonly #socket: Socket
+  readonly #output: Output
+  readonly #parser: H1Parser
+  readonly #chain: HttpChain
+  readonly #context: ProxyContext
+  readonly #source: Source
+  readonly #born = performance.now()
+  #exchange: Exchange | undefined
+  #head: H1Head | undefined
+  #chunked = false
+  #keepAlive = true
+  #requestDone = true
+  #responseDone = true
+  #tunnel = false
+  #lingering = false
+  /** The client has ended its side. */
+  #fin = false
+  #served = 0
+  #timer: NodeJS.Timeout | undefined
+  /** A part of a head is here, whose time runs. */
+  #reading = false
+
+  constructor(socket: Socket, chain: HttpChain, context: ProxyContext, source: Source) {
+    this.#socket = socket
+    this.#chain = chain
+    this.#context = context
+    this.#source = source
+    this.#output = new Output(socket)
+    this.#output.onDrain = () => this.#exchange?.drained()
+    this.#parser = new H1Parser('request', this)
+  }
+
+  start(first: Buffer): void {
+    const socket = this.#socket
+    socket.on('data', (data: Buffer) => this.#take(data))
+    socket.on('end', () => this.#onFin())
+    socket.on('error', () => socket.destroy())
+    socket.on('close', () => {
+      clearTimeout(this.#timer)
+      this.#exchange?.cancel()
+    })
+    this.#wait()
+    if (first.length > 0) this.#take(first)
+    socket.resume()
+  }
+
+  /** Between requests: the connection may stay for so long. */
+  #wait(): void {
+    const { idleTimeout } = this.#chain
+    this.#reading = false
+    if (idleTimeout <= 0) return
+    if (this.#timer) this.#timer.refresh()
+    else
+      this.#timer = setTimeout(() => {
+        this.#timer = undefined
+        if (this.#responseDone && this.#requestDone && !this.#reading) this.#socket.destroy()
+        else this.#wait()
+      }, idleTimeout).unref()
+  }
+
+  #take(data: Buffer): void {
+    if (this.#lingering) return
+    try {
+      this.#parser.push(data)
+    } catch (error) {
+      this.#refuse(error)
+      return
+    }
+    if (!this.#reading && this.#responseDone && this.#requestDone && !this.#parser.idle) this.#watchHead()
+  }
+
+  #watchHead(): void {
+    this.#reading = true
+    setTimeout(() => {
+      if (this.#reading && this.#responseDone) this.#refuse(new H1Error(408, 'the head takes too long'))
+    }, HEAD_MS).unref()
+  }
+
+  /** What cannot be read ends the connection, after a word. */
+  #refuse(error: unknown): void {
+    if (this.#lingering) return
+    const status = error instanceof H1Error ? error.status : 400
+    this.#context.stats.counters.protocolErrors++
+    const begun = this.#exchange?.responded ?? false
+    this.#exchange?.cancel()
+    this.#exchange = undefined
+    this.#lingering = true
+    if (!begun)
+      this.#output.write(
+        `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\ncontent-length: 0\r\nconnection: close\r\ndate: ${httpDate()}\r\nserver: ${this.#chain.serverName}\r\n\r\n`,
+      )
+    this.#linger()
+  }
+
+  /** Ends our side, and reads for a moment what the client still sends. */
+  #linger(): void {
+    this.#lingering = true
+    this.#output.end()
+    this.#socket.resume()
+    setTimeout(() => this.#socket.destroy(), LINGER_MS).unref()
+  }
+
+  onHead(head: H1Head, hasBody: boolean): void {
+    this.#reading = false
+    this.#head = head
+    this.#requestDone = !hasBody
+    this.#responseDone = false
+    this.#served++
+    const { connection } = head
+    this.#keepAlive = head.minor === 1 ? !hasToken(connection, 'close') : hasToken(connection, 'keep-alive')
+    const { maxRequests, maxConnectionAge } = this.#chain
+    if (maxRequests > 0 && this.#served >= maxRequests) this.#keepAlive = false
+    if (maxConnectionAge > 0 && performance.now() - this.#born > maxConnectionAge) this.#keepAlive = false
+    const request = toRequest(head, hasBody)
+    if (head.expect && hasBody) this.#output.write('HTTP/1.1 100 Continue\r\n\r\n')
+    const exchange = new Exchange(this.#context, this.#chain, request, this, this.#source)
+    this.#exchange = exchange
+    exchange.begin()
+  }
+
+  onData(data: Buffer): void {
+    this.#exchange?.data(data)
+  }
+
+  onEnd(trailers: string[] | undefined): void {
+    this.#requestDone = true
+    this.#exchange?.end(trailers)
+    this.#turn()
+  }
+
+  /** Both directions are over: the next request may come. */
+  #turn(): void {
+    if (!this.#responseDone || !this.#requestDone || this.#tunnel || this.#lingering) return
+    this.#exchange = undefined
+    if (!this.#keepAlive) return this.#output.end()
+    if (this.#fin && this.#parser.idle) return this.#output.end()
+    if (this.#socket.isPaused()) this.#socket.resume()
+    this.#wait()
+    try {
+      this.#parser.next()
+    } catch (error) {
+      this.#refuse(error)
+    }
+  }
+
+  respond(status: number, fields: readonly string[], end: boolean): void {
+    const head = this.#head!
+    if (status === 101) {
+      this.#tunnel = true
+      this.#parser.tunnel()
+      this.#output.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n${writeFields(fields)}`)
+      const rest = this.#parser.takeRest()
+      if (rest.length > 0) this.#exchange?.data(rest)
+      return
+    }
+    const noBody = end || head.method === 'HEAD' || status === 204 || status === 304
+    const length = noBody && head.method !== 'HEAD' && status !== 304 ? undefined : fieldOf(fields, 'content-length')
+    this.#chunked = !noBody && length === undefined && head.minor === 1
+    if (this.#context.draining || this.#context.config.retired.has(this.#chain)) this.#keepAlive = false
+    let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`
+    let told = false
+    for (let i = 0; i < fields.length; i += 2) {
+      const name = fields[i]!
+      if (name === 'content-length') {
+        // A body that does not come has no length; one that is not told twice.
+        if (told || status === 204 || (end && head.method !== 'HEAD' && status !== 304 && fields[i + 1] !== '0'))
+          continue
+        told = true
+      }
+      text += `${name}: ${fields[i + 1]}\r\n`
+    }
+    if (this.#chunked) text += 'transfer-encoding: chunked\r\n'
+    else if (!noBody && length === undefined) this.#keepAlive = false
+    else if (end && !told && head.method !== 'HEAD' && status !== 204 && status !== 304) text += 'content-length: 0\r\n'
+    // A request that was not read to its end cannot be followed by another.
+    if (!this.#requestDone && end) this.#keepAlive = false
+    if (!this.#keepAlive) text += 'connection: close\r\n'
+    else if (head.minor === 0) text += 'connection: keep-alive\r\n'
+    this.#output.write(text + CRLF)
+  }
+
+  data(chunk: Uint8Array): boolean {
+    if (!this.#chunked || this.#tunnel) return this.#output.write(chunk)
+    if (chunk.length === 0) return true
+    this.#output.write(`${chunk.length.toString(16)}\r\n`)
+    this.#output.write(chunk)
+    return this.#output.write(CRLF)
+  }
+
+  end(trailers: readonly string[] | undefined): void {
+    if (this.#tunnel) return this.#output.end()
+    if (this.#chunked) this.#output.write(trailers?.length ? `0\r\n${writeFields(trailers)}` : LAST_CHUNK)
+  }
+
+  abort(): void {
+    this.#output.flush()
+    this.#socket.destroy()
+  }
+
+  pauseRequest(): void {
+    this.#socket.pause()
+  }
+
+  resumeRequest(): void {
+    if (!this.#lingering) this.#socket.resume()
+  }
+
+  finished(): void {
+    this.#responseDone = true
+    if (this.#tunnel) {
+      this.#output.end()
+      return
+    }
+    if (!this.#requestDone) {
+      // An answer before the end of the request: the rest is not wanted.
+      if (!this.#socket.destroyed) this.#linger()
+      return
+    }
+    this.#turn()
+  }
+
+  #onFin(): void {
+    this.#fin = true
+    if (this.#tunnel) this.#exchange?.end(undefined)
+    else if (!this.#requestDone) {
+      this.#exchange?.cancel()
+      this.#socket.destroy()
+    } else if (this.#responseDone) this.#output.end()
+    else this.#keepAlive = false
+  }
+}
+
+const AUTHORITY = /^(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?$/
+const bad = (why: string) => new H1Error(400, `Cannot read a request: ${why}`)
+
+/** A request out of its head. Fails with H1Error on what could be understood in two ways (RFC 9112, 3.2). */
+function toRequest(head: H1Head, hasBody: boolean): HttpRequest {
+  const { method, host } = head
+  let { target } = head
+  if (host === undefined && head.minor === 1) throw bad('it has no host')
+  let authority = host ?? ''
+  if (method === 'CONNECT') {
+    if (!AUTHORITY.test(target) || !/:\d+$/.test(target)) throw bad('CONNECT needs host and port')
+    authority = target
+    target = '/'
+  } else if (target === '*') {
+    if (method !== 'OPTIONS') throw bad('only OPTIONS asks for "*"')
+  } else if (!target.startsWith('/')) {
+    // The absolute form: what it names counts, not the host field.
+    const m = /^(https?):\/\/([^/?#]+)([/?][^#]*)?$/i.exec(target)
+    if (!m) throw bad('bad target')
+    authority = m[2]!
+    const rest = m[3] ?? '/'
+    target = rest.startsWith('/') ? rest : `/${rest}`
+  }
+  if (target.includes('#')) throw bad('a target has no fragment')
+  if (!AUTHORITY.test(authority) || (host !== undefined && !AUTHORITY.test(host))) throw bad('bad host')
+  const wanted = head.upgrade?.toLowerCase() ?? ''
+  const upgrade =
+    method === 'CONNECT' ? 'connect' : wanted !== 'h2c' && hasToken(head.connection, 'upgrade') ? wanted : ''
+  // What follows a request with a body would not be framed any more.
+  if (upgrade && hasBody) throw bad('an upgrade with a body')
+  return {
+    method,
+    path: target,
+    authority,
+    scheme: 'http',
+    fields: head.fields,
+    hasBody,
+    protocol: head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0',
+    upgrade,
+    trailers: head.trailers,
+  }
+}

@@ -1,0 +1,553 @@
+// One request and its response: normalized, filtered, routed, answered, counted, written down. Hot path.
+
+import type { HttpChain, Route } from '../config/model.ts'
+import type { FilterExchange } from '../filters/filter.ts'
+import { type Peer, UNKNOWN_PEER } from '../telemetry/peer.ts'
+import type { StreamInfo } from '../telemetry/stream-info.ts'
+import { traceRequest } from '../telemetry/trace-context.ts'
+import type { ClusterState } from '../upstream/cluster-state.ts'
+import type { ProxyContext } from './context.ts'
+import { markOrigin } from './edge.ts'
+import { editFields } from './header-edits.ts'
+import { httpDate } from './http-date.ts'
+import { grpcMessage, grpcStatusOf, type LocalReply } from './local-reply.ts'
+import { normalizeTarget } from './path.ts'
+import { redirectLocation } from './redirect.ts'
+import { type Downstream, fieldOf, type HttpRequest, isGrpc, pathOf, requestField, setField } from './request.ts'
+import { requestId } from './request-id.ts'
+import { clusterOf, findHost, findRoute } from './route.ts'
+import { Router } from './router.ts'
+import type { Source } from './source.ts'
+
+/** Bytes of a body that are kept while filters wait; then the client waits too (Envoy's buffer limit). */
+const HELD_LIMIT = 1024 * 1024
+const NONE: readonly string[] = []
+
+export class Exchange implements FilterExchange, StreamInfo {
+  readonly context: ProxyContext
+  readonly chain: HttpChain
+  readonly request: HttpRequest
+  readonly source: Source
+  readonly #downstream: Downstream
+  readonly #started = performance.now()
+  client = ''
+  responded = false
+  status = 0
+  flags = ''
+  details = ''
+  upstreamFailure = ''
+  bytesReceived = 0
+  bytesSent = 0
+  grpcStatus = ''
+  traceId = ''
+  responseFields: readonly string[] = NONE
+  responseTrailers: readonly string[] = NONE
+  over = false
+  #ended = 0
+  #requestEnd = -1
+  #responseBegin = -1
+  #peer: Peer = UNKNOWN_PEER
+  #route: Route | undefined
+  #routed = false
+  #requireTls = false
+  #cluster: ClusterState | undefined
+  #router: Router | undefined
+  /** What has come of the body while nobody takes it. */
+  #held: Buffer[] = []
+  #heldSize = 0
+  #requestEnded: boolean
+  #trailers: readonly string[] | undefined
+  #whole: { limit: number; done: (body: Buffer | undefined) => void } | undefined
+  #edits: ((status: number, fields: string[]) => void)[] | undefined
+  #finishers: (() => void)[] | undefined
+  #idle: NodeJS.Timeout | undefined
+  #idleAt = 0
+  #life: NodeJS.Timeout | undefined
+  readonly #grpc: boolean
+  #requestMessages: MessageCount | undefined
+  #responseMessages: MessageCount | undefined
+
+  constructor(context: ProxyContext, chain: HttpChain, request: HttpRequest, downstream: Downstream, source: Source) {
+    this.context = context
+    this.chain = chain
+    this.request = request
+    this.source = source
+    this.#downstream = downstream
+    this.#requestEnded = !request.hasBody
+    if (this.#requestEnded) this.#requestEnd = this.#started
+    this.#grpc = isGrpc(request.fields)
+    if (this.#grpc) {
+      this.#requestMessages = new MessageCount()
+      this.#responseMessages = new MessageCount()
+    }
+    context.stats.counters.downstreamRequestsActive++
+  }
+
+  /** Goes on its way. */
+  begin(): void {
+    const { chain, request, context } = this
+    if (this.source.inbound) this.#peer = context.peers.take(request.fields)
+    this.client = markOrigin(request, chain, this.source)
+    if (chain.requestId) requestId(request.fields, chain, context.random)
+    if (chain.sampling !== undefined) this.traceId = traceRequest(request.fields, chain.sampling, context.random)
+    if (chain.stripPort) request.authority = request.authority.replace(/:\d+$/, '')
+    const target = normalizeTarget(request.path, chain)
+    if (typeof target !== 'string') {
+      if ('reject' in target)
+        return this.reply({ status: 400, flags: '', details: 'path_normalization_failed', body: '' })
+      return this.#redirect(307, target.redirect)
+    }
+    request.path = target
+    if (request.upgrade && !this.#mayUpgrade())
+      return this.reply({ status: 403, flags: '', details: 'upgrade_failed', body: '' })
+    this.#watchTime()
+    this.#filter(0)
+  }
+
+  #mayUpgrade(): boolean {
+    const allowed = this.route()?.upgrades.get(this.request.upgrade)
+    return allowed ?? this.chain.upgrades.has(this.request.upgrade)
+  }
+
+  #filter(at: number): void {
+    const filter = this.chain.filters[at]
+    if (this.over || this.responded) return
+    if (filter) filter.onRequest(this, () => this.#filter(at + 1))
+    else this.#forward()
+  }
+
+  get info(): StreamInfo {
+    return this
+  }
+
+  route(): Route | undefined {
+    if (this.#routed) return this.#route
+    this.#routed = true
+    const table = this.context.config.routeTable(this.chain)
+    const host = table && findHost(table, this.request.authority)
+    this.#requireTls = host?.requireTls ?? false
+    this.#route = host && findRoute(host, this.request, this.context.random)
+    return this.#route
+  }
+
+  clearRoute(): void {
+    this.#routed = false
+  }
+
+  settings(name: string): unknown {
+    return this.route()?.perFilter.get(name)
+  }
+
+  addFlag(flag: string): void {
+    this.flags = this.flags ? `${this.flags},${flag}` : flag
+  }
+
+  onResponse(edit: (status: number, fields: string[]) => void): void {
+    this.#edits ??= []
+    this.#edits.push(edit)
+  }
+
+  onFinish(done: () => void): void {
+    this.#finishers ??= []
+    this.#finishers.push(done)
+  }
+
+  whole(limit: number, done: (body: Buffer | undefined) => void): void {
+    this.#whole = { limit, done }
+    this.#lookWhole()
+  }
+
+  #lookWhole(): void {
+    const whole = this.#whole
+    if (!whole) return
+    if (this.#heldSize > whole.limit) {
+      this.#whole = undefined
+      whole.done(undefined)
+    } else if (this.#requestEnded) {
+      this.#whole = undefined
+      whole.done(Buffer.concat(this.#held))
+    }
+  }
+
+  #forward(): void {
+    const { request, context } = this
+    const route = this.route()
+    if (this.#requireTls && request.scheme === 'http')
+      return this.#redirect(301, redirectLocation(request, { status: 301, scheme: 'https', stripQuery: false }))
+    if (!route) return this.reply({ status: 404, flags: 'NR', details: 'route_not_found', body: '' })
+    if (route.redirect) return this.#redirect(route.redirect.status, redirectLocation(request, route.redirect))
+    if (route.directStatus)
+      return this.reply({ status: route.directStatus, flags: '', details: 'direct_response', body: route.directBody })
+    const target = clusterOf(route, request, context.random())
+    const cluster = target && context.config.clusters.get(target.name)
+    if (!cluster)
+      return this.reply({ status: route.notFoundStatus, flags: 'NC', details: 'cluster_not_found', body: '' })
+    this.#cluster = cluster
+    const { rewrite } = route
+    if (rewrite?.path) {
+      const path = pathOf(request.path)
+      const changed = rewrite.path(path) + request.path.slice(path.length)
+      setField(request.fields, 'x-envoy-original-path', request.path)
+      request.path = changed
+    }
+    if (target.host) request.authority = target.host
+    else if (rewrite?.host) request.authority = rewrite.host
+    else if (rewrite?.hostField) request.authority = requestField(request, rewrite.hostField) ?? request.authority
+    // The innermost edits come first.
+    if (target.request) this.#editRequest(target.request)
+    for (const edits of route.request) this.#editRequest(edits)
+    if (target.response || route.response.length > 0)
+      this.onResponse((_status, fields) => {
+        if (target.response) editFields(fields, target.response, this)
+        for (const edits of route.response) editFields(fields, edits, this)
+      })
+    if (!this.source.inbound) {
+      const { own } = context.peers
+      for (const text of own) request.fields.push(text)
+      if (route.decorator) setField(request.fields, 'x-envoy-decorator-operation', route.decorator)
+    }
+    if (route.idleTimeout !== undefined) this.#watchIdle(route.idleTimeout)
+    if (route.maxStream > 0) this.#limitLife(route.maxStream)
+    this.#router = new Router(this, route, cluster)
+    const held = this.#held
+    this.#held = []
+    this.#heldSize = 0
+    for (const chunk of held) this.#router.data(chunk)
+    if (this.#requestEnded && request.hasBody) this.#router.end(this.#trailers)
+    else if (held.length > 0) this.#downstream.resumeRequest()
+  }
+
+  #editRequest(edits: Route['request'][number]): void {
+    const { request } = this
+    editFields(request.fields, edits, this)
+    // The host stands apart from the fields.
+    const host = fieldOf(request.fields, 'host') ?? fieldOf(request.fields, ':authority')
+    if (host === undefined) return
+    request.authority = host
+    request.fields = request.fields.filter((_, i, all) => {
+      const name = all[i - (i % 2)]
+      return name !== 'host' && name !== ':authority'
+    })
+  }
+
+  /** A piece of the request's body. */
+  data(chunk: Buffer): void {
+    if (this.over) return
+    this.bytesReceived += chunk.length
+    this.#requestMessages?.push(chunk)
+    this.#idleAt = performance.now()
+    if (this.#router) return this.#router.data(chunk)
+    if (this.responded) return
+    this.#held.push(chunk)
+    this.#heldSize += chunk.length
+    if (this.#whole) this.#lookWhole()
+    else if (this.#heldSize > HELD_LIMIT) this.#downstream.pauseRequest()
+  }
+
+  /** The request is complete. */
+  end(trailers: readonly string[] | undefined): void {
+    if (this.over) return
+    this.#requestEnded = true
+    this.#requestEnd = performance.now()
+    this.#trailers = trailers
+    if (this.#router) this.#router.end(trailers)
+    else this.#lookWhole()
+  }
+
+  /** The client can take more of the response. */
+  drained(): void {
+    this.#router?.resume()
+  }
+
+  /** The client is gone. */
+  cancel(): void {
+    if (this.over) return
+    this.flags = this.flags || 'DC'
+    this.details ||= 'downstream_remote_disconnect'
+    this.#finish()
+  }
+
+  /** For the router. */
+  pauseRequest(): void {
+    this.#downstream.pauseRequest()
+  }
+
+  resumeRequest(): void {
+    this.#downstream.resumeRequest()
+  }
+
+  /** For the router: the head of the answer. */
+  respond(status: number, fields: string[], end: boolean): void {
+    this.details = 'via_upstream'
+    this.#responseBegin = performance.now()
+    let server = -1
+    let dated = false
+    let served = -1
+    for (let i = 0; i < fields.length; i += 2) {
+      const name = fields[i]!
+      if (name === 'server') server = i
+      else if (name === 'date') dated = true
+      else if (name === 'x-envoy-upstream-service-time') served = i
+    }
+    const took = String(Math.round(this.#responseBegin - this.#started))
+    if (served >= 0) fields[served + 1] = took
+    else fields.push('x-envoy-upstream-service-time', took)
+    const { serverHeader, serverName } = this.chain
+    if (server < 0) {
+      if (serverHeader !== 'passThrough') fields.push('server', serverName)
+    } else if (serverHeader === 'overwrite') fields[server + 1] = serverName
+    if (!dated) fields.push('date', httpDate())
+    if (this.#grpc) this.grpcStatus = fieldOf(fields, 'grpc-status') ?? ''
+    this.#head(status, fields, end)
+  }
+
+  #head(status: number, fields: string[], end: boolean): void {
+    this.responded = true
+    this.status = status
+    if (this.#edits) for (const edit of this.#edits) edit(status, fields)
+    this.responseFields = fields
+    this.#downstream.respond(status, fields, end)
+    if (end) this.#finish()
+  }
+
+  /** For the router: a piece of the answer; false when the client is slow. */
+  responseData(chunk: Buffer): boolean {
+    if (this.over) return true
+    this.bytesSent += chunk.length
+    this.#responseMessages?.push(chunk)
+    this.#idleAt = performance.now()
+    return this.#downstream.data(chunk)
+  }
+
+  /** For the router: the answer is complete. */
+  responseEnd(trailers: readonly string[] | undefined): void {
+    if (this.over) return
+    if (trailers) {
+      this.responseTrailers = trailers
+      if (this.#grpc) this.grpcStatus = fieldOf(trailers, 'grpc-status') ?? this.grpcStatus
+    }
+    this.#downstream.end(trailers)
+    this.#finish()
+  }
+
+  /** For the router: what has begun cannot be completed. */
+  abort(flags: string, details: string): void {
+    if (this.over) return
+    this.addFlag(flags)
+    this.details = details
+    this.#downstream.abort()
+    this.#finish()
+  }
+
+  #redirect(status: number, location: string): void {
+    this.reply({ status, flags: '', details: 'direct_response', body: '', fields: ['location', location] })
+  }
+
+  reply({ status, flags, details, body, fields = NONE, grpcStatus }: LocalReply): void {
+    if (this.over || this.responded) return
+    if (flags) this.addFlag(flags)
+    this.details = details
+    const tail = ['date', httpDate(), 'server', this.chain.serverName]
+    const text = typeof body === 'string' ? Buffer.from(body) : body
+    // A gRPC client reads its status where it looks for it.
+    if (this.#grpc && (status < 300 || status >= 400)) {
+      const code = grpcStatus ?? grpcStatusOf(status)
+      this.grpcStatus = String(code)
+      const message = grpcMessage(text.toString())
+      const own = ['content-type', 'application/grpc', 'grpc-status', this.grpcStatus]
+      if (message) own.push('grpc-message', message)
+      return this.#head(200, [...own, ...fields, ...tail], true)
+    }
+    const typed = fields.includes('content-type') ? NONE : ['content-type', 'text/plain']
+    const own = text.length > 0 ? ['content-length', String(text.length), ...typed] : []
+    this.#head(status, [...own, ...fields, ...tail], text.length === 0 || this.request.method === 'HEAD')
+    if (this.over) return
+    this.bytesSent += text.length
+    this.#downstream.data(text)
+    this.#downstream.end(undefined)
+    this.#finish()
+  }
+
+  #watchTime(): void {
+    const { chain } = this
+    if (chain.streamIdleTimeout > 0) this.#watchIdle(chain.streamIdleTimeout)
+    const life = chain.maxStream || (chain.requestTimeout > 0 && !this.#requestEnded ? chain.requestTimeout : 0)
+    if (life > 0) this.#limitLife(life, !chain.maxStream)
+  }
+
+  #limitLife(ms: number, requestOnly = false): void {
+    clearTimeout(this.#life)
+    this.#life = setTimeout(() => {
+      if (requestOnly && this.#requestEnded) return
+      const flags = requestOnly ? '' : 'DT'
+      if (this.responded) this.abort(flags, 'max_duration_timeout')
+      else if (requestOnly)
+        this.reply({ status: 408, flags, details: 'request_overall_timeout', body: 'request timeout' })
+      else this.reply({ status: 504, flags, details: 'max_duration_timeout', body: 'downstream duration timeout' })
+    }, ms)
+  }
+
+  #watchIdle(ms: number): void {
+    clearTimeout(this.#idle)
+    if (ms <= 0) return
+    this.#idleAt = performance.now()
+    const look = () => {
+      const left = this.#idleAt + ms - performance.now()
+      if (left > 0) {
+        this.#idle = setTimeout(look, left)
+        return
+      }
+      if (this.responded) this.abort('SI', 'stream_idle_timeout')
+      else
+        this.reply({
+          status: this.#requestEnded ? 504 : 408,
+          flags: 'SI',
+          details: 'stream_idle_timeout',
+          body: 'stream timeout',
+        })
+    }
+    this.#idle = setTimeout(look, ms)
+  }
+
+  get startTime(): number {
+    return performance.timeOrigin + this.#started
+  }
+
+  get durationMs(): number {
+    return (this.#ended || performance.now()) - this.#started
+  }
+
+  get requestMs(): number {
+    return this.#requestEnd < 0 ? -1 : this.#requestEnd - this.#started
+  }
+
+  get responseMs(): number {
+    return this.#responseBegin < 0 ? -1 : this.#responseBegin - this.#started
+  }
+
+  get protocol(): string {
+    return this.request.protocol
+  }
+
+  get terminationDetails(): string {
+    return ''
+  }
+
+  get upstreamHost(): string {
+    return this.#router?.host?.key ?? ''
+  }
+
+  get upstreamCluster(): string {
+    return this.#cluster?.config.name ?? ''
+  }
+
+  get upstreamLocal(): string {
+    return this.#router?.local ?? ''
+  }
+
+  get attempts(): number {
+    return this.#router?.tries ?? 0
+  }
+
+  get downstreamLocal(): string {
+    return this.source.inbound || this.source.local ? this.source.local : `${this.source.host}:${this.source.port}`
+  }
+
+  get downstreamRemote(): string {
+    return this.client && this.client !== this.source.client ? `${this.client}:0` : this.source.remote
+  }
+
+  get downstreamDirect(): string {
+    return this.source.remote
+  }
+
+  get peerUri(): string {
+    return this.source.tls?.peer?.uri ?? ''
+  }
+
+  get peerSubject(): string {
+    return this.source.tls?.peer?.subject ?? ''
+  }
+
+  get tlsVersion(): string {
+    return this.source.tls?.version ?? ''
+  }
+
+  get serverName(): string {
+    return this.source.tls?.serverName ?? ''
+  }
+
+  get routeName(): string {
+    return this.#route?.name ?? ''
+  }
+
+  get hostname(): string {
+    return this.context.stats.hostname
+  }
+
+  requestField(name: string): string | undefined {
+    return requestField(this.request, name)
+  }
+
+  #finish(): void {
+    if (this.over) return
+    this.over = true
+    this.#ended = performance.now()
+    clearTimeout(this.#idle)
+    clearTimeout(this.#life)
+    const { context, source } = this
+    context.stats.counters.downstreamRequestsActive--
+    if (this.#finishers) for (const done of this.#finishers) done()
+    const host = this.#router?.host
+    context.stats.record({
+      inbound: source.inbound,
+      peer: source.inbound ? this.#peer : (host?.peer ?? UNKNOWN_PEER),
+      service: this.#cluster?.config.service ?? UNKNOWN_SERVICE,
+      protocol: this.#grpc ? 'grpc' : 'http',
+      code: this.status,
+      flags: this.flags,
+      grpcStatus: this.grpcStatus,
+      durationMs: this.#ended - this.#started,
+      requestBytes: this.bytesReceived,
+      responseBytes: this.bytesSent,
+      requestMessages: this.#requestMessages?.count ?? 0,
+      responseMessages: this.#responseMessages?.count ?? 0,
+      source,
+    })
+    for (const log of this.chain.accessLogs) log.write(this)
+    this.#router?.stop()
+    this.#held = []
+    this.#downstream.finished()
+  }
+}
+
+const UNKNOWN_SERVICE = { host: 'unknown', name: 'unknown', namespace: 'unknown' }
+
+/** Counts the messages in a gRPC body by their lengths. */
+class MessageCount {
+  count = 0
+  #left = 0
+  #head = 0
+  #length = 0
+
+  push(chunk: Buffer): void {
+    let at = 0
+    while (at < chunk.length) {
+      if (this.#left > 0) {
+        const step = Math.min(this.#left, chunk.length - at)
+        this.#left -= step
+        at += step
+        continue
+      }
+      // A byte of flags, then four of length.
+      if (this.#head > 0) this.#length = this.#length * 256 + chunk[at]!
+      this.#head++
+      at++
+      if (this.#head < 5) continue
+      this.count++
+      this.#left = this.#length
+      this.#head = 0
+      this.#length = 0
+    }
+  }
+}

@@ -1,0 +1,19 @@
+// Setting, adding and removing header fields as routes say.
+
+import type { HeaderEdits } from '../config/model.ts'
+import type { StreamInfo } from '../telemetry/stream-info.ts'
+import { dropField, fieldOf, setField } from './request.ts'
+
+/** Edits fields in place: those to be removed go first. */
+export function editFields(fields: string[], { remove, edits }: HeaderEdits, info: StreamInfo): void {
+  for (const name of remove) dropField(fields, name)
+  for (const { name, value, action, keepEmpty } of edits) {
+    const text = value(info, '')
+    if (text === '' && !keepEmpty) continue
+    // A line break in a value would end it.
+    if (/[\r\n\0]/.test(text)) continue
+    if (action === 'append') fields.push(name, text)
+    else if (action === 'set') setField(fields, name, text)
+    else if ((fieldOf(fields, name) === undefined) === (action === 'addIfAbsent')) setField(fields, name, text)
+  }
+}

@@ -1,0 +1,112 @@
+// An HTTP request on its way through the proxy, whatever the protocol on either side.
+
+/** A request as the proxy sees it. `fields` alternates lower-case names and values, without pseudo-headers and host. */
+export interface HttpRequest {
+  method: string
+  path: string
+  authority: string
+  scheme: string
+  fields: string[]
+  hasBody: boolean
+  protocol: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2'
+  /** What the connection is to become, in lower case; "" for none. */
+  upgrade: string
+  /** Whether the client reads trailers. */
+  trailers: boolean
+}
+
+/** The client's side of an exchange. */
+export interface Downstream {
+  /** Sends the head of the answer; 1xx heads may come before it. */
+  respond(status: number, fields: readonly string[], end: boolean): void
+  /** False when the client is slow: `drained` follows. */
+  data(chunk: Uint8Array): boolean
+  end(trailers: readonly string[] | undefined): void
+  /** The response cannot be completed: the client must notice. */
+  abort(): void
+  pauseRequest(): void
+  resumeRequest(): void
+  /** The exchange is over on the server's side too. */
+  finished(): void
+}
+
+/** The server's side of an exchange. `write` returns false when the server is slow. */
+export interface Upstream {
+  write(chunk: Uint8Array): boolean
+  end(trailers: readonly string[] | undefined): void
+  cancel(): void
+  pause(): void
+  resume(): void
+  /** The address our side of the connection has. */
+  readonly local: string
+}
+
+/** What went wrong before a response was complete. */
+export type UpstreamFailure = 'connect' | 'timeout' | 'reset' | 'refused' | 'overflow' | 'protocol'
+
+/** What the server's side tells. */
+export interface UpstreamEvents {
+  /** A head; 1xx ones other than 101 are not told. */
+  onHead(status: number, fields: string[], end: boolean): void
+  onData(chunk: Buffer): void
+  onEnd(trailers: readonly string[] | undefined): void
+  onDrain(): void
+  /** `reused` tells that the connection had served others before: the server may just have closed it. */
+  onError(kind: UpstreamFailure, reason: string, reused: boolean): void
+}
+
+/** The value of a field; several of one name are joined by commas. */
+export function fieldOf(fields: readonly string[], name: string): string | undefined {
+  for (let i = 0; i < fields.length; i += 2)
+    if (fields[i] === name) {
+      let value = fields[i + 1]!
+      for (let j = i + 2; j < fields.length; j += 2) if (fields[j] === name) value += `,${fields[j + 1]}`
+      return value
+    }
+  return undefined
+}
+
+/** Removes a field in place. */
+export function dropField(fields: string[], name: string): void {
+  for (let i = fields.length - 2; i >= 0; i -= 2) if (fields[i] === name) fields.splice(i, 2)
+}
+
+/** Puts a value in the place of those a field has. */
+export function setField(fields: string[], name: string, value: string): void {
+  dropField(fields, name)
+  fields.push(name, value)
+}
+
+/** A field, or a pseudo-field, of a request. */
+export function requestField(request: HttpRequest, name: string): string | undefined {
+  switch (name) {
+    case ':method':
+      return request.method
+    case ':authority':
+    case 'host':
+      return request.authority
+    case ':path':
+    case 'path':
+      return request.path
+    case ':scheme':
+      return request.scheme
+    default:
+      return fieldOf(request.fields, name)
+  }
+}
+
+/** Whether a request speaks gRPC. */
+export function isGrpc(fields: readonly string[]): boolean {
+  for (let i = 0; i < fields.length; i += 2)
+    if (fields[i] === 'content-type') {
+      const type = fields[i + 1]!
+      return type.startsWith('application/grpc') && (type.length === 16 || type[16] === '+' || type[16] === ';')
+    }
+  return false
+}
+
+/** The path without its query. */
+export function pathOf(target: string): string {
+  const mark = target.indexOf('?')
+  return mark < 0 ? target : target.slice(0, mark)
+}

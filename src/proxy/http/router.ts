@@ -1,0 +1,416 @@
+// Sends a request to a cluster: picks hosts, tries again where that is asked for, keeps time. Hot path.
+
+import type { RetryPolicy, Route } from '../config/model.ts'
+import type { ClusterState } from '../upstream/cluster-state.ts'
+import { IDEMPOTENT } from '../upstream/h1-pool.ts'
+import type { Host } from '../upstream/host.ts'
+import type { Exchange } from './exchange.ts'
+import { hashRequest } from './hash-policy.ts'
+import { fieldOf, isGrpc, setField, type Upstream, type UpstreamEvents, type UpstreamFailure } from './request.ts'
+import { backOff, type Outcome, requestedPolicy, wantsRetry } from './retry.ts'
+import { Shadow } from './shadow.ts'
+
+/** A body up to this size is kept, so that the request can be sent again. */
+const REPLAY_LIMIT = 64 * 1024
+/** Tries that the proxy makes of its own accord when a server has just closed an idle connection. */
+const STALE_TRIES = 3
+
+const FLAGS: Readonly<Record<UpstreamFailure, string>> = {
+  connect: 'UF',
+  timeout: 'UF',
+  reset: 'UC',
+  refused: 'UR',
+  overflow: 'UO',
+  protocol: 'UPE',
+}
+const REASONS: Readonly<Record<UpstreamFailure, string>> = {
+  connect: 'connection failure',
+  timeout: 'connection timeout',
+  reset: 'connection termination',
+  refused: 'remote reset',
+  overflow: 'overflow',
+  protocol: 'protocol error',
+}
+const DETAILS: Readonly<Record<UpstreamFailure, string>> = {
+  connect: 'remote_connection_failure',
+  timeout: 'connection_timeout',
+  reset: 'connection_termination',
+  refused: 'remote_reset',
+  overflow: 'overflow',
+  protocol: 'protocol_error',
+}
+
+export class Router {
+  readonly #exchange: Exchange
+  readonly #route: Route
+  readonly #cluster: ClusterState
+  readonly #policy: RetryPolicy | undefined
+  readonly #perTry: number
+  readonly #hash: number | undefined
+  #try: Try | undefined
+  #avoid: Set<Host> | undefined
+  #tries = 0
+  #stale = 0
+  #retryHeld = false
+  #timer: NodeJS.Timeout | undefined
+  #backOff: NodeJS.Timeout | undefined
+  readonly #timeout: number
+  readonly #shadows: Shadow[] = []
+  #replay: Uint8Array[] | undefined = []
+  #replaySize = 0
+  #ended = false
+  #trailers: readonly string[] | undefined
+  #over = false
+
+  constructor(exchange: Exchange, route: Route, cluster: ClusterState) {
+    this.#exchange = exchange
+    this.#route = route
+    this.#cluster = cluster
+    const { request, context } = exchange
+    const { fields } = request
+    this.#policy = requestedPolicy(route.retry, fields)
+    this.#hash = route.hash.length > 0 ? hashRequest(route.hash, exchange) : undefined
+    let perTry = this.#policy?.perTryTimeout ?? 0
+    let timeout = timeoutOf(route, fields)
+    for (let i = fields.length - 2; i >= 0; i -= 2) {
+      const name = fields[i]!
+      if (!name.startsWith('x-envoy-')) continue
+      const value = Number(fields[i + 1])
+      if (name === 'x-envoy-upstream-rq-timeout-ms' && value >= 0) timeout = value
+      else if (name === 'x-envoy-upstream-rq-per-try-timeout-ms' && value > 0) perTry = value
+      else if (!SPENT.has(name)) continue
+      fields.splice(i, 2)
+    }
+    this.#timeout = timeout
+    this.#perTry = timeout > 0 && perTry >= timeout ? 0 : perTry
+    const expected = this.#perTry || timeout
+    if (expected > 0) setField(fields, 'x-envoy-expected-rq-timeout-ms', String(Math.ceil(expected)))
+    if (route.attemptCount) setField(fields, 'x-envoy-attempt-count', '1')
+    this.#ended = !request.hasBody
+    for (const { cluster: name, fraction, shadowSuffix } of route.mirrors) {
+      const other = context.config.clusters.get(name)
+      if (other && context.random() < fraction) this.#shadows.push(new Shadow(exchange, other, shadowSuffix))
+    }
+    this.#attempt()
+    if (this.#ended) this.#startTimer()
+  }
+
+  /** The host of the try that is under way, or of the last one. */
+  get host(): Host | undefined {
+    return this.#try?.host
+  }
+
+  get tries(): number {
+    return this.#tries
+  }
+
+  get local(): string {
+    return this.#try?.upstream?.local ?? ''
+  }
+
+  data(chunk: Buffer): void {
+    if (this.#over) return
+    for (const shadow of this.#shadows) shadow.data(chunk)
+    if (this.#replay) {
+      this.#replaySize += chunk.length
+      if (this.#replaySize > REPLAY_LIMIT) this.#replay = undefined
+      else this.#replay.push(chunk)
+    }
+    const upstream = this.#try?.upstream
+    // Between two tries what comes is kept; when there is too much, its sender waits.
+    if (upstream ? !upstream.write(chunk) : this.#replaySize > REPLAY_LIMIT) this.#exchange.pauseRequest()
+  }
+
+  end(trailers: readonly string[] | undefined): void {
+    if (this.#over) return
+    this.#ended = true
+    this.#trailers = trailers
+    for (const shadow of this.#shadows) shadow.end(trailers)
+    this.#try?.upstream?.end(trailers)
+    this.#startTimer()
+  }
+
+  resume(): void {
+    this.#try?.upstream?.resume()
+  }
+
+  /** The exchange is over, one way or the other. */
+  stop(): void {
+    if (this.#over) return
+    this.#over = true
+    clearTimeout(this.#timer)
+    clearTimeout(this.#backOff)
+    this.#releaseRetry()
+    this.#try?.cancel()
+    this.#replay = undefined
+    if (!this.#ended) for (const shadow of this.#shadows) shadow.cancel()
+  }
+
+  /** The whole request is here: its time runs. */
+  #startTimer(): void {
+    if (this.#timeout > 0 && !this.#over) this.#timer = setTimeout(() => this.#timedOut(), this.#timeout)
+  }
+
+  #attempt(): void {
+    const { context, request, source } = this.#exchange
+    const cluster = this.#cluster
+    const { config } = cluster
+    this.#tries++
+    const host =
+      config.type === 'originalDst'
+        ? cluster.passthrough(source.host, source.port)
+        : cluster.pick(context.random, this.#hash, this.#avoid, this.#policy?.hostAttempts)
+    if (!host) {
+      cluster.count('upstream_cx_none_healthy')
+      return this.#local(503, 'UH', 'no_healthy_upstream', 'no healthy upstream')
+    }
+    if (cluster.requests >= config.breakers.requests) {
+      cluster.count('upstream_rq_pending_overflow')
+      return this.#failed('overflow', 'requests', undefined)
+    }
+    if (this.#tries > 1 && this.#route.attemptCount)
+      setField(request.fields, 'x-envoy-attempt-count', String(this.#tries))
+    if (this.#route.rewrite?.autoHost && host.endpoint.hostname) request.authority = host.endpoint.hostname
+    const attempt = new Try(this, host, this.#perTry)
+    this.#try = attempt
+    const http2 = config.protocol === 'http2' || (config.protocol === 'downstream' && request.protocol === 'HTTP/2')
+    const pool = http2 && !request.upgrade ? context.h2 : context.h1
+    attempt.upstream = pool.request(host, request, attempt, this.#tries > 1 || this.#stale > 0)
+    if (this.#tries > 1 || this.#stale > 0 || (this.#replay?.length ?? 0) > 0) {
+      for (const chunk of this.#replay ?? []) attempt.upstream.write(chunk)
+      if (this.#ended && request.hasBody) attempt.upstream.end(this.#trailers)
+    }
+  }
+
+  /** For tries: a head has come. */
+  onHead(attempt: Try, status: number, fields: string[], end: boolean): void {
+    const { request } = this.#exchange
+    this.#cluster.report(attempt.host, status)
+    countStatus(this.#cluster, status)
+    if (this.#policy && status !== 101) {
+      const outcome: Outcome = { kind: 'response', status, fields, grpc: isGrpc(fields) }
+      if (this.#mayRetry(outcome)) {
+        attempt.drop(end)
+        return this.#retry(attempt.host)
+      }
+    }
+    this.#releaseRetry()
+    if (this.#route.attemptCountInResponse) fields.push('x-envoy-attempt-count', String(this.#tries))
+    if (status === 101 && !request.upgrade)
+      return this.#local(
+        502,
+        'UPE',
+        'upstream_reset_before_response_started{protocol_error}',
+        'upstream connect error or disconnect/reset before headers. reset reason: protocol error',
+      )
+    // From here on nothing is sent again.
+    this.#replay = undefined
+    this.#exchange.respond(status, fields, end)
+  }
+
+  onData(chunk: Buffer): void {
+    if (!this.#exchange.responseData(chunk)) this.#try?.upstream?.pause()
+  }
+
+  onEnd(trailers: readonly string[] | undefined): void {
+    this.#exchange.responseEnd(trailers)
+  }
+
+  onDrain(): void {
+    this.#exchange.resumeRequest()
+  }
+
+  /** For tries: one has failed. */
+  onError(attempt: Try, failure: UpstreamFailure, reason: string, reused: boolean): void {
+    if (failure !== 'overflow') this.#cluster.report(attempt.host, 0)
+    if (this.#exchange.responded)
+      return this.#exchange.abort(FLAGS[failure], `upstream_reset_after_response_started{${DETAILS[failure]}}`)
+    // The server had just closed a connection it was done with: nothing of the request was read.
+    const stale = failure === 'reset' && reused && IDEMPOTENT.has(this.#exchange.request.method)
+    if (stale && this.#replay && this.#stale < STALE_TRIES) {
+      this.#stale++
+      this.#tries--
+      return this.#attempt()
+    }
+    this.#failed(failure, reason, attempt.host)
+  }
+
+  #failed(failure: UpstreamFailure, reason: string, host: Host | undefined): void {
+    const sent = failure !== 'connect' && failure !== 'timeout' && failure !== 'overflow'
+    if (this.#mayRetry({ kind: 'failure', failure, sent })) return this.#retry(host)
+    const transport = failure === 'connect' || failure === 'timeout' ? `, transport failure reason: ${reason}` : ''
+    if (transport) this.#exchange.upstreamFailure = reason
+    const details =
+      failure === 'overflow'
+        ? 'upstream_reset_before_response_started{overflow}'
+        : `upstream_reset_before_response_started{${DETAILS[failure]}${transport ? `|${reason.replaceAll(' ', '_')}` : ''}}`
+    const status = failure === 'protocol' ? 502 : 503
+    countStatus(this.#cluster, status)
+    this.#exchange.reply({
+      status,
+      flags: FLAGS[failure] + (this.#tries > 1 && this.#policy && failure !== 'overflow' ? ',URX' : ''),
+      details,
+      body: `upstream connect error or disconnect/reset before headers. ${this.#tries > 1 ? 'retried and the latest ' : ''}reset reason: ${REASONS[failure]}${transport}`,
+      ...(failure === 'overflow' ? { fields: ['x-envoy-overloaded', 'true'] } : {}),
+    })
+  }
+
+  /** For tries: one takes too long. */
+  onPerTryTimeout(attempt: Try): void {
+    attempt.cancel()
+    attempt.host.stats.timeouts++
+    this.#cluster.report(attempt.host, 504)
+    if (this.#exchange.responded) return this.#exchange.abort('UT', 'upstream_per_try_timeout')
+    if (this.#mayRetry({ kind: 'perTryTimeout' })) return this.#retry(attempt.host)
+    this.#local(504, `UT${this.#tries > 1 ? ',URX' : ''}`, 'upstream_per_try_timeout', 'upstream request timeout')
+  }
+
+  #mayRetry(outcome: Outcome): boolean {
+    const policy = this.#policy
+    if (!policy || this.#over || !wantsRetry(policy, outcome) || this.#exchange.request.upgrade) return false
+    this.#releaseRetry()
+    if (this.#tries > policy.retries || !this.#replay) {
+      if (policy.retries > 0) this.#cluster.count('upstream_rq_retry_limit_exceeded')
+      return false
+    }
+    if (this.#cluster.retries >= this.#cluster.config.breakers.retries) {
+      this.#cluster.count('upstream_rq_retry_overflow')
+      return false
+    }
+    return true
+  }
+
+  #retry(host: Host | undefined): void {
+    this.#cluster.retries++
+    this.#retryHeld = true
+    this.#cluster.count('upstream_rq_retry')
+    const policy = this.#policy!
+    if (host && policy.avoidPrevious) {
+      this.#avoid ??= new Set()
+      this.#avoid.add(host)
+    }
+    this.#try = undefined
+    this.#backOff = setTimeout(
+      () => {
+        if (!this.#over) this.#attempt()
+      },
+      backOff(policy, this.#tries, this.#exchange.context.random()),
+    )
+  }
+
+  #releaseRetry(): void {
+    if (!this.#retryHeld) return
+    this.#retryHeld = false
+    this.#cluster.retries--
+  }
+
+  #timedOut(): void {
+    const attempt = this.#try
+    if (attempt) {
+      attempt.host.stats.timeouts++
+      attempt.cancel()
+      if (!this.#exchange.responded) this.#cluster.report(attempt.host, 504)
+    }
+    this.#cluster.count('upstream_rq_timeout')
+    if (this.#exchange.responded) return this.#exchange.abort('UT', 'upstream_response_timeout')
+    this.#local(504, 'UT', 'upstream_response_timeout', 'upstream request timeout')
+  }
+
+  #local(status: number, flags: string, details: string, body: string): void {
+    countStatus(this.#cluster, status)
+    this.#exchange.reply({ status, flags, details, body })
+  }
+}
+
+/** What a request asks of the proxy is not told to servers. */
+const SPENT = new Set([
+  'x-envoy-retry-on',
+  'x-envoy-retry-grpc-on',
+  'x-envoy-max-retries',
+  'x-envoy-hedge-on-per-try-timeout',
+])
+
+const GRPC_UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 0.001, n: 0.000_001 }
+
+/** Milliseconds; a gRPC client's own deadline counts where the route lets it. */
+function timeoutOf(route: Route, fields: readonly string[]): number {
+  if (route.grpcTimeoutMax === undefined) return route.timeout
+  const m = /^(\d{1,8})([HMSmun])$/.exec(fieldOf(fields, 'grpc-timeout') ?? '')
+  if (!m) return route.timeout
+  const asked = Number(m[1]) * GRPC_UNITS[m[2]!]!
+  return route.grpcTimeoutMax > 0 ? Math.min(asked, route.grpcTimeoutMax) : asked
+}
+
+const CLASSES = ['', 'upstream_rq_1xx', 'upstream_rq_2xx', 'upstream_rq_3xx', 'upstream_rq_4xx', 'upstream_rq_5xx']
+
+function countStatus({ stats }: ClusterState, status: number): void {
+  const name = CLASSES[(status / 100) | 0] ?? ''
+  stats[name] = (stats[name] ?? 0) + 1
+}
+
+/** One try of a request. */
+class Try implements UpstreamEvents {
+  readonly #router: Router
+  readonly host: Host
+  upstream: Upstream | undefined
+  #timer: NodeJS.Timeout | undefined
+  #over = false
+
+  constructor(router: Router, host: Host, timeout: number) {
+    this.#router = router
+    this.host = host
+    host.active++
+    host.stats.requests++
+    const { cluster } = host
+    cluster.requests++
+    cluster.stats.upstream_rq_total = (cluster.stats.upstream_rq_total ?? 0) + 1
+    if (timeout > 0) this.#timer = setTimeout(() => router.onPerTryTimeout(this), timeout)
+  }
+
+  onHead(status: number, fields: string[], end: boolean): void {
+    if (this.#over) return
+    if (end) this.#finish()
+    else clearTimeout(this.#timer)
+    this.#router.onHead(this, status, fields, end)
+  }
+
+  onData(chunk: Buffer): void {
+    if (!this.#over) this.#router.onData(chunk)
+  }
+
+  onEnd(trailers: readonly string[] | undefined): void {
+    if (this.#over) return
+    this.#finish()
+    this.#router.onEnd(trailers)
+  }
+
+  onDrain(): void {
+    if (!this.#over) this.#router.onDrain()
+  }
+
+  onError(failure: UpstreamFailure, reason: string, reused: boolean): void {
+    if (this.#over) return
+    this.#finish()
+    this.#router.onError(this, failure, reason, reused)
+  }
+
+  /** Nobody waits for the answer any more. */
+  cancel(): void {
+    if (this.#over) return
+    const { upstream } = this
+    this.#finish()
+    upstream?.cancel()
+  }
+
+  /** Its answer is not passed on; `complete` when it was no more than a head. */
+  drop(complete: boolean): void {
+    if (!complete) this.cancel()
+  }
+
+  #finish(): void {
+    this.#over = true
+    clearTimeout(this.#timer)
+    this.host.active--
+    this.host.cluster.requests--
+  }
+}

@@ -1,0 +1,70 @@
+// A copy of a request for another cluster; nobody reads its answer.
+
+import type { ClusterState } from '../upstream/cluster-state.ts'
+import type { Exchange } from './exchange.ts'
+import type { Upstream, UpstreamEvents } from './request.ts'
+
+/** Bytes that may wait for a slow server before the copy is given up. */
+const BACKLOG = 1024 * 1024
+
+export class Shadow implements UpstreamEvents {
+  #upstream: Upstream | undefined
+  #host: { active: number } | undefined
+  #waiting = 0
+
+  constructor({ context, request, source }: Exchange, cluster: ClusterState, suffix: boolean) {
+    const host =
+      cluster.config.type === 'originalDst'
+        ? cluster.passthrough(source.host, source.port)
+        : cluster.pick(context.random)
+    if (!host || cluster.requests >= cluster.config.breakers.requests) return
+    const authority = suffix ? request.authority.replace(/(:\d+)?$/, '-shadow$1') : request.authority
+    const copy = { ...request, authority, fields: [...request.fields], upgrade: '' }
+    host.active++
+    cluster.count('upstream_rq_total')
+    this.#host = host
+    const http2 =
+      cluster.config.protocol === 'http2' || (cluster.config.protocol === 'downstream' && request.protocol === 'HTTP/2')
+    this.#upstream = (http2 ? context.h2 : context.h1).request(host, copy, this, false)
+  }
+
+  data(chunk: Buffer): void {
+    if (!this.#upstream) return
+    if (this.#upstream.write(chunk)) return
+    this.#waiting += chunk.length
+    if (this.#waiting > BACKLOG) this.cancel()
+  }
+
+  end(trailers: readonly string[] | undefined): void {
+    this.#upstream?.end(trailers)
+  }
+
+  cancel(): void {
+    this.#upstream?.cancel()
+    this.#finish()
+  }
+
+  onHead(_status: number, _fields: string[], end: boolean): void {
+    if (end) this.#finish()
+  }
+
+  onData(): void {}
+
+  onEnd(): void {
+    this.#finish()
+  }
+
+  onDrain(): void {
+    this.#waiting = 0
+  }
+
+  onError(): void {
+    this.#finish()
+  }
+
+  #finish(): void {
+    if (this.#host) this.#host.active--
+    this.#host = undefined
+    this.#upstream = undefined
+  }
+}

@@ -1,0 +1,209 @@
+// Byte streams: from a client to a host and back, with back-pressure and half-closes.
+
+import type { Socket } from 'node:net'
+import type { TcpChain } from '../config/model.ts'
+import type { ProxyContext } from '../http/context.ts'
+import { pickCluster } from '../http/route.ts'
+import type { Source } from '../http/source.ts'
+import { UNKNOWN_PEER } from '../telemetry/peer.ts'
+import type { StreamInfo } from '../telemetry/stream-info.ts'
+import { usableEvent } from '../upstream/connector.ts'
+import { hashText } from '../upstream/hash.ts'
+import type { Host } from '../upstream/host.ts'
+
+/** Connects a client to one of a chain's clusters. `first` is what has been read of the client. */
+export function serveTcp(client: Socket, first: Buffer, chain: TcpChain, context: ProxyContext, source: Source): void {
+  new TcpStream(client, first, chain, context, source).connect()
+}
+
+class TcpStream {
+  readonly #client: Socket
+  readonly #chain: TcpChain
+  readonly #context: ProxyContext
+  readonly #source: Source
+  readonly #started = performance.now()
+  readonly #first: Buffer
+  readonly #total: number
+  #host: Host | undefined
+  #clusterName = ''
+  #upstream: Socket | undefined
+  #attempts = 0
+  #flags = ''
+  #over = false
+  #connected = false
+  #timer: NodeJS.Timeout | undefined
+  #life: NodeJS.Timeout | undefined
+  #series: ReturnType<ProxyContext['stats']['tcp']> | undefined
+  #counted = { sent: 0, received: 0 }
+
+  constructor(client: Socket, first: Buffer, chain: TcpChain, context: ProxyContext, source: Source) {
+    this.#client = client
+    this.#first = first
+    this.#chain = chain
+    this.#context = context
+    this.#source = source
+    this.#total = chain.clusters.reduce((n, c) => n + c.weight, 0)
+    client.pause()
+    client.on('error', () => this.#end(''))
+    client.on('close', () => this.#end(''))
+  }
+
+  connect(): void {
+    const { config, random, connector } = this.#context
+    this.#clusterName = pickCluster(this.#chain.clusters, this.#total, random())?.name ?? ''
+    const cluster = config.clusters.get(this.#clusterName)
+    if (!cluster) return this.#end('NC')
+    const { host, port, client } = this.#source
+    const target =
+      cluster.config.type === 'originalDst'
+        ? cluster.passthrough(host, port)
+        : cluster.pick(random, this.#chain.hashSource ? hashText(client) : undefined)
+    if (!target) return this.#end('UH')
+    if (cluster.connections >= cluster.config.breakers.connections) {
+      cluster.count('upstream_cx_overflow')
+      return this.#end('UO')
+    }
+    this.#host = target
+    this.#attempts++
+    let upstream: Socket
+    try {
+      upstream = connector.open(target, { allowHalfOpen: true })
+    } catch {
+      return this.#end('UF')
+    }
+    this.#upstream = upstream
+    cluster.connections++
+    target.connections++
+    target.active++
+    target.stats.connections++
+    cluster.count('upstream_cx_total')
+    const { connectTimeout } = cluster.config
+    const timer = connectTimeout > 0 ? setTimeout(() => upstream.destroy(), connectTimeout) : undefined
+    upstream.on('error', () => {})
+    upstream.once('close', () => {
+      clearTimeout(timer)
+      cluster.connections--
+      target.connections--
+      target.active--
+      if (this.#connected) return this.#end('')
+      target.stats.connectFailures++
+      cluster.count('upstream_cx_connect_fail')
+      cluster.report(target, 0)
+      if (!this.#over && this.#attempts < this.#chain.maxConnectAttempts) return this.connect()
+      this.#end('UF,URX')
+    })
+    upstream.once(usableEvent(upstream), () => {
+      clearTimeout(timer)
+      cluster.report(target, 200)
+      this.#join(upstream, target)
+    })
+  }
+
+  #join(upstream: Socket, host: Host): void {
+    if (this.#over) return void upstream.destroy()
+    this.#connected = true
+    const client = this.#client
+    const { service } = host.cluster.config
+    const { inbound } = this.#source
+    this.#series = this.#context.stats.tcp(
+      inbound,
+      inbound ? UNKNOWN_PEER : host.peer,
+      service.host ? service : { host: 'unknown', name: 'unknown', namespace: 'unknown' },
+      '',
+      this.#source,
+    )
+    this.#series.opened++
+    if (this.#first.length > 0) upstream.write(this.#first)
+    relay(client, upstream)
+    relay(upstream, client)
+    const { idleTimeout, maxAge } = this.#chain
+    if (idleTimeout > 0) this.#watchIdle(idleTimeout)
+    if (maxAge > 0) this.#life = setTimeout(() => this.#end('DT'), maxAge)
+  }
+
+  #watchIdle(ms: number): void {
+    let before = -1
+    this.#timer = setInterval(() => {
+      const moved = this.#client.bytesRead + (this.#upstream?.bytesRead ?? 0)
+      this.#count()
+      if (moved === before) this.#end('')
+      before = moved
+    }, ms)
+    this.#timer.unref()
+  }
+
+  /** Brings the counters in step with what has passed. */
+  #count(): void {
+    const series = this.#series
+    if (!series) return
+    const sent = this.#upstream?.bytesRead ?? 0
+    const received = this.#client.bytesRead
+    series.sent += sent - this.#counted.sent
+    series.received += received - this.#counted.received
+    this.#counted = { sent, received }
+  }
+
+  #end(flags: string): void {
+    if (this.#over) return
+    this.#over = true
+    this.#flags ||= flags
+    clearInterval(this.#timer)
+    clearTimeout(this.#life)
+    this.#count()
+    if (this.#series) this.#series.closed++
+    this.#client.destroy()
+    this.#upstream?.destroy()
+    const { accessLogs } = this.#chain
+    if (accessLogs.length > 0) {
+      const info = this.#info()
+      for (const log of accessLogs) log.write(info)
+    }
+  }
+
+  #info(): StreamInfo {
+    const source = this.#source
+    const upstream = this.#upstream
+    return {
+      startTime: performance.timeOrigin + this.#started,
+      durationMs: performance.now() - this.#started,
+      requestMs: -1,
+      responseMs: -1,
+      protocol: '',
+      status: 0,
+      flags: this.#flags,
+      details: '',
+      terminationDetails: '',
+      upstreamFailure: '',
+      bytesReceived: this.#counted.received,
+      bytesSent: this.#counted.sent,
+      upstreamHost: this.#host?.key ?? '',
+      upstreamCluster: this.#clusterName,
+      upstreamLocal: upstream?.localAddress ? `${upstream.localAddress}:${upstream.localPort}` : '',
+      attempts: this.#attempts,
+      downstreamLocal: source.local || `${source.host}:${source.port}`,
+      downstreamRemote: source.remote,
+      downstreamDirect: source.remote,
+      peerUri: source.tls?.peer?.uri ?? '',
+      peerSubject: source.tls?.peer?.subject ?? '',
+      tlsVersion: source.tls?.version ?? '',
+      serverName: source.tls?.serverName ?? '',
+      routeName: '',
+      grpcStatus: '',
+      traceId: '',
+      hostname: this.#context.stats.hostname,
+      responseFields: [],
+      responseTrailers: [],
+      requestField: () => undefined,
+    }
+  }
+}
+
+/** Carries bytes one way; the end of one side's bytes is told to the other. */
+function relay(from: Socket, to: Socket): void {
+  from.on('data', (data: Buffer) => {
+    if (!to.write(data)) from.pause()
+  })
+  to.on('drain', () => from.resume())
+  from.on('end', () => to.end())
+  from.resume()
+}

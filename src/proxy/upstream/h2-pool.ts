@@ -1,0 +1,98 @@
+// HTTP/2 connections to hosts: one for all requests, another when its streams are used up.
+
+import type { HttpRequest, Upstream, UpstreamEvents, UpstreamFailure } from '../http/request.ts'
+import { type Connector, usableEvent } from './connector.ts'
+import { H2Connection, type H2Keeper } from './h2-connection.ts'
+import type { Host } from './host.ts'
+
+/** Requests that a connection takes while nobody knows how many the server allows. */
+const UNSETTLED = 100
+
+export class H2Pool implements H2Keeper {
+  readonly #connector: Connector
+  readonly #making = new Map<H2Connection, NodeJS.Timeout | undefined>()
+
+  constructor(connector: Connector) {
+    this.#connector = connector
+  }
+
+  /** Sends a request to a host. `fresh`: not on a connection that has served others. */
+  request(host: Host, request: HttpRequest, events: UpstreamEvents, fresh: boolean): Upstream {
+    const { maxRequestsPerConnection: most, maxConnectionAge: oldest } = host.cluster.config
+    for (const connection of host.sessions) {
+      if (fresh && connection.served > 0) continue
+      if (!connection.available || (!connection.usable && connection.open >= UNSETTLED)) continue
+      if ((most > 0 && connection.served >= most) || (oldest > 0 && connection.age >= oldest)) {
+        connection.close()
+        continue
+      }
+      return connection.request(request, events)
+    }
+    const { cluster } = host
+    if (cluster.connections >= cluster.config.breakers.connections && host.sessions.length > 0) {
+      cluster.count('upstream_cx_overflow')
+      queueMicrotask(() => events.onError('overflow', 'connections', false))
+      return NOTHING
+    }
+    try {
+      return this.#open(host).request(request, events)
+    } catch (error) {
+      queueMicrotask(() => events.onError('connect', (error as Error).message, false))
+      return NOTHING
+    }
+  }
+
+  #open(host: Host): H2Connection {
+    const { cluster } = host
+    const socket = this.#connector.open(host, { alpn: ['h2'], sni: host.endpoint.hostname })
+    const connection = new H2Connection(this, host, socket, usableEvent(socket))
+    cluster.connections++
+    host.connections++
+    host.stats.connections++
+    cluster.count('upstream_cx_total')
+    const limit = cluster.config.connectTimeout
+    this.#making.set(connection, limit > 0 ? setTimeout(() => connection.timeOut(), limit) : undefined)
+    host.sessions.push(connection)
+    return connection
+  }
+
+  connected(connection: H2Connection): void {
+    clearTimeout(this.#making.get(connection))
+    this.#making.delete(connection)
+    this.freed(connection)
+  }
+
+  freed(connection: H2Connection): void {
+    if (connection.open > 1) return
+    const { idleTimeout } = connection.host.cluster.config
+    if (idleTimeout <= 0) return
+    const since = connection.idleSince
+    setTimeout(() => {
+      if (connection.idleSince === since && connection.open === 0) connection.close()
+    }, idleTimeout).unref()
+  }
+
+  ended(connection: H2Connection, kind: UpstreamFailure): void {
+    clearTimeout(this.#making.get(connection))
+    this.#making.delete(connection)
+    const { host } = connection
+    const { cluster } = host
+    cluster.connections--
+    host.connections--
+    cluster.count('upstream_cx_destroy')
+    const at = host.sessions.indexOf(connection)
+    if (at >= 0) host.sessions.splice(at, 1)
+    if (connection.usable) return
+    host.stats.connectFailures++
+    cluster.count(kind === 'timeout' ? 'upstream_cx_connect_timeout' : 'upstream_cx_connect_fail')
+  }
+}
+
+const NOTHING: Upstream = {
+  write: () => true,
+  end() {},
+  cancel() {},
+  pause() {},
+  resume() {},
+  local: '',
+}

@@ -1,0 +1,93 @@
+// What is to be written on a connection: pieces of one turn of the event loop go out in one system call. Hot path.
+
+import type { Writable } from 'node:stream'
+
+/** From this many unsent bytes on, writers are asked to wait. */
+const HIGH = 64 * 1024
+/** Pieces together up to this size are copied into one. */
+const COPY = 16 * 1024
+
+/** The way out of a connection. Strings are latin1. */
+export class Output {
+  readonly #socket: Writable
+  #pieces: (string | Uint8Array)[] = []
+  #size = 0
+  #scheduled = false
+  #full = false
+  /** Called when there is room again, after `write` has returned false. */
+  onDrain: () => void = () => {}
+
+  constructor(socket: Writable) {
+    this.#socket = socket
+    socket.on('drain', () => this.#drained())
+  }
+
+  /** Bytes that wait here or in the socket. */
+  get backlog(): number {
+    return this.#size + this.#socket.writableLength
+  }
+
+  /** Adds a piece; false when the writer should wait for `onDrain`. */
+  write(piece: string | Uint8Array): boolean {
+    this.#pieces.push(piece)
+    this.#size += piece.length
+    if (!this.#scheduled) {
+      this.#scheduled = true
+      process.nextTick(flush, this)
+    }
+    if (this.#size + this.#socket.writableLength < HIGH) return true
+    this.#full = true
+    return false
+  }
+
+  /** Hands what is here to the socket. */
+  flush(): void {
+    this.#scheduled = false
+    const pieces = this.#pieces
+    const size = this.#size
+    if (size === 0) {
+      if (pieces.length > 0) this.#pieces = []
+      return
+    }
+    this.#pieces = []
+    this.#size = 0
+    const socket = this.#socket
+    if (socket.destroyed || socket.writableEnded) return
+    if (pieces.length === 1) {
+      const [piece] = pieces
+      if (typeof piece === 'string') socket.write(piece, 'latin1')
+      else socket.write(piece)
+    } else if (size <= COPY) {
+      const out = Buffer.allocUnsafe(size)
+      let at = 0
+      for (const piece of pieces)
+        if (typeof piece === 'string') at += out.write(piece, at, 'latin1')
+        else {
+          out.set(piece, at)
+          at += piece.length
+        }
+      socket.write(out)
+    } else {
+      socket.cork()
+      for (const piece of pieces)
+        if (typeof piece === 'string') socket.write(piece, 'latin1')
+        else socket.write(piece)
+      socket.uncork()
+    }
+    if (this.#full && !socket.writableNeedDrain) this.#drained()
+  }
+
+  /** Sends what is here, then ends our side. */
+  end(): void {
+    this.flush()
+    this.#socket.end()
+  }
+
+  #drained(): void {
+    if (!this.#full) return
+    this.#full = false
+    this.onDrain()
+  }
+}
+
+const flush = (output: Output) => output.flush()
