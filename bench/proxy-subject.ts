@@ -1,40 +1,56 @@
-// The data plane with one route to one cluster, on plain ports instead of redirected ones. Environment: CONFIG, the
-// resources as JSON by type.
+// The data plane with one route to one cluster on a port. Arguments: kind, port, back end's port, folder, clusters.
 
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DownstreamTlsContext, packAny, UpstreamTlsContext } from '#api/xds'
 import {
-  acceptBound,
-  createProxy,
-  decodeCluster,
-  decodeEndpoints,
-  decodeListener,
-  decodeRoutes,
-  decodeSecret,
-} from '#proxy'
+  httpListener,
+  speaking,
+  startProxy,
+  staticCluster,
+  tcpChain,
+  tcpListener,
+  toCluster,
+} from '../test/kit/proxy.ts'
 
-const told = JSON.parse(readFileSync(process.argv[2]!, 'utf8'))
-const workload = {
-  workload: 'bench',
-  namespace: 'default',
-  canonicalName: 'bench',
-  canonicalRevision: 'latest',
-  app: 'bench',
-  version: 'v1',
+const [kind = 'http1', port = '0', backend = '0', folder = '', more = '0'] = process.argv.slice(2)
+const at = Number(port)
+const to = Number(backend)
+
+function tls() {
+  const pem = (name: string) => ({ inline_string: readFileSync(join(folder, name), 'utf8') })
+  const common = (name: string) => ({
+    tls_certificates: [{ certificate_chain: pem(`${name}.crt`), private_key: pem(`${name}.key`) }],
+    validation_context: { trusted_ca: pem('ca.crt') },
+    alpn_protocols: ['http/1.1'],
+  })
+  const socket = (name: string, config: object, type: typeof DownstreamTlsContext) => ({
+    transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: packAny(type, config), ...(name ? {} : {}) },
+  })
+  return {
+    down: socket(
+      'down',
+      { common_tls_context: common('server'), require_client_certificate: { value: true } },
+      DownstreamTlsContext,
+    ),
+    up: socket('up', { common_tls_context: common('admin'), sni: 'localhost' }, UpstreamTlsContext),
+  }
 }
-const { context } = createProxy({ local: workload, nodeId: 'bench' })
-const { config } = context
-config.setClusters(told.clusters.map(decodeCluster))
-for (const m of told.endpoints ?? []) {
-  const { name, endpoints } = decodeEndpoints(m)
-  config.setEndpoints(name, endpoints)
+
+const http = (more: object = {}) =>
+  httpListener('l', {
+    port: at,
+    hosts: [{ name: 'greeter', domains: ['greeter', `127.0.0.1:${at}`, `localhost:${at}`], routes: [toCluster('c')] }],
+    ...more,
+  })
+const others = Array.from({ length: Number(more) }, (_, i) => staticCluster(`c${i}`, [to]))
+
+const kinds = {
+  http1: () => ({ listeners: [http()], clusters: [staticCluster('c', [to])] }),
+  http2: () => ({ listeners: [http()], clusters: [staticCluster('c', [to], speaking('http2'))] }),
+  mtls: () => ({ listeners: [http({ chain: tls().down })], clusters: [staticCluster('c', [to], tls().up)] }),
+  tcp: () => ({ listeners: [tcpListener('l', at, [tcpChain('c')])], clusters: [staticCluster('c', [to])] }),
 }
-config.routes = new Map((told.routes ?? []).map((m: { name: string }) => [m.name, decodeRoutes(m)]))
-config.secrets = new Map((told.secrets ?? []).map((m: { name: string }) => [m.name, decodeSecret(m)]))
-config.listeners = new Map(
-  told.listeners.map((m: { name: string; filter_chains: { filters: object[] }[] }) => [
-    m.name,
-    decodeListener(m, () => {}),
-  ]),
-)
-for (const [name, listener] of config.listeners) await acceptBound(name, listener, context)
+const config = kinds[kind as keyof typeof kinds]()
+await startProxy({ ...config, clusters: [...config.clusters, ...others] })
 process.send?.('ready')

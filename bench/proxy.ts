@@ -1,118 +1,328 @@
-// The data plane's CPU per request, HTTP/1.1 keep-alive, beside HAProxy and nginx on the same route in the same run.
+// The data plane's costs beside HAProxy, nginx and nghttpx on the same route in the same run, one worker each:
+// CPU of the whole process for each request, bytes for each second of it, latency, memory.
 
-import { type ChildProcess, fork, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { type ChildProcess, execFile, fork, spawn } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { load } from './proxy-load.ts'
 import type { report as Report } from './report.ts'
+import { cpuMicros, residentMb, Workbench } from './subject.ts'
 
-const BACKEND = 19080
-const PORTS = { ours: 19081, haproxy: 19082, nginx: 19083 }
 const CONNECTIONS = 32
 const REQUESTS = 40_000
-const ANSWER = `HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1024\r\n\r\n${'x'.repeat(1024)}`
+const HAPROXY = '/usr/sbin/haproxy'
+const NGINX = '/usr/sbin/nginx'
+const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-const cpu = (pid: number): number => {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
-  return ((Number(fields[11]) + Number(fields[12])) / 100) * 1e6
+/** Processes of a run, and ports that none of them shares. */
+class Field {
+  readonly folder: string
+  readonly #children: ChildProcess[] = []
+  #port = 19_080
+
+  constructor(folder: string) {
+    this.folder = folder
+  }
+
+  port(): number {
+    return this.#port++
+  }
+
+  async backend(kind: string): Promise<number> {
+    const port = this.port()
+    await this.#fork('proxy-backend.ts', [kind, String(port), this.folder])
+    return port
+  }
+
+  /** A process of ours, once it says that it is ready. */
+  async #fork(script: string, args: string[]): Promise<number> {
+    const child = fork(here(script), args, {
+      execArgv: ['--max-semi-space-size=4', '--disable-warning=ExperimentalWarning'],
+    })
+    this.#children.push(child)
+    await new Promise((resolve) => child.once('message', resolve))
+    return child.pid!
+  }
+
+  async ours(kind: string, backend: number, clusters = 0): Promise<Target> {
+    const port = this.port()
+    const pid = await this.#fork('proxy-subject.ts', [
+      kind,
+      String(port),
+      String(backend),
+      this.folder,
+      String(clusters),
+    ])
+    return { name: 'ours', port, pid }
+  }
+
+  /** HAProxy with a frontend and a back end. */
+  haproxy(mode: 'http' | 'tcp', bind: string, server: string): Target | undefined {
+    if (!existsSync(HAPROXY)) return undefined
+    const port = this.port()
+    const file = join(this.folder, `haproxy-${port}.cfg`)
+    writeFileSync(
+      file,
+      `global\n  nbthread 1\ndefaults\n  mode ${mode}\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\nfrontend f\n  bind 127.0.0.1:${port} ${bind}\n  default_backend b\nbackend b\n  server s ${server}\n`,
+    )
+    return this.#spawn('haproxy', HAPROXY, ['-db', '-f', file], port)
+  }
+
+  nginx(backend: number): Target | undefined {
+    if (!existsSync(NGINX)) return undefined
+    const port = this.port()
+    const file = join(this.folder, `nginx-${port}.conf`)
+    const f = this.folder
+    writeFileSync(
+      file,
+      `daemon off; master_process off; worker_processes 1; pid ${f}/pid; error_log /dev/null;\nevents { worker_connections 1024; }\nhttp { access_log off; keepalive_requests 1000000; client_body_temp_path ${f}/b; proxy_temp_path ${f}/p; upstream u { server 127.0.0.1:${backend}; keepalive 64; keepalive_requests 1000000; }\nserver { listen 127.0.0.1:${port}; location / { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://u; } } }\n`,
+    )
+    return this.#spawn('nginx', NGINX, ['-c', file, '-e', '/dev/null'], port)
+  }
+
+  nghttpx(backend: number): Target | undefined {
+    if (!existsSync('/usr/sbin/nghttpx') && !existsSync('/usr/bin/nghttpx')) return undefined
+    const port = this.port()
+    return this.#spawn(
+      'nghttpx',
+      'nghttpx',
+      [
+        '--conf=/dev/null',
+        `--frontend=127.0.0.1,${port};no-tls`,
+        `--backend=127.0.0.1,${backend};;proto=h2`,
+        '--single-process',
+        '--accesslog-file=/dev/null',
+        '--errorlog-file=/dev/null',
+        '--no-ocsp',
+      ],
+      port,
+    )
+  }
+
+  #spawn(name: string, program: string, args: string[], port: number): Target {
+    const child = spawn(program, args, { stdio: 'ignore' })
+    this.#children.push(child)
+    return { name, port, pid: child.pid! }
+  }
+
+  end(): void {
+    for (const child of this.#children.splice(0)) child.kill('SIGKILL')
+  }
 }
 
-/** Sends requests over keep-alive connections, one after the other on each. */
-async function load(port: number, total: number): Promise<void> {
-  let left = total
-  const request = 'GET /hello HTTP/1.1\r\nHost: greeter\r\nUser-Agent: bench\r\n\r\n'
-  await Promise.all(
-    Array.from(
-      { length: CONNECTIONS },
-      () =>
-        new Promise<void>((resolve, reject) => {
-          const socket = connect({ port, host: '127.0.0.1', noDelay: true })
-          let need = 0
-          let text = ''
-          const next = () => {
-            if (left-- <= 0) {
-              socket.end()
-              return resolve()
-            }
-            text = ''
-            need = 0
-            socket.write(request)
-          }
-          socket.on('connect', next)
-          socket.on('error', reject)
-          socket.on('data', (data) => {
-            text += data.toString('latin1')
-            if (need === 0) {
-              const end = text.indexOf('\r\n\r\n')
-              if (end < 0) return
-              if (!text.startsWith('HTTP/1.1 200')) return reject(new Error(text.slice(0, 100)))
-              need = end + 4 + Number(/content-length: (\d+)/i.exec(text)![1])
-            }
-            if (text.length >= need) next()
-          })
-        }),
-    ),
-  )
+interface Target {
+  readonly name: string
+  readonly port: number
+  readonly pid: number
+}
+
+/** Microseconds of CPU for each request; the better of two runs, each after a warm-up. */
+async function cost(
+  target: Target,
+  requests: number,
+  run: (port: number, total: number) => Promise<unknown>,
+): Promise<number> {
+  await run(target.port, Math.floor(requests / 4))
+  const runs: number[] = []
+  for (let i = 0; i < 2; i++) {
+    const before = cpuMicros(target.pid)
+    await run(target.port, requests)
+    runs.push((cpuMicros(target.pid) - before) / requests)
+  }
+  return Math.min(...runs)
+}
+
+function h2load(target: Target, port: number, total: number, grpc: boolean): Promise<void> {
+  const data = join('/tmp', `sampan-bench-grpc-${process.pid}`)
+  if (grpc) writeFileSync(data, Buffer.concat([Buffer.from([0, 0, 0, 0, 10]), Buffer.alloc(10)]))
+  const args = ['-n', String(total), '-c', '32', '-m', '1', `http://127.0.0.1:${port}/hello`]
+  if (grpc) args.unshift('-d', data, '-H', 'content-type: application/grpc', '-H', 'te: trailers')
+  return new Promise((resolve, reject) => {
+    execFile('h2load', args, (error, stdout) => {
+      const ok = Number(/(\d+) succeeded/.exec(stdout)?.[1] ?? 0)
+      // Peers may refuse a request now and then; ours must not.
+      const least = target.name === 'ours' ? total : total * 0.99
+      if (error || ok < least)
+        reject(new Error(`h2load: ${ok} of ${total} succeeded through ${target.name}: ${stdout.slice(-500)}`))
+      else resolve()
+    })
+  })
+}
+
+/** Bytes for each second of CPU, read from a server that sends all it can. */
+async function bytesRate(target: Target, seconds: number): Promise<number> {
+  const sockets = Array.from({ length: 4 }, () => connect({ port: target.port, host: '127.0.0.1' }))
+  let bytes = 0
+  for (const s of sockets) {
+    s.on('error', () => {})
+    s.on('data', (d) => {
+      bytes += d.length
+    })
+  }
+  await sleep(300)
+  const [from, before] = [bytes, cpuMicros(target.pid)]
+  await sleep(seconds * 1000)
+  const rate = (bytes - from) / ((cpuMicros(target.pid) - before) / 1e6)
+  for (const s of sockets) s.destroy()
+  return rate
 }
 
 export async function run(report: typeof Report): Promise<void> {
-  const folder = mkdtempSync('/tmp/sampan-bench-')
-  const children: ChildProcess[] = []
+  using bench = await Workbench.open()
+  const field = new Field(bench.folder)
   try {
-    const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
-    children.push(fork(here('proxy-backend.ts'), [String(BACKEND)], { env: { ...process.env, ANSWER } }))
-    const ours = fork(here('proxy-subject.ts'), [String(PORTS.ours), String(BACKEND)], {
-      execArgv: ['--max-semi-space-size=4', '--disable-warning=ExperimentalWarning'],
-    })
-    children.push(ours)
-    const pids: Record<string, number> = { ours: ours.pid! }
-    if (existsSync('/usr/sbin/haproxy')) {
-      const file = join(folder, 'haproxy.cfg')
-      writeFileSync(
-        file,
-        `global\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\nfrontend f\n  bind 127.0.0.1:${PORTS.haproxy}\n  default_backend b\nbackend b\n  server s 127.0.0.1:${BACKEND}\n`,
-      )
-      const child = spawn('/usr/sbin/haproxy', ['-db', '-f', file], { stdio: 'ignore' })
-      children.push(child)
-      pids.haproxy = child.pid!
-    }
-    if (existsSync('/usr/sbin/nginx')) {
-      const file = join(folder, 'nginx.conf')
-      writeFileSync(
-        file,
-        `daemon off; master_process off; worker_processes 1; pid ${folder}/pid; error_log /dev/null;\nevents { worker_connections 1024; }\nhttp { access_log off; keepalive_requests 1000000; client_body_temp_path ${folder}/b; proxy_temp_path ${folder}/p; upstream u { server 127.0.0.1:${BACKEND}; keepalive 64; keepalive_requests 1000000; }\nserver { listen 127.0.0.1:${PORTS.nginx}; location / { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://u; } } }\n`,
-      )
-      const child = spawn('/usr/sbin/nginx', ['-c', file, '-e', '/dev/null'], { stdio: 'ignore' })
-      children.push(child)
-      pids.nginx = child.pid!
-    }
-    await sleep(1500)
-    const figures: Record<string, number> = {}
-    for (const [name, pid] of Object.entries(pids)) {
-      const port = PORTS[name as keyof typeof PORTS]
-      await load(port, 10_000)
-      const before = cpu(pid)
-      await load(port, REQUESTS)
-      figures[name] = (cpu(pid) - before) / REQUESTS
-    }
-    for (const peer of ['haproxy', 'nginx'])
-      if (figures[peer] !== undefined)
-        report({
-          metric: 'CPU per request, HTTP/1.1, routed, metrics on',
-          unit: 'µs',
-          ours: figures.ours!,
-          peer: figures[peer],
-          peerName: peer,
-          budget: '28 µs, 1.5 × HAProxy',
-        })
-    if (!figures.haproxy && !figures.nginx)
-      report({ metric: 'CPU per request, HTTP/1.1, routed, metrics on', unit: 'µs', ours: figures.ours!, budget: '28' })
-    const rss = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pids.ours}/status`, 'utf8'))![1]) / 1024
-    report({ metric: 'resident memory under this load (not bundled)', unit: 'MB', ours: rss, budget: '55' })
+    await http1(field, report)
+    field.end()
+    await mtls(field, report)
+    field.end()
+    await http2(field, report)
+    field.end()
+    await tcp(field, report)
+    field.end()
+    await latency(field, report)
+    field.end()
+    await memory(field, report)
   } finally {
-    for (const child of children) child.kill()
-    rmSync(folder, { recursive: true, force: true })
+    field.end()
   }
+}
+
+async function compare(
+  report: typeof Report,
+  metric: string,
+  targets: readonly (Target | undefined)[],
+  budget: string,
+  measure: (target: Target) => Promise<number>,
+  unit = 'µs',
+): Promise<void> {
+  await sleep(1500)
+  const figures: { name: string; value: number }[] = []
+  for (const target of targets) if (target) figures.push({ name: target.name, value: await measure(target) })
+  const [ours, ...peers] = figures
+  for (const peer of peers) report({ metric, unit, ours: ours!.value, peer: peer.value, peerName: peer.name, budget })
+  if (peers.length === 0) report({ metric, unit, ours: ours!.value, budget })
+}
+
+async function http1(field: Field, report: typeof Report): Promise<void> {
+  const backend = await field.backend('http1')
+  const targets = [
+    await field.ours('http1', backend),
+    field.haproxy('http', '', `127.0.0.1:${backend}`),
+    field.nginx(backend),
+  ]
+  await compare(report, 'HTTP/1.1, routed, metrics on: CPU each', targets, '28 µs, 1.5 × HAProxy', (t) =>
+    cost(t, REQUESTS, (port, total) => load({ port, connections: CONNECTIONS, total })),
+  )
+}
+
+async function mtls(field: Field, report: typeof Report): Promise<void> {
+  const { folder } = field
+  const backend = await field.backend('tls')
+  writeFileSync(join(folder, 'server.pem'), pemOf(folder, 'server'))
+  writeFileSync(join(folder, 'admin.pem'), pemOf(folder, 'admin'))
+  const targets = [
+    await field.ours('mtls', backend),
+    field.haproxy(
+      'http',
+      `ssl crt ${folder}/server.pem ca-file ${folder}/ca.crt verify required alpn http/1.1`,
+      `127.0.0.1:${backend} ssl crt ${folder}/admin.pem ca-file ${folder}/ca.crt verify required sni str(localhost) alpn http/1.1`,
+    ),
+  ]
+  await compare(report, 'the same over mTLS on both sides: CPU each', targets, '1.5 × HAProxy', (t) =>
+    cost(t, REQUESTS, (port, total) => load({ port, connections: CONNECTIONS, total, folder })),
+  )
+}
+
+function pemOf(folder: string, name: string): string {
+  return readFileSync(join(folder, `${name}.crt`), 'utf8') + readFileSync(join(folder, `${name}.key`), 'utf8')
+}
+
+async function http2(field: Field, report: typeof Report): Promise<void> {
+  const backend = await field.backend('http2')
+  const targets = [
+    await field.ours('http2', backend),
+    field.haproxy('http', 'proto h2', `127.0.0.1:${backend} proto h2`),
+    field.nghttpx(backend),
+  ]
+  for (const grpc of [false, true])
+    await compare(
+      report,
+      `${grpc ? 'gRPC unary' : 'HTTP/2'}, both sides: CPU each`,
+      targets,
+      '2 × HAProxy or nghttpx',
+      (t) => cost(t, REQUESTS / 2, (port, total) => h2load(t, port, total, grpc)),
+    )
+}
+
+async function tcp(field: Field, report: typeof Report): Promise<void> {
+  const backend = await field.backend('source')
+  const targets = [await field.ours('tcp', backend), field.haproxy('tcp', '', `127.0.0.1:${backend}`)]
+  await compare(
+    report,
+    'TCP: bytes for each second of CPU',
+    targets,
+    'half of HAProxy',
+    async (t) => (await bytesRate(t, 4)) / 1e6,
+    'MB',
+  )
+}
+
+/** What two proxies in a row add at 1,000 requests a second. */
+async function latency(field: Field, report: typeof Report): Promise<void> {
+  const backend = await field.backend('http1')
+  const second = await field.ours('http1', backend)
+  const first = await field.ours('http1', second.port)
+  await sleep(1000)
+  const at = async (port: number) => {
+    await load({ port, connections: 16, total: 10_000 })
+    const times = await load({ port, connections: 16, total: 10_000, rate: 1000 })
+    times.sort((a, b) => a - b)
+    return (q: number) => times[Math.floor(times.length * q)]!
+  }
+  const direct = await at(backend)
+  const through = await at(first.port)
+  for (const [q, budget] of [
+    [0.5, ''],
+    [0.9, '0.20'],
+    [0.99, '0.30'],
+  ] as const)
+    report({
+      metric: `two proxies at 1,000 requests/s: added latency, p${q * 100}`,
+      unit: 'ms',
+      ours: through(q) - direct(q),
+      ...(budget ? { budget } : {}),
+    })
+}
+
+async function memory(field: Field, report: typeof Report): Promise<void> {
+  const backend = await field.backend('http1')
+  const idle = await field.ours('http1', backend)
+  const many = await field.ours('http1', backend, 1000)
+  await sleep(1000)
+  report({ metric: 'resident memory, idle (not bundled)', unit: 'MB', ours: residentMb(idle.pid), budget: '55' })
+  report({ metric: 'resident memory, 1,000 clusters', unit: 'MB', ours: residentMb(many.pid), budget: '70' })
+  const sockets: Socket[] = []
+  // Each has served a request and stays open; they come in hundreds.
+  for (let i = 0; i < 100; i++) {
+    const batch = Array.from({ length: 100 }, () =>
+      connect({ port: idle.port, host: '127.0.0.1', localAddress: `127.0.0.${2 + (i % 8)}` }),
+    )
+    await Promise.all(
+      batch.map(
+        (socket) =>
+          new Promise((resolve, reject) => {
+            socket.on('error', reject)
+            socket.once('data', resolve)
+            socket.write('GET /hello HTTP/1.1\r\nHost: greeter\r\n\r\n')
+          }),
+      ),
+    )
+    sockets.push(...batch)
+  }
+  await sleep(3000)
+  report({ metric: 'resident memory, 10,000 open connections', unit: 'MB', ours: residentMb(idle.pid), budget: '150' })
+  for (const s of sockets) s.destroy()
 }

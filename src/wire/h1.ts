@@ -419,6 +419,7 @@ function parseFields(text: string, from: number, head: H1Head): void {
         break
       case 'transfer-encoding':
         if (head.chunked) throw new H1Error(400, 'Cannot read a message: more than one transfer-encoding')
+        if (value === '') throw new H1Error(400, 'Cannot read a message: an empty transfer-encoding')
         if (value.toLowerCase() !== 'chunked')
           throw new H1Error(501, `Cannot read a message: transfer-encoding ${JSON.stringify(value)} is not supported`)
         head.chunked = true
