@@ -115,7 +115,9 @@ export function dispatch(socket: Socket, listener: Listener, source: Source, con
   }
   const needs = needsFirstBytes(listener, facts)
   if (!needs.tls && !needs.http) return serve(socket, chooseChain(listener, facts), EMPTY, undefined, source, context)
-  inspect(socket, needs, listener.inspectTimeout, (first, found) => {
+  // A silent client is waited for as long as nothing here would serve its silence.
+  const patience = chooseChain(listener, facts) ? listener.inspectTimeout : HELLO_MS
+  inspect(socket, needs, patience, (first, found) => {
     const now = found ? { ...facts, ...found } : facts
     serve(socket, chooseChain(listener, now), first, found, source, context)
   })
@@ -133,7 +135,12 @@ function inspect(
   done: (first: Buffer, found: Found | undefined) => void,
 ): void {
   let first: Buffer = EMPTY
-  let timer = setTimeout(() => finish(undefined), patience)
+  // When the time is over, what is here already is still looked at: the process may have been busy.
+  let timer = setTimeout(
+    () => setImmediate(() => setImmediate(() => first.length === 0 && finish(undefined))),
+    patience,
+  )
+  let over = false
   const look = (): Found | 'more' | undefined => {
     if (needs.tls) {
       const hello = readClientHello(first)
@@ -158,9 +165,14 @@ function inspect(
   }
   // A client that says nothing and goes is nobody's.
   const onEnd = () => (first.length === 0 ? socket.destroy() : finish(undefined))
-  const onClose = () => clearTimeout(timer)
+  const onClose = () => {
+    over = true
+    clearTimeout(timer)
+  }
   const finish = (found: Found | undefined) => {
     clearTimeout(timer)
+    if (over) return
+    over = true
     socket.off('data', onData)
     socket.off('end', onEnd)
     socket.off('close', onClose)

@@ -1,0 +1,348 @@
+// Byte streams and TLS through the data plane: half-closes, back-pressure, sniffing, SNI, mutual TLS, slow peers.
+
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer as createHttp } from 'node:http'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { test } from 'node:test'
+import { connect as connectTls, createServer as createTls } from 'node:tls'
+import { DownstreamTlsContext, packAny, toDuration, UpstreamTlsContext } from '#api/xds'
+import { freePort, httpListener, startProxy, staticCluster, tcpChain, tcpListener, testKeys, toCluster } from '#kit'
+import { createAuthority, issue } from '#wire'
+
+async function tcpServer(onSocket: (socket: Socket) => void) {
+  const open = new Set<Socket>()
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    open.add(socket)
+    socket.on('error', () => {})
+    onSocket(socket)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    open,
+    [Symbol.dispose]() {
+      server.close()
+      for (const s of open) s.destroy()
+    },
+  }
+}
+
+async function all(socket: Socket): Promise<string> {
+  const parts: Buffer[] = []
+  socket.on('data', (d) => parts.push(d))
+  await once(socket, 'end')
+  return Buffer.concat(parts).toString('latin1')
+}
+
+test('bytes pass both ways, and each side may end for itself', async () => {
+  using server = await tcpServer(async (socket) => socket.end(`got ${(await all(socket)).length}`))
+  const port = await freePort()
+  await using t = await startProxy({
+    listeners: [tcpListener('l', port, [tcpChain('c')])],
+    clusters: [staticCluster('c', [server.port])],
+  })
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  socket.end(Buffer.alloc(5_000_000))
+  assert.equal(await all(socket), 'got 5000000')
+  socket.destroy()
+  await new Promise((r) => setTimeout(r, 30))
+  const metrics = t.context.stats.render()
+  assert.match(metrics, /istio_tcp_connections_opened_total\{.*request_protocol="tcp".*\} 1/)
+  assert.match(metrics, /istio_tcp_connections_closed_total\{.*\} 1/)
+  assert.match(metrics, /istio_tcp_received_bytes_total\{.*\} 5000000/)
+  assert.match(metrics, /istio_tcp_sent_bytes_total\{.*\} 11/)
+})
+
+test('a reader who does not read makes the sender wait: memory does not grow', async () => {
+  let sent = 0
+  using server = await tcpServer((socket) => {
+    const block = Buffer.alloc(256 * 1024)
+    const fill = () => {
+      do sent += block.length
+      while (sent < 200e6 && socket.write(block))
+    }
+    socket.on('drain', fill)
+    fill()
+  })
+  const app = createHttp((_req, res) => {
+    const block = Buffer.alloc(256 * 1024)
+    const fill = () => {
+      do sent += block.length
+      while (sent < 200e6 && res.write(block))
+    }
+    res.on('drain', fill)
+    res.on('error', () => {})
+    fill()
+  }).listen(0, '127.0.0.1')
+  await once(app, 'listening')
+  const [port, http] = [await freePort(), await freePort()]
+  await using _t = await startProxy({
+    listeners: [tcpListener('l', port, [tcpChain('c')]), httpListener('h', { port: http, routes: [toCluster('h')] })],
+    clusters: [staticCluster('c', [server.port]), staticCluster('h', [(app.address() as AddressInfo).port])],
+  })
+  for (const [at, text] of [
+    [port, 'x'],
+    [http, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'],
+  ] as const) {
+    sent = 0
+    const socket = connect(at, '127.0.0.1')
+    socket.pause()
+    socket.write(text)
+    await new Promise((r) => setTimeout(r, 500))
+    assert.ok(sent > 0 && sent < 60e6, `${sent} bytes were taken for a client that reads nothing`)
+    socket.destroy()
+  }
+  app.close()
+  app.closeAllConnections()
+})
+
+test('a protocol whose server speaks first is not held up by sniffing, HTTP on the same port is routed', async () => {
+  using smtp = await tcpServer((socket) => {
+    socket.write('220 mail ready\r\n')
+    socket.on('data', (d) => socket.write(`re: ${d}`))
+    socket.on('end', () => socket.end())
+  })
+  const port = await freePort()
+  const inspector = { listener_filters: [{ name: 'envoy.filters.listener.http_inspector' }] }
+  const listener = httpListener('l', {
+    port,
+    routes: [{ match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'routed' } } }],
+    chain: { filter_chain_match: { application_protocols: ['http/1.1', 'h2c'] } },
+    listener: { ...inspector, default_filter_chain: tcpChain('c') },
+  })
+  await using _t = await startProxy({ listeners: [listener], clusters: [staticCluster('c', [smtp.port])] })
+  const begin = performance.now()
+  const silent = connect(port, '127.0.0.1')
+  assert.equal(String((await once(silent, 'data'))[0]), '220 mail ready\r\n')
+  assert.ok(performance.now() - begin < 1000)
+  silent.write('HELO')
+  assert.equal(String((await once(silent, 'data'))[0]), 're: HELO')
+  silent.destroy()
+  const talking = connect(port, '127.0.0.1')
+  talking.write('\x16\x99binary')
+  assert.match(String((await once(talking, 'data'))[0]), /220 mail|re: /)
+  talking.destroy()
+  assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), 'routed')
+})
+
+test('connections are shared out by weight and tried again at another host', async () => {
+  using one = await tcpServer((s) => s.end('one'))
+  using two = await tcpServer((s) => s.end('two'))
+  const [port, retry] = [await freePort(), await freePort()]
+  const weighted = {
+    cluster: undefined,
+    weighted_clusters: {
+      clusters: [
+        { name: 'one', weight: 3 },
+        { name: 'two', weight: 1 },
+      ],
+    },
+  }
+  await using _t = await startProxy({
+    listeners: [
+      tcpListener('l', port, [tcpChain('', weighted)]),
+      tcpListener('r', retry, [tcpChain('flaky', { max_connect_attempts: { value: 5 } })]),
+    ],
+    clusters: [
+      staticCluster('one', [one.port]),
+      staticCluster('two', [two.port]),
+      staticCluster('flaky', [await freePort(), one.port], { lb_policy: 0 }),
+    ],
+  })
+  const counts: Record<string, number> = {}
+  for (let i = 0; i < 100; i++) {
+    const text = await all(connect(port, '127.0.0.1'))
+    counts[text] = (counts[text] ?? 0) + 1
+  }
+  assert.ok(counts.one! > 55 && counts.one! < 95, JSON.stringify(counts))
+  for (let i = 0; i < 6; i++) assert.equal(await all(connect(retry, '127.0.0.1')), 'one')
+})
+
+test('TLS is passed on by the name asked for, or ended with the certificate of that name', async () => {
+  const { ca, server } = await testKeys()
+  const other = await issue(ca, { commonName: 'b', usage: 'server', dnsNames: ['b.test'] })
+  const behind = createTls({ cert: other.cert, key: other.key }, (s) => s.end('passed on')).listen(0, '127.0.0.1')
+  await once(behind, 'listening')
+  const port = await freePort()
+  const own = httpListener('x', {
+    port,
+    routes: [{ match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'ended here' } } }],
+    chain: {
+      filter_chain_match: { server_names: ['*.test', 'localhost'] },
+      transport_socket: {
+        name: 'envoy.transport_sockets.tls',
+        typed_config: packAny(DownstreamTlsContext, {
+          common_tls_context: {
+            tls_certificate_sds_secret_configs: [{ name: 'own' }],
+            alpn_protocols: ['h2', 'http/1.1'],
+          },
+        }),
+      },
+    },
+  })
+  const listener = {
+    ...own,
+    filter_chains: [...own.filter_chains, tcpChain('b', {}, { server_names: ['b.test'] })],
+    listener_filters: [{ name: 'envoy.filters.listener.tls_inspector' }],
+  }
+  await using _t = await startProxy({
+    listeners: [listener],
+    clusters: [staticCluster('b', [(behind.address() as AddressInfo).port])],
+    secrets: [
+      {
+        name: 'own',
+        tls_certificate: {
+          certificate_chain: { inline_string: server.cert },
+          private_key: { inline_string: server.key },
+        },
+      },
+    ],
+  })
+  const to = (servername: string, ALPNProtocols: string[] = []) =>
+    connectTls({
+      port,
+      host: '127.0.0.1',
+      servername,
+      ca: ca.cert,
+      ALPNProtocols,
+      checkServerIdentity: () => undefined,
+    })
+  assert.equal(await all(to('b.test')), 'passed on')
+  const ended = to('localhost', ['http/1.1'])
+  ended.write('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
+  assert.match(await all(ended), /ended here/)
+  const h2 = to('localhost', ['h2'])
+  await once(h2, 'secureConnect')
+  assert.equal(h2.alpnProtocol, 'h2')
+  h2.destroy()
+  const nobody = to('c.example')
+  nobody.on('error', () => {})
+  await new Promise((resolve) => nobody.on('close', resolve))
+  behind.close()
+})
+
+test('mutual TLS from proxy to proxy: who is not known is refused, who is known is told to the server', async () => {
+  const trust = await createAuthority('mesh')
+  const stranger = await createAuthority('stranger')
+  const identity = (ca: typeof trust, name: string) =>
+    issue(ca, { commonName: name, usage: 'both', uris: [`spiffe://cluster.local/ns/default/sa/${name}`] } as never)
+  const [client, server, other] = [
+    await identity(trust, 'client'),
+    await identity(trust, 'server'),
+    await identity(stranger, 'client'),
+  ]
+  const pem = (text: string) => ({ inline_string: text })
+  const context = (own: { cert: string; key: string }, ca: string, san?: string) => ({
+    tls_certificates: [{ certificate_chain: pem(own.cert), private_key: pem(own.key) }],
+    validation_context: {
+      trusted_ca: pem(ca),
+      ...(san ? { match_typed_subject_alt_names: [{ san_type: 3, matcher: { exact: san } }] } : {}),
+    },
+    alpn_protocols: ['istio-http/1.1', 'http/1.1'],
+  })
+  const socket = (type: typeof DownstreamTlsContext, config: object) => ({
+    transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: packAny(type, config) },
+  })
+  const app = createHttp((req, res) => res.end(String(req.headers['x-forwarded-client-cert']))).listen(0, '127.0.0.1')
+  await once(app, 'listening')
+  const inner = await freePort()
+  await using receiving = await startProxy({
+    listeners: [
+      httpListener('in', {
+        port: inner,
+        routes: [toCluster('app')],
+        hcm: {
+          forward_client_cert_details: 2,
+          set_current_client_cert_details: { subject: { value: true }, uri: true },
+        },
+        chain: socket(DownstreamTlsContext, {
+          common_tls_context: context(server, trust.cert),
+          require_client_certificate: { value: true },
+        }),
+        listener: { traffic_direction: 1 },
+      }),
+    ],
+    clusters: [staticCluster('app', [(app.address() as AddressInfo).port])],
+  })
+  const out = async (own: typeof client, san: string) => {
+    const port = await freePort()
+    const proxy = await startProxy({
+      listeners: [httpListener('out', { port, routes: [toCluster('next')] })],
+      clusters: [
+        staticCluster(
+          'next',
+          [inner],
+          socket(UpstreamTlsContext, { common_tls_context: context(own, trust.cert, san), sni: 'outbound_.80_._.app' }),
+        ),
+      ],
+    })
+    const r = await fetch(`http://127.0.0.1:${port}/`)
+    const text = await r.text()
+    await proxy[Symbol.asyncDispose]()
+    return { status: r.status, text }
+  }
+  const good = await out(client, 'spiffe://cluster.local/ns/default/sa/server')
+  assert.equal(good.status, 200)
+  assert.match(
+    good.text,
+    /^By=spiffe:\/\/cluster\.local\/ns\/default\/sa\/server;Hash=[0-9a-f]{64};Subject=".*";URI=spiffe:\/\/cluster\.local\/ns\/default\/sa\/client$/,
+  )
+  assert.equal((await out(other, 'spiffe://cluster.local/ns/default/sa/server')).status, 503)
+  const wrong = await out(client, 'spiffe://cluster.local/ns/default/sa/somebody')
+  assert.equal(wrong.status, 503)
+  assert.match(wrong.text, /verify SAN list|CERTIFICATE|certificate/)
+  assert.match(
+    receiving.context.stats.render(),
+    /istio_requests_total\{reporter="destination".*source_principal="spiffe:\/\/cluster.local\/ns\/default\/sa\/client".*connection_security_policy="mutual_tls"/,
+  )
+  app.close()
+  app.closeAllConnections()
+})
+
+test('slow, silent and endless clients are ended, and cost others nothing', async () => {
+  const app = createHttp((req, res) => {
+    req.resume()
+    req.on('end', () => res.end('ok'))
+  }).listen(0, '127.0.0.1')
+  await once(app, 'listening')
+  const port = await freePort()
+  await using t = await startProxy({
+    listeners: [
+      httpListener('l', {
+        port,
+        routes: [toCluster('app')],
+        hcm: {
+          common_http_protocol_options: { idle_timeout: toDuration(200) },
+          stream_idle_timeout: toDuration(200),
+          request_timeout: toDuration(400),
+        },
+      }),
+    ],
+    clusters: [staticCluster('app', [(app.address() as AddressInfo).port])],
+  })
+  const closed = async (text: string) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.on('error', () => {})
+    if (text) socket.write(text)
+    const said = all(socket).catch(() => '')
+    await Promise.race([
+      once(socket, 'close'),
+      new Promise((_r, no) => setTimeout(() => no(new Error(`${text} stays`)), 5000)),
+    ])
+    return said
+  }
+  const patient = Promise.all([
+    closed(''),
+    closed('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc'),
+    closed(`GET / HTTP/1.1\r\nHost: a\r\nX: ${'y'.repeat(70_000)}`),
+  ])
+  for (let i = 0; i < 50; i++) assert.equal((await fetch(`http://127.0.0.1:${port}/`)).status, 200)
+  const [, half, large] = await patient
+  assert.match(half!, /^HTTP\/1\.1 408 /)
+  assert.match(large!, /^HTTP\/1\.1 431 /)
+  const { counters } = t.context.stats
+  assert.equal(counters.downstreamRequestsActive, 0)
+  app.close()
+  app.closeAllConnections()
+})

@@ -1,0 +1,337 @@
+// How the data plane chooses hosts: policies, priorities, localities, ejection, health checks, breakers, pools.
+
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import { toDuration } from '#api/xds'
+import { endpointAt, freePort, httpListener, startProxy, staticCluster, toCluster } from '#kit'
+import type { Message } from '#wire'
+
+/** Servers that answer with their own number, or as they are told. */
+async function fleet(count: number) {
+  const state = Array.from({ length: count }, () => ({ status: 200, healthy: true, delay: 0, calls: 0 }))
+  const servers = await Promise.all(
+    state.map(async (own, i) => {
+      const server = createServer((req, res) => {
+        if (req.url === '/health') return void res.writeHead(own.healthy ? 200 : 500).end()
+        own.calls++
+        setTimeout(() => res.writeHead(own.status).end(String(i)), own.delay)
+      }).listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      return server
+    }),
+  )
+  return {
+    state,
+    servers,
+    ports: servers.map((s) => (s.address() as AddressInfo).port),
+    [Symbol.dispose]() {
+      for (const s of servers) {
+        s.close()
+        s.closeAllConnections()
+      }
+    },
+  }
+}
+
+/** A proxy with one cluster; `ask` returns the answers, `share` how many each server gave. */
+async function before(cluster: Message, route: Message = {}, random?: () => number) {
+  const port = await freePort()
+  const proxy = await startProxy(
+    { listeners: [httpListener('l', { port, routes: [toCluster('c', route)] })], clusters: [cluster] },
+    random,
+  )
+  const ask = async (headers: Record<string, string> = {}) => {
+    const r = await fetch(`http://127.0.0.1:${port}/`, { headers })
+    return { status: r.status, text: await r.text(), headers: r.headers }
+  }
+  return {
+    proxy,
+    port,
+    ask,
+    async share(n: number, headers?: (i: number) => Record<string, string>) {
+      const counts: Record<string, number> = {}
+      for (let i = 0; i < n; i++) {
+        const { text } = await ask(headers?.(i))
+        counts[text] = (counts[text] ?? 0) + 1
+      }
+      return counts
+    },
+    cluster: () => proxy.context.config.clusters.get('c')!,
+    [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose](),
+  }
+}
+
+const policy = (lb_policy: number, more: Message = {}) => ({ lb_policy, ...more })
+
+test('round robin turns, weights count, random and least request share', async () => {
+  using f = await fleet(3)
+  await using even = await before(staticCluster('c', f.ports, policy(0)))
+  assert.deepEqual(await even.share(30), { 0: 10, 1: 10, 2: 10 })
+  const weighted = f.ports.map((p, i) => endpointAt(p, { load_balancing_weight: { value: i + 1 } }))
+  await using heavy = await before({
+    ...staticCluster('c', [], policy(0)),
+    load_assignment: { cluster_name: 'c', endpoints: [{ lb_endpoints: weighted }] },
+  })
+  assert.deepEqual(await heavy.share(60), { 0: 10, 1: 20, 2: 30 })
+  await using any = await before(staticCluster('c', f.ports, policy(3)))
+  const random = await any.share(150)
+  assert.ok(
+    Object.values(random).every((n) => n > 25),
+    JSON.stringify(random),
+  )
+  f.state[0]!.delay = 150
+  await using least = await before(staticCluster('c', f.ports, policy(1)))
+  await Promise.all(Array.from({ length: 60 }, () => least.ask()))
+  f.state[0]!.delay = 0
+  assert.ok(f.state[0]!.calls < 110)
+})
+
+test('ring hash and Maglev keep a user on a host, and move few when a host goes', async () => {
+  using f = await fleet(4)
+  for (const lb of [policy(2, { ring_hash_lb_config: { minimum_ring_size: { value: 1024 } } }), policy(5)]) {
+    await using t = await before(staticCluster('c', f.ports, lb), {
+      hash_policy: [{ header: { header_name: 'x-user' } }],
+    })
+    const where = async () => {
+      const all: string[] = []
+      for (let i = 0; i < 60; i++) all.push((await t.ask({ 'x-user': `user-${i}` })).text)
+      return all
+    }
+    const first = await where()
+    assert.deepEqual(await where(), first)
+    assert.equal(new Set(first).size, 4)
+    t.proxy.configure({ clusters: [staticCluster('c', f.ports.slice(0, 3), lb)] })
+    const moved = (await where()).filter((w, i) => w !== first[i] && first[i] !== '3').length
+    assert.ok(moved <= 6, `${moved} users moved without need`)
+  }
+})
+
+test('a cookie that the proxy sets keeps a client on its host', async () => {
+  using f = await fleet(3)
+  await using t = await before(staticCluster('c', f.ports, policy(2)), {
+    hash_policy: [{ cookie: { name: 'sticky', ttl: toDuration(60_000), path: '/' } }],
+  })
+  const first = await t.ask()
+  const cookie = first.headers.get('set-cookie') ?? ''
+  assert.match(cookie, /^sticky="[0-9a-f]{16}"; Max-Age=60; Path=\/; HttpOnly$/)
+  const value = cookie.split(';')[0]!
+  for (let i = 0; i < 10; i++) {
+    const again = await t.ask({ cookie: `a=b; ${value}` })
+    assert.equal(again.text, first.text)
+    assert.equal(again.headers.get('set-cookie'), null)
+  }
+})
+
+test('traffic fails over to the next priority when too few are well, and comes back', async () => {
+  using f = await fleet(4)
+  const level = (priority: number, from: number, health: (number | undefined)[]) => ({
+    priority,
+    locality: { region: 'r', zone: `z${priority}` },
+    lb_endpoints: [0, 1].map((i) => endpointAt(f.ports[from + i]!, health[i] ? { health_status: health[i] } : {})),
+  })
+  const cluster = (...health: (number | undefined)[]) => ({
+    ...staticCluster('c', [], { common_lb_config: { healthy_panic_threshold: { value: 0 } } }),
+    load_assignment: {
+      cluster_name: 'c',
+      endpoints: [level(0, 0, health), level(1, 2, [])],
+    },
+  })
+  const UNHEALTHY = 2
+  await using t = await before(cluster())
+  const near = await t.share(40)
+  assert.deepEqual(Object.keys(near), ['0', '1'])
+  // Half of the first priority is left: 70 % of the traffic stays there.
+  t.proxy.configure({ clusters: [cluster(UNHEALTHY)] })
+  const some = await t.share(200)
+  assert.ok(some[1]! > 110 && some[1]! < 170, JSON.stringify(some))
+  assert.equal(some[0], undefined)
+  t.proxy.configure({ clusters: [cluster(UNHEALTHY, UNHEALTHY)] })
+  assert.deepEqual(Object.keys(await t.share(40)), ['2', '3'])
+  t.proxy.configure({ clusters: [cluster()] })
+  assert.deepEqual(Object.keys(await t.share(40)), ['0', '1'])
+})
+
+test('localities share by their weights', async () => {
+  using f = await fleet(2)
+  const locality = (i: number, weight: number) => ({
+    locality: { region: 'r', zone: `z${i}` },
+    load_balancing_weight: { value: weight },
+    lb_endpoints: [endpointAt(f.ports[i]!)],
+  })
+  await using t = await before({
+    ...staticCluster('c', [], { common_lb_config: { locality_weighted_lb_config: {} } }),
+    load_assignment: { cluster_name: 'c', endpoints: [locality(0, 80), locality(1, 20)] },
+  })
+  const share = await t.share(200)
+  assert.ok(share[0]! > 130 && share[0]! < 190, JSON.stringify(share))
+})
+
+test('a host that answers badly is left out, for longer each time, and comes back', async () => {
+  using f = await fleet(3)
+  f.state[2]!.status = 503
+  await using t = await before(
+    staticCluster('c', f.ports, {
+      outlier_detection: {
+        consecutive_gateway_failure: { value: 3 },
+        enforcing_consecutive_gateway_failure: { value: 100 },
+        interval: toDuration(20),
+        base_ejection_time: toDuration(150),
+        max_ejection_percent: { value: 50 },
+      },
+    }),
+  )
+  let bad = 0
+  for (let i = 0; i < 30; i++) if ((await t.ask()).status === 503) bad++
+  assert.equal(bad, 3)
+  const host = [...t.cluster().hosts.values()][2]!
+  assert.equal(host.ejected, true)
+  assert.equal(t.cluster().stats['outlier_detection.ejections_enforced_consecutive_gateway_failure'], 1)
+  f.state[2]!.status = 200
+  for (let i = 0; i < 100 && host.ejected; i++) await new Promise((r) => setTimeout(r, 10))
+  assert.deepEqual(await t.share(9), { 0: 3, 1: 3, 2: 3 })
+})
+
+test('not more hosts are left out than allowed', async () => {
+  using f = await fleet(4)
+  for (const own of f.state) own.status = 500
+  await using t = await before(
+    staticCluster('c', f.ports, {
+      outlier_detection: {
+        consecutive_5xx: { value: 1 },
+        max_ejection_percent: { value: 50 },
+        interval: toDuration(1000),
+      },
+    }),
+  )
+  for (let i = 0; i < 20; i++) await t.ask()
+  assert.equal([...t.cluster().hosts.values()].filter((h) => h.ejected).length, 2)
+})
+
+test('hosts that fail their health checks get no requests', async () => {
+  using f = await fleet(3)
+  f.state[1]!.healthy = false
+  await using t = await before(
+    staticCluster('c', f.ports, {
+      common_lb_config: { healthy_panic_threshold: { value: 0 } },
+      health_checks: [
+        {
+          timeout: toDuration(500),
+          interval: toDuration(20),
+          unhealthy_threshold: { value: 2 },
+          healthy_threshold: { value: 2 },
+          http_health_check: { path: '/health' },
+        },
+      ],
+    }),
+  )
+  const well = (n: number) => [...t.cluster().hosts.values()].filter((h) => h.checked).length === n
+  for (let i = 0; i < 100 && !well(2); i++) await new Promise((r) => setTimeout(r, 10))
+  assert.deepEqual(Object.keys(await t.share(20)), ['0', '2'])
+  f.state[1]!.healthy = true
+  for (let i = 0; i < 100 && !well(3); i++) await new Promise((r) => setTimeout(r, 10))
+  assert.deepEqual(Object.keys(await t.share(20)), ['0', '1', '2'])
+  f.state[0]!.healthy = false
+  f.servers[2]!.close()
+  f.servers[2]!.closeAllConnections()
+  for (let i = 0; i < 100 && !well(1); i++) await new Promise((r) => setTimeout(r, 10))
+  assert.deepEqual(await t.share(10), { 1: 10 })
+})
+
+test('draining endpoints finish what they have and get nothing new', async () => {
+  using f = await fleet(2)
+  const DRAINING = 3
+  f.state[0]!.delay = 100
+  await using t = await before(staticCluster('c', [f.ports[0]!]))
+  const running = t.ask()
+  await new Promise((r) => setTimeout(r, 20))
+  t.proxy.configure({
+    clusters: [
+      {
+        ...staticCluster('c', []),
+        load_assignment: {
+          cluster_name: 'c',
+          endpoints: [
+            { lb_endpoints: [endpointAt(f.ports[0]!, { health_status: DRAINING }), endpointAt(f.ports[1]!)] },
+          ],
+        },
+      },
+    ],
+  })
+  assert.deepEqual(await t.share(10), { 1: 10 })
+  assert.equal((await running).text, '0')
+})
+
+test('a new host warms up: its share grows', async () => {
+  using f = await fleet(2)
+  const warm = {
+    lb_policy: 0,
+    round_robin_lb_config: { slow_start_config: { slow_start_window: toDuration(400) } },
+  }
+  await using t = await before(staticCluster('c', [f.ports[0]!], warm))
+  await t.share(5)
+  t.proxy.configure({ clusters: [staticCluster('c', f.ports, warm)] })
+  const early = await t.share(22)
+  assert.ok((early[1] ?? 0) <= 8, JSON.stringify(early))
+  await new Promise((r) => setTimeout(r, 450))
+  assert.deepEqual(await t.share(20), { 0: 10, 1: 10 })
+})
+
+test('connections are kept within the breaker, for so many requests, and for so long', async () => {
+  let open = 0
+  let most = 0
+  let total = 0
+  const server = createServer((_req, res) => setTimeout(() => res.end('ok'), 10))
+  server.on('connection', (socket) => {
+    total++
+    most = Math.max(most, ++open)
+    socket.on('close', () => open--)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const breakers = (max_connections: number) => ({
+    circuit_breakers: {
+      thresholds: [{ max_connections: { value: max_connections }, max_pending_requests: { value: 100 } }],
+    },
+  })
+  await using t = await before(staticCluster('c', [port], breakers(3)))
+  const all = await Promise.all(Array.from({ length: 30 }, () => t.ask()))
+  assert.ok(all.every((r) => r.status === 200))
+  assert.equal(most, 3)
+  await using once1 = await before(staticCluster('c', [port], { max_requests_per_connection: { value: 1 } }))
+  total = 0
+  await once1.share(5)
+  assert.equal(total, 5)
+  await using idle = await before(
+    staticCluster('c', [port], { common_http_protocol_options: { idle_timeout: toDuration(50) } }),
+  )
+  total = 0
+  await idle.ask()
+  await new Promise((r) => setTimeout(r, 200))
+  await idle.ask()
+  assert.equal(total, 2)
+  server.close()
+  server.closeAllConnections()
+})
+
+test('a host that refuses connections costs no request where another one may be tried', async () => {
+  using f = await fleet(1)
+  const dead = await freePort()
+  await using t = await before(
+    {
+      ...staticCluster('c', [dead, f.ports[0]!], { connect_timeout: toDuration(100) }),
+    },
+    {
+      retry_policy: {
+        retry_on: 'connect-failure',
+        num_retries: { value: 2 },
+        retry_host_predicate: [{ name: 'envoy.retry_host_predicates.previous_hosts' }],
+        host_selection_retry_max_attempts: 5,
+      },
+    },
+  )
+  assert.deepEqual(await t.share(20), { 0: 20 })
+})
