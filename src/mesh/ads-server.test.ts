@@ -6,7 +6,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { TYPE } from '#api/xds'
 import { silentLog } from '#base'
 import { emptyResources } from '#mesh'
-import type { Message, ServerCall } from '#wire'
+import type { Message } from '#wire'
+import type { ServerCall } from '#wire/grpc-server'
 import { AdsServer } from './ads-server.ts'
 
 const NODE = { id: 'sidecar~10.0.0.9~client.default~default.svc.cluster.local' }

@@ -11,7 +11,8 @@ import {
   TYPE,
 } from '#api/xds'
 import { Coalesced, type Log } from '#base'
-import { GrpcCode, type Message, type MessageType, type ServerCall } from '#wire'
+import { GrpcCode, type Message, type MessageType } from '#wire'
+import type { ServerCall } from '#wire/grpc-server'
 import type { XdsResources } from './view.ts'
 
 type Kind = keyof XdsResources

@@ -1,8 +1,11 @@
-// gRPC over HTTP/2: message framing, a client and a server (the PROTOCOL-HTTP2 document of grpc/grpc).
+// gRPC over HTTP/2: message framing and a client (the PROTOCOL-HTTP2 document of grpc/grpc).
 
-import http2 from 'node:http2'
-import { connect as connectSocket } from 'node:net'
+import { connect as connectSocket, isIP, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { SampanError } from '#base'
+import { H2Code } from './h2-frames.ts'
+import { H2_LIMITS, type H2Limits, H2Session } from './h2-session.ts'
+import { Output } from './output.ts'
 import type { Message, MessageType } from './protobuf.ts'
 
 /** A method of a service. */
@@ -101,7 +104,7 @@ export interface StreamEvents {
 /** A client with one connection, made when needed and made again when lost. */
 export class GrpcClient {
   readonly #target: GrpcTarget
-  #session: http2.ClientHttp2Session | undefined
+  #connection: Connection | undefined
 
   constructor(target: GrpcTarget) {
     this.#target = target
@@ -132,158 +135,163 @@ export class GrpcClient {
 
   /** Opens a streaming call. */
   stream(method: Method, events: StreamEvents): GrpcStream {
-    let ended = false
-    const finish = (error: GrpcError | undefined) => {
-      if (ended) return
-      ended = true
-      events.onEnd(error)
-    }
-    let request: http2.ClientHttp2Stream
     try {
-      request = this.#connected().request({
-        ':method': 'POST',
-        ':path': method.path,
-        'content-type': 'application/grpc',
-        te: 'trailers',
-        ...this.#target.headers?.(),
-      })
+      return this.#connected().call(method, this.#target.headers?.() ?? {}, events)
     } catch (cause) {
-      queueMicrotask(() => finish(new GrpcError(GrpcCode.unavailable, (cause as Error).message)))
+      queueMicrotask(() => events.onEnd(new GrpcError(GrpcCode.unavailable, (cause as Error).message)))
       return { send() {}, end() {}, cancel() {} }
-    }
-    const reader = new MessageReader()
-    let status: http2.IncomingHttpHeaders = {}
-    request.on('response', (headers) => {
-      if (headers['grpc-status'] !== undefined) status = headers
-      else if (headers[':status'] !== 200)
-        status = { 'grpc-status': '14', 'grpc-message': `HTTP status ${headers[':status']}` }
-    })
-    request.on('data', (data: Buffer) => {
-      try {
-        for (const body of reader.push(data)) events.onMessage(method.response.decode(body))
-      } catch (cause) {
-        request.close(http2.constants.NGHTTP2_INTERNAL_ERROR)
-        finish(cause instanceof GrpcError ? cause : new GrpcError(GrpcCode.internal, (cause as Error).message))
-      }
-    })
-    request.on('trailers', (headers) => {
-      status = headers
-    })
-    request.on('error', (cause) => finish(new GrpcError(GrpcCode.unavailable, `${method.path}: ${cause.message}`)))
-    request.on('close', () => {
-      const code = status['grpc-status'] === undefined ? GrpcCode.unavailable : Number(status['grpc-status'])
-      const text = decodeURIComponent(String(status['grpc-message'] ?? 'the call ended without a status'))
-      finish(code === 0 ? undefined : new GrpcError(code, text))
-    })
-    return {
-      send: (m) => {
-        if (!request.closed && !request.destroyed) request.write(frameMessage(method.request.encode(m)))
-      },
-      end: () => request.end(),
-      cancel: () => request.close(http2.constants.NGHTTP2_CANCEL),
     }
   }
 
   close(): void {
-    this.#session?.destroy()
-    this.#session = undefined
+    this.#connection?.close()
+    this.#connection = undefined
   }
 
-  #connected(): http2.ClientHttp2Session {
-    if (this.#session && !this.#session.closed && !this.#session.destroyed) return this.#session
-    const { socketPath, host = '127.0.0.1', port = 0, tls } = this.#target
-    const authority = tls ? `https://${host}:${port}` : `http://${socketPath ? 'localhost' : `${host}:${port}`}`
-    const session = http2.connect(authority, {
-      ...(socketPath ? { createConnection: () => connectSocket(socketPath) } : {}),
-      ...tls,
-    })
-    session.once('connect', () => session.setLocalWindowSize(4 * 1024 * 1024))
-    let unanswered = 0
-    const beat = this.#target.keepAliveMs
-      ? setInterval(() => {
-          if (unanswered++ > 0) return session.destroy()
-          if (!session.connecting) session.ping(() => (unanswered = 0))
-        }, this.#target.keepAliveMs).unref()
-      : undefined
-    const forget = () => {
-      clearInterval(beat)
-      if (this.#session === session) this.#session = undefined
-    }
-    session.on('error', forget)
-    session.on('close', forget)
-    session.on('goaway', forget)
-    this.#session = session
-    return session
+  #connected(): Connection {
+    if (!this.#connection || this.#connection.over) this.#connection = new Connection(this.#target)
+    return this.#connection
   }
 }
 
-/** One call as a server sees it. */
-export interface ServerCall {
-  readonly headers: http2.IncomingHttpHeaders
-  readonly peer: string
-  send(message: Message): void
-  /** Ends the call with a status. */
-  end(code?: number, message?: string): void
-  onMessage: (message: Message) => void
-  /** The client has ended its side. */
-  onEnd: () => void
-  /** The call is over. */
-  onClose: () => void
-  /** Bytes not yet taken by the client. */
-  readonly backlog: number
-}
+/** What is read of a connection before it is taken: whole lists come in one message. */
+const LIMITS: H2Limits = { ...H2_LIMITS, window: 4 * 1024 * 1024, streamWindow: 4 * 1024 * 1024 }
 
-/** Serves methods on an HTTP/2 server; other paths are answered with UNIMPLEMENTED. */
-export function serveGrpc(
-  server: http2.Http2Server | http2.Http2SecureServer,
-  methods: readonly { method: Method; handle: (call: ServerCall) => void }[],
-): void {
-  const byPath = new Map(methods.map((m) => [m.method.path, m]))
-  server.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => {
-    stream.on('error', () => {})
-    const entry = byPath.get(String(headers[':path']))
-    if (!entry || !String(headers['content-type']).startsWith('application/grpc')) {
-      stream.respond(
-        { ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '12', 'grpc-message': 'unknown method' },
-        { endStream: true },
-      )
-      return
-    }
-    let status = { code: 0, text: '' }
-    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
-    stream.on('wantTrailers', () =>
-      stream.sendTrailers({
-        'grpc-status': String(status.code),
-        ...(status.text ? { 'grpc-message': encodeURIComponent(status.text) } : {}),
-      }),
+/** One connection with its calls. */
+class Connection {
+  readonly #socket: Socket
+  readonly #session: H2Session
+  readonly #authority: string
+  readonly #scheme: string
+  readonly #beat: NodeJS.Timeout | undefined
+  #reason = 'the connection was closed'
+  #ended = false
+
+  constructor({ socketPath, host = '127.0.0.1', port = 0, tls, keepAliveMs }: GrpcTarget) {
+    this.#authority = socketPath ? 'localhost' : `${host}:${port}`
+    this.#scheme = tls ? 'https' : 'http'
+    const socket = tls
+      ? connectTls({ host, port, ALPNProtocols: ['h2'], ...(isIP(host) ? {} : { servername: host }), ...tls })
+      : socketPath
+        ? connectSocket(socketPath)
+        : connectSocket({ host, port, noDelay: true })
+    this.#socket = socket
+    const output = new Output(socket)
+    this.#session = new H2Session(
+      'client',
+      output,
+      {
+        onEnd: (error) => {
+          if (error) this.#reason = error.message
+          output.end()
+          this.#end()
+        },
+      },
+      LIMITS,
     )
-    const reader = new MessageReader()
-    const call: ServerCall = {
-      headers,
-      peer: stream.session?.socket.remoteAddress ?? '',
-      send: (m) => {
-        if (!stream.closed && !stream.destroyed) stream.write(frameMessage(entry.method.response.encode(m)))
-      },
-      end: (code = 0, text = '') => {
-        status = { code, text }
-        if (!stream.writableEnded) stream.end()
-      },
-      get backlog() {
-        return stream.writableLength
-      },
-      onMessage: () => {},
-      onEnd: () => {},
-      onClose: () => {},
-    }
-    stream.on('data', (data: Buffer) => {
-      try {
-        for (const body of reader.push(data)) call.onMessage(entry.method.request.decode(body))
-      } catch (cause) {
-        call.end(GrpcCode.invalidArgument, (cause as Error).message)
-      }
+    socket.on('data', (data: Buffer) => this.#session.push(data))
+    socket.on('error', (error) => {
+      this.#reason = error.message
     })
-    stream.on('end', () => call.onEnd())
-    stream.on('close', () => call.onClose())
-    entry.handle(call)
-  })
+    socket.on('close', () => this.#end())
+    let unanswered = 0
+    if (!keepAliveMs) return
+    this.#beat = setInterval(() => {
+      if (unanswered++ > 0) {
+        this.#reason = 'the server does not answer'
+        this.#end()
+      } else this.#session.ping(() => (unanswered = 0))
+    }, keepAliveMs).unref()
+  }
+
+  /** Whether no new call may begin here. */
+  get over(): boolean {
+    return this.#ended || this.#session.finished || this.#socket.destroyed
+  }
+
+  call(method: Method, headers: Readonly<Record<string, string>>, events: StreamEvents): GrpcStream {
+    const fields = [':method', 'POST', ':scheme', this.#scheme, ':path', method.path, ':authority', this.#authority]
+    fields.push('content-type', 'application/grpc', 'te', 'trailers', 'user-agent', 'sampan')
+    for (const [name, value] of Object.entries(headers)) fields.push(name.toLowerCase(), value)
+    const reader = new MessageReader()
+    let status: readonly string[] = []
+    let over = false
+    const finish = (error: GrpcError | undefined) => {
+      if (over) return
+      over = true
+      events.onEnd(error)
+    }
+    const end = () => finish(statusOf(status))
+    const stream = this.#session.request(fields, false, {
+      onHead: (head, last) => {
+        const code = head[1]
+        if (head.includes('grpc-status')) status = head
+        else if (code !== '200' && !code?.startsWith('1'))
+          status = ['grpc-status', '14', 'grpc-message', `HTTP status ${code}`]
+        if (last) end()
+      },
+      onData: (data) => {
+        try {
+          for (const body of reader.push(data)) events.onMessage(method.response.decode(body))
+        } catch (cause) {
+          stream.reset(H2Code.internal)
+          finish(cause instanceof GrpcError ? cause : new GrpcError(GrpcCode.internal, (cause as Error).message))
+        }
+      },
+      onEnd: (trailers) => {
+        if (trailers) status = trailers
+        end()
+      },
+      onReset: (code) =>
+        finish(
+          new GrpcError(
+            GrpcCode.unavailable,
+            `${method.path}: ${code === H2Code.cancel ? this.#reason : `stream reset with code ${code}`}`,
+          ),
+        ),
+      onDrain() {},
+    })
+    return {
+      send: (m) => void stream.data(frameMessage(method.request.encode(m))),
+      end: () => stream.end(),
+      cancel: () => {
+        stream.reset(H2Code.cancel)
+        finish(new GrpcError(GrpcCode.cancelled, `${method.path}: the call was cancelled`))
+      },
+    }
+  }
+
+  close(): void {
+    this.#end()
+  }
+
+  #end(): void {
+    if (this.#ended) return
+    this.#ended = true
+    clearInterval(this.#beat)
+    this.#session.end()
+    this.#socket.destroy()
+  }
+}
+
+/** The error that a status stands for; undefined for OK. */
+function statusOf(fields: readonly string[]): GrpcError | undefined {
+  let code: number = GrpcCode.unavailable
+  let text = 'the call ended without a status'
+  for (let i = 0; i < fields.length; i += 2)
+    if (fields[i] === 'grpc-status') {
+      code = Number(fields[i + 1])
+      text = ''
+    }
+  for (let i = 0; i < fields.length; i += 2) if (fields[i] === 'grpc-message') text = percentDecoded(fields[i + 1]!)
+  return code === 0 ? undefined : new GrpcError(code, text)
+}
+
+/** A percent-encoded text; as it stands when it is not one. */
+function percentDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }

@@ -474,6 +474,8 @@ export class H2Session {
 
   #onSettings(flags: number, id: number, payload: Buffer): void {
     if (id !== 0) throw new H2Error(H2Code.protocol, 'settings of a stream')
+    // Who does not say how many streams may be open bears any number.
+    if (!this.#settled) this.peerMaxStreams = Number.POSITIVE_INFINITY
     this.#settled = true
     if (flags & Flag.ack) {
       if (payload.length > 0) throw new H2Error(H2Code.frameSize, 'an acknowledgement with settings')
