@@ -2,6 +2,7 @@
 
 import { HttpConnectionManager, packAny, TcpProxy, toDuration } from '#api/xds'
 import type { Message } from '#wire'
+import { ROUTE_FILTERS } from './route-filters.ts'
 
 export const ADS: Message = { ads: {}, resource_api_version: 2 }
 const ROUTER = {
@@ -31,7 +32,7 @@ export function httpChain(route: string, statPrefix = `outbound_${route}`, extra
           stat_prefix: statPrefix,
           ...COMMON,
           rds: { config_source: ADS, route_config_name: route },
-          http_filters: [ROUTER],
+          http_filters: [...ROUTE_FILTERS, ROUTER],
           ...extra,
         }),
       },

@@ -1,11 +1,12 @@
 // Clusters and their endpoints: one cluster a port and subset of a Service.
 
 import type { Json, KubeObject } from '#api'
-import { ClusterType, HttpProtocolOptions, LbPolicy, packAny, toDuration, toStruct } from '#api/xds'
+import { ClusterType, HttpProtocolOptions, packAny, toStruct } from '#api/xds'
 import type { Message } from '#wire'
 import { ADS } from './chains.ts'
 import { canonicalName, canonicalRevision, workloadOf } from './inject.ts'
 import type { Protocol } from './protocol.ts'
+import { clusterSettings, policyFor } from './traffic-policy.ts'
 import { clusterName, fqdnOf, type MeshView, type XdsResources } from './view.ts'
 
 export function httpOptions(protocol: Protocol): Message {
@@ -16,14 +17,6 @@ export function httpOptions(protocol: Protocol): Message {
         ? { use_downstream_protocol_config: {} }
         : { explicit_http_config: { http_protocol_options: {} } }
   return { 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': packAny(HttpProtocolOptions, options) }
-}
-
-const POLICIES: Record<string, number> = {
-  ROUND_ROBIN: LbPolicy.roundRobin,
-  RANDOM: LbPolicy.random,
-  LEAST_REQUEST: LbPolicy.leastRequest,
-  LEAST_CONN: LbPolicy.leastRequest,
-  PASSTHROUGH: LbPolicy.clusterProvided,
 }
 
 export function addClusters(
@@ -38,14 +31,12 @@ export function addClusters(
   const subsets: Json[] = [{ name: '', labels: {} }, ...(rule?.spec?.subsets ?? [])]
   for (const subset of subsets) {
     const name = clusterName(port.port, subset.name, host)
-    const policy =
-      subset.trafficPolicy?.loadBalancer?.simple ?? rule?.spec?.trafficPolicy?.loadBalancer?.simple ?? 'LEAST_REQUEST'
+    const policy = policyFor(rule, subset.name, port.port)
     result.clusters.set(name, {
       name,
       type: ClusterType.eds,
       eds_cluster_config: { eds_config: ADS, service_name: name },
-      connect_timeout: toDuration(10_000),
-      lb_policy: POLICIES[policy] ?? LbPolicy.leastRequest,
+      ...clusterSettings(policy),
       metadata: {
         filter_metadata: {
           istio: toStruct({ services: [{ host, name: service.metadata.name, namespace: service.metadata.namespace }] }),

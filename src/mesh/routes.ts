@@ -3,7 +3,9 @@
 import { type Json, type KubeObject, parseDuration } from '#api'
 import { AppendAction, RedirectCode, toDuration, toStruct } from '#api/xds'
 import type { Message } from '#wire'
-import { clusterName, fqdnOf, type MeshView, type ProxyNode, resolveHost } from './view.ts'
+import { filterSettings, mirrors } from './route-filters.ts'
+import { hashPolicies, policyFor } from './traffic-policy.ts'
+import { clusterName, destinationRules, fqdnOf, type MeshView, type ProxyNode, resolveHost } from './view.ts'
 
 /** Where routes will stand: the proxy, the gateways it is, the port they are reached at. */
 export interface RouteScope {
@@ -37,10 +39,16 @@ export function virtualHost(view: MeshView, node: ProxyNode, service: KubeObject
       gatewaysOf(v).includes('mesh') &&
       (v.spec?.hosts ?? []).some((h: string) => resolveHost(h, v.metadata.namespace ?? '') === host),
   )
+  const hashes = hashPolicies(policyFor(destinationRules(view).get(host), '', port.port))
   const fallback = {
     name: 'default',
     match: { prefix: '/' },
-    route: { cluster: clusterName(port.port, '', host), timeout: toDuration(0), retry_policy: retryPolicy(undefined) },
+    route: {
+      cluster: clusterName(port.port, '', host),
+      timeout: toDuration(0),
+      retry_policy: retryPolicy(undefined),
+      ...(hashes.length > 0 ? { hash_policy: hashes } : {}),
+    },
     decorator: { operation: `${host}:${port.port}/*` },
   }
   const scope = { view, node, gateways: new Set(['mesh']), port: port.port, service }
@@ -77,6 +85,7 @@ export function httpRoutes(scope: RouteScope, rule: KubeObject): Message[] {
         match: routeMatch(match),
         ...routeAction(scope, rule, http, match),
         ...headerOperations(http.headers),
+        ...filterSettings(http),
         metadata: { filter_metadata: { istio: toStruct({ config }) } },
         decorator: { operation: `${operation}:${scope.port}/*` },
       })
@@ -204,7 +213,14 @@ function routeAction(scope: RouteScope, rule: KubeObject, http: Json, match: Jso
   const timeout = toDuration(parseDuration(http.timeout) ?? 0)
   const routes: Json[] = http.route ?? []
   const retry = retryPolicy(http.retries)
-  const action = { timeout, ...(retry ? { retry_policy: retry } : {}), ...rewrite(http.rewrite, match) }
+  const hashes = routes.flatMap((r) => hashPolicies(policyOf(r.destination, scope, rule)))
+  const action = {
+    timeout,
+    ...(retry ? { retry_policy: retry } : {}),
+    ...rewrite(http.rewrite, match),
+    ...mirrors(http, (d) => clusterOf(d, scope, rule)),
+    ...(hashes.length > 0 ? { hash_policy: hashes } : {}),
+  }
   if (routes.length === 1 && !routes[0]!.headers)
     return { route: { cluster: clusterOf(routes[0]!.destination, scope, rule), ...action } }
   return {
@@ -219,6 +235,13 @@ function routeAction(scope: RouteScope, rule: KubeObject, http: Json, match: Jso
       ...action,
     },
   }
+}
+
+/** The traffic policy of a destination. */
+function policyOf(destination: Json, scope: RouteScope, rule: KubeObject): Json {
+  const host = resolveHost(destination.host, rule.metadata.namespace ?? '')
+  const port = destination.port?.number ?? scope.port
+  return policyFor(destinationRules(scope.view).get(host), destination.subset ?? '', port)
 }
 
 const base64 = (text: string | undefined) => Buffer.from(text ?? '', 'base64')

@@ -3,12 +3,27 @@
 import { type FieldSpec, type FieldType, type Message, MessageType, mapOf, repeated, type Scalar } from '#wire'
 import generated from '../../../generated/xds.json' with { type: 'json' }
 
-/** For each message its fields: number and type; "@" before a message, "#" an enum, "*" many, "{key}" a map. */
-type Table = Readonly<Record<string, Readonly<Record<string, readonly [number: number, type: string]>>>>
+/** A field: its number and type; "@" before a message, "#" an enum, "*" many, "{key}" a map. */
+type FieldRow = readonly [number: number, type: string]
 
-const types = generated.types as unknown as Table
+/** For each message its fields in one text, "name number type" with commas between. */
+const types = generated.types as Readonly<Record<string, string>>
 const enums = generated.enums as unknown as Readonly<Record<string, Readonly<Record<string, string>>>>
 const made = new Map<string, MessageType>()
+const tables = new Map<string, Readonly<Record<string, FieldRow>>>()
+
+/** The fields of a message by name; undefined for one that is not known. */
+export function fieldsOf(name: string): Readonly<Record<string, FieldRow>> | undefined {
+  const text = types[name]
+  if (text === undefined) return undefined
+  let table = tables.get(name)
+  if (!table) {
+    const rows = text === '' ? [] : text.split(',').map((row) => row.split(' '))
+    table = Object.fromEntries(rows.map(([field = '', number, type = '']) => [field, [Number(number), type] as const]))
+    tables.set(name, table)
+  }
+  return table
+}
 
 /** Protobuf types that are read like another one. */
 const ALIAS: Readonly<Record<string, Scalar>> = { sint32: 'sint64', sfixed32: 'fixed32', sfixed64: 'fixed64' }
@@ -29,7 +44,7 @@ function spec([number, type]: readonly [number, string]): FieldSpec {
 export function xds(name: string): MessageType {
   let type = made.get(name)
   if (!type) {
-    const fields = types[name]
+    const fields = fieldsOf(name)
     if (!fields) throw new RangeError(`Cannot find the message ${name}`)
     type = new MessageType(name, Object.fromEntries(Object.entries(fields).map(([field, f]) => [field, spec(f)])))
     made.set(name, type)
@@ -40,8 +55,7 @@ export function xds(name: string): MessageType {
 /** Whether a message of this name is known. */
 export const isXds = (name: string): boolean => types[name] !== undefined
 
-/** The fields of a message as the table has them, and the names of an enum's numbers: what JSON needs. */
-export const fieldsOf = (name: string) => types[name]
+/** The names of an enum's numbers. */
 export const enumOf = (name: string) => enums[name]
 
 const TYPE_URL = 'type.googleapis.com/'

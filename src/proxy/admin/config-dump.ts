@@ -1,6 +1,6 @@
 // The configuration in force as Envoy's admin interface shows it (envoy.admin.v3.ConfigDump). Pure.
 
-import { TYPE, toJson, toStruct } from '#api/xds'
+import { TYPE, toJson, toStruct, xds } from '#api/xds'
 import type { Message } from '#wire'
 import type { Known, Resources } from '../config/resources.ts'
 
@@ -16,8 +16,10 @@ export interface NodeIdentity {
 
 type Section = { '@type': string } & Record<string, unknown>
 
-function shown(type: string, { message }: Known): unknown {
-  return { '@type': type, ...(toJson(type.slice(PREFIX.length), message) as object) }
+const messageOf = (type: string, { bytes }: Known) => xds(type.slice(PREFIX.length)).decode(bytes)
+
+function shown(type: string, known: Known): unknown {
+  return { '@type': type, ...(toJson(type.slice(PREFIX.length), messageOf(type, known)) as object) }
 }
 
 const stamp = ({ updated }: Known) => new Date(updated).toISOString()
@@ -105,7 +107,8 @@ export function configDump(
 }
 
 /** A secret without its key. */
-function secretShown({ message }: Known): unknown {
+function secretShown(known: Known): unknown {
+  const message = messageOf(TYPE.secret, known)
   const { tls_certificate: own } = message
   const safe = own
     ? { ...message, tls_certificate: { ...own, private_key: { inline_bytes: Buffer.from('[redacted]') } } }

@@ -14,7 +14,6 @@ import type * as Model from './model.ts'
 export interface Known {
   readonly version: string
   readonly bytes: Buffer
-  readonly message: Message
   /** Milliseconds since the epoch. */
   readonly updated: number
   readonly decoded: unknown
@@ -91,7 +90,7 @@ export class Resources {
       }
       try {
         const message = MESSAGE[type]!.decode(copy)
-        known.set(name, { version, bytes: copy, message, updated: Date.now(), decoded: this.#decode(type, message) })
+        known.set(name, { version, bytes: copy, updated: Date.now(), decoded: this.#decode(type, message) })
         errors.delete(name)
         changed.push(name)
       } catch (error) {
