@@ -184,6 +184,8 @@ export async function run(report: typeof Report): Promise<void> {
     field.end()
     await latency(field, report)
     field.end()
+    await hostile(field, report)
+    field.end()
     await memory(field, report)
   } finally {
     field.end()
@@ -295,6 +297,32 @@ async function latency(field: Field, report: typeof Report): Promise<void> {
       ours: through(q) - direct(q),
       ...(budget ? { budget } : {}),
     })
+}
+
+/** What others feel while slow, huge, endless and reset-happy clients are at work. */
+async function hostile(field: Field, report: typeof Report): Promise<void> {
+  const backend = await field.backend('http1')
+  const target = await field.ours('http1', backend)
+  const p99 = async () => {
+    const times = await load({ port: target.port, connections: 8, total: 4000, rate: 800 })
+    return times.sort((a, b) => a - b)[Math.floor(times.length * 0.99)]!
+  }
+  await load({ port: target.port, connections: 8, total: 10_000 })
+  const alone = await p99()
+  const peers = fork(here('proxy-hostile.ts'), [String(target.port)])
+  await sleep(1000)
+  const beside = await p99()
+  const memory = residentMb(target.pid)
+  peers.kill()
+  report({
+    metric: 'GET of others beside hostile clients, p99',
+    unit: 'ms',
+    ours: beside,
+    peer: alone,
+    peerName: 'without them',
+    budget: '2 ×',
+  })
+  report({ metric: 'resident memory beside hostile clients', unit: 'MB', ours: memory })
 }
 
 async function memory(field: Field, report: typeof Report): Promise<void> {

@@ -70,6 +70,14 @@ const RESET_RATE = 50
 /** Bytes unsent: bodies wait long before; a peer that lets answers to pings pile up so far does not read. */
 const BACKLOG = 4 * 1024 * 1024
 
+/** Closed streams that are remembered. */
+const REMEMBERED = 500
+
+function remember(ids: Set<number>, id: number): void {
+  ids.add(id)
+  if (ids.size > REMEMBERED) for (const oldest of ids) return void ids.delete(oldest)
+}
+
 /** So many at once, so many a second. */
 class Allowance {
   readonly #burst: number
@@ -115,6 +123,9 @@ export class H2Session {
   /** What the peer may still send, in all, and what has been read of it but not been given back. */
   #receiveWindow: number
   #unreturned = 0
+  /** Streams that were reset here lately, and those that are closed: what comes on them still means different things. */
+  readonly #resetHere = new Set<number>()
+  readonly #closed = new Set<number>()
   /** A header block that comes in several frames. */
   #block: { id: number; flags: number; parts: Buffer[]; size: number } | undefined
   readonly #idleFrames = new Allowance(IDLE_BURST, IDLE_RATE)
@@ -296,13 +307,16 @@ export class H2Session {
 
   /** For streams: resets one. */
   writeReset(id: number, code: number): void {
-    if (!this.#ended) this.output.write(numberFrame(FrameType.rstStream, id, code))
+    if (this.#ended) return
+    remember(this.#resetHere, id)
+    this.output.write(numberFrame(FrameType.rstStream, id, code))
   }
 
   /** For streams: one is over. */
   forget(stream: H2Stream): void {
     this.#streams.delete(stream.id)
     this.#blocked.delete(stream)
+    if (this.server) remember(this.#closed, stream.id)
     // Bytes that nobody has read any more still count for the connection.
     const left = stream.takeUnread()
     if (left > 0 && !this.#ended) this.#returnWindow(left)
@@ -341,7 +355,10 @@ export class H2Session {
       case FrameType.headers:
         return this.#onHeaders(flags, id, payload)
       case FrameType.priority:
-        if (payload.length !== 5 || id === 0) throw new H2Error(H2Code.frameSize, 'a bad priority')
+        if (id === 0) throw new H2Error(H2Code.protocol, 'a priority of no stream')
+        if (payload.length !== 5) throw new H2Error(H2Code.frameSize, 'a bad priority')
+        if ((payload.readUInt32BE(0) & 0x7fff_ffff) === id)
+          throw new H2Error(H2Code.protocol, 'a stream depends on itself')
         return this.#idle()
       case FrameType.rstStream:
         return this.#onReset(id, payload)
@@ -385,9 +402,10 @@ export class H2Session {
     if (data.length === 0 && !end) this.#idle()
     if (!stream || stream.remoteEnded) {
       if (this.#isIdle(id)) throw new H2Error(H2Code.protocol, 'data on a stream that is not open')
-      // What was on its way when the stream ended here.
       this.#returnWindow(size)
       if (stream) stream.reset(H2Code.streamClosed)
+      // What was on its way when the stream was reset here is nothing wrong.
+      else if (!this.#resetHere.has(id)) this.writeReset(id, H2Code.streamClosed)
       return
     }
     stream.receiveWindow -= size
@@ -451,8 +469,9 @@ export class H2Session {
     if ((id & 1) === 0) throw new H2Error(H2Code.protocol, 'a client opens streams of odd numbers')
     if (id <= this.#lastPeerId) {
       // Trailers of a stream that was reset here.
-      if (!this.#resets.take(performance.now())) throw new H2Error(H2Code.enhanceYourCalm, 'too many closed streams')
-      return
+      if (this.#resetHere.has(id)) return
+      const code = this.#closed.has(id) ? H2Code.streamClosed : H2Code.protocol
+      throw new H2Error(code, 'headers on a stream that is closed')
     }
     this.#lastPeerId = id
     if (this.#closing || this.#streams.size >= this.limits.streams) {

@@ -244,6 +244,7 @@ export class H2Stream {
       if (name.charCodeAt(0) === 58) {
         const bit = pseudo[name]
         if (regular || bit === undefined || seen & bit) return `${name} is out of place`
+        if (value === '' && name !== ':authority') return `${name} is empty`
         seen |= bit
       } else {
         regular = true

@@ -203,6 +203,22 @@ test('bodies of all framings pass both ways, with trailers', async () => {
   assert.equal((await ask(t.port, '/', { method: 'PUT', body: large })).body.length, large.length)
 })
 
+test('fields of framing and of credentials are not passed on in trailers', async () => {
+  await using t = await through(
+    (req, res) => {
+      req.resume()
+      req.on('end', () => res.end(JSON.stringify(req.trailers)))
+    },
+    [toCluster('app')],
+  )
+  const text = await raw(
+    t.port,
+    'POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nContent-Length: 9\r\nHost: b\r\nAuthorization: c\r\nX-Fine: d\r\n\r\n',
+    { ms: 2000 },
+  )
+  assert.match(text, /\{"x-fine":"d"\}/)
+})
+
 test('pipelined requests are answered in order, one at a time', async () => {
   let under = 0
   await using t = await through(

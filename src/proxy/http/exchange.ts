@@ -13,7 +13,16 @@ import { httpDate } from './http-date.ts'
 import { grpcMessage, grpcStatusOf, type LocalReply } from './local-reply.ts'
 import { normalizeTarget } from './path.ts'
 import { redirectLocation } from './redirect.ts'
-import { type Downstream, fieldOf, type HttpRequest, isGrpc, pathOf, requestField, setField } from './request.ts'
+import {
+  type Downstream,
+  fieldOf,
+  type HttpRequest,
+  isGrpc,
+  pathOf,
+  requestField,
+  safeTrailers,
+  setField,
+} from './request.ts'
 import { requestId } from './request-id.ts'
 import { clusterOf, findHost, findRoute } from './route.ts'
 import { Router } from './router.ts'
@@ -249,8 +258,8 @@ export class Exchange implements FilterExchange, StreamInfo {
     if (this.over) return
     this.#requestEnded = true
     this.#requestEnd = performance.now()
-    this.#trailers = trailers
-    if (this.#router) this.#router.end(trailers)
+    this.#trailers = safeTrailers(trailers)
+    if (this.#router) this.#router.end(this.#trailers)
     else this.#lookWhole()
   }
 
@@ -326,7 +335,7 @@ export class Exchange implements FilterExchange, StreamInfo {
       this.responseTrailers = trailers
       if (this.#grpc) this.grpcStatus = fieldOf(trailers, 'grpc-status') ?? this.grpcStatus
     }
-    this.#downstream.end(trailers)
+    this.#downstream.end(safeTrailers(trailers))
     this.#finish()
   }
 

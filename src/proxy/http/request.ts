@@ -110,3 +110,25 @@ export function pathOf(target: string): string {
   const mark = target.indexOf('?')
   return mark < 0 ? target : target.slice(0, mark)
 }
+
+/** Fields that say how a message is read or whom it is for: in trailers they are too late, and not passed on. */
+const NOT_IN_TRAILERS = new Set([
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'content-range',
+  'transfer-encoding',
+  'host',
+  'authorization',
+  'cookie',
+  'set-cookie',
+  'expect',
+  'range',
+])
+
+/** Trailers that may be passed on (RFC 9110, 6.5.1); undefined when there are none. */
+export function safeTrailers(trailers: readonly string[] | undefined): readonly string[] | undefined {
+  if (!trailers?.some((name, i) => i % 2 === 0 && NOT_IN_TRAILERS.has(name))) return trailers
+  const safe = trailers.filter((_, i) => !NOT_IN_TRAILERS.has(trailers[i - (i % 2)]!))
+  return safe.length > 0 ? safe : undefined
+}
