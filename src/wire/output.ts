@@ -1,6 +1,7 @@
 // What is to be written on a connection: pieces of one turn of the event loop go out in one system call. Hot path.
 
 import type { Writable } from 'node:stream'
+import { type DirectWriter, directWriter } from './direct-writer.ts'
 
 /** From this many unsent bytes on, writers are asked to wait. */
 const HIGH = 64 * 1024
@@ -14,6 +15,8 @@ export class Output {
   #size = 0
   #scheduled = false
   #full = false
+  /** The way past the stream, once the connection is there; null where there is none. */
+  #direct: DirectWriter | null | undefined
   /** Called when there is room again, after `write` has returned false. */
   onDrain: () => void = () => {}
 
@@ -24,7 +27,12 @@ export class Output {
 
   /** Bytes that wait here or in the socket. */
   get backlog(): number {
-    return this.#size + this.#socket.writableLength
+    return this.#size + this.#waiting()
+  }
+
+  /** Bytes that the socket has not sent yet. */
+  #waiting(): number {
+    return this.#socket.writableLength + (this.#direct?.pending ?? 0)
   }
 
   /** Adds a piece; false when the writer should wait for `onDrain`. */
@@ -35,7 +43,7 @@ export class Output {
       this.#scheduled = true
       process.nextTick(flush, this)
     }
-    if (this.#size + this.#socket.writableLength < HIGH) return true
+    if (this.#size + this.#waiting() < HIGH) return true
     this.#full = true
     return false
   }
@@ -53,11 +61,8 @@ export class Output {
     this.#size = 0
     const socket = this.#socket
     if (socket.destroyed || socket.writableEnded) return
-    if (pieces.length === 1) {
-      const [piece] = pieces
-      if (typeof piece === 'string') socket.write(piece, 'latin1')
-      else socket.write(piece)
-    } else if (size <= COPY) {
+    if (pieces.length === 1) this.#send(pieces[0]!)
+    else if (size <= COPY) {
       const out = Buffer.allocUnsafe(size)
       let at = 0
       for (const piece of pieces)
@@ -66,7 +71,7 @@ export class Output {
           out.set(piece, at)
           at += piece.length
         }
-      socket.write(out)
+      this.#send(out)
     } else {
       socket.cork()
       for (const piece of pieces)
@@ -74,7 +79,16 @@ export class Output {
         else socket.write(piece)
       socket.uncork()
     }
-    if (this.#full && !socket.writableNeedDrain) this.#drained()
+    if (this.#full && !socket.writableNeedDrain && this.#waiting() < HIGH) this.#drained()
+  }
+
+  /** One piece, past the stream when nothing waits in it. */
+  #send(piece: string | Uint8Array): void {
+    const socket = this.#socket
+    if (this.#direct === undefined) this.#direct = directWriter(socket, () => this.#drained())
+    if (this.#direct && socket.writableLength === 0 && this.#direct.write(piece)) return
+    if (typeof piece === 'string') socket.write(piece, 'latin1')
+    else socket.write(piece)
   }
 
   /** Sends what is here, then ends our side. */

@@ -1,6 +1,7 @@
 // Byte streams and TLS through the data plane: half-closes, back-pressure, sniffing, SNI, mutual TLS, slow peers.
 
 import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createHttp } from 'node:http'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
@@ -93,6 +94,57 @@ test('a reader who does not read makes the sender wait: memory does not grow', a
     assert.ok(sent > 0 && sent < 60e6, `${sent} bytes were taken for a client that reads nothing`)
     socket.destroy()
   }
+  app.close()
+  app.closeAllConnections()
+})
+
+test('not a byte is changed, however slowly and in whatever pieces they are read', async () => {
+  const content = randomBytes(12_000_000)
+  const wanted = createHash('sha256').update(content).digest('hex')
+  using server = await tcpServer(async (socket) => {
+    // Small and large pieces by turns, so that reads of every size come.
+    for (let at = 0, size = 1; at < content.length; at += size, size = size > 400_000 ? 1 : size * 3)
+      if (!socket.write(content.subarray(at, at + size))) await once(socket, 'drain')
+    socket.end()
+  })
+  const app = createHttp((_req, res) => {
+    res.write(content.subarray(0, 5_000_000))
+    res.end(content.subarray(5_000_000))
+  }).listen(0, '127.0.0.1')
+  await once(app, 'listening')
+  const [port, http] = [await freePort(), await freePort()]
+  await using _t = await startProxy({
+    listeners: [tcpListener('l', port, [tcpChain('c')]), httpListener('h', { port: http, routes: [toCluster('h')] })],
+    clusters: [staticCluster('c', [server.port]), staticCluster('h', [(app.address() as AddressInfo).port])],
+  })
+  /** The hash of what comes after `skip`, read with many pauses. */
+  const slowly = async (socket: Socket, skip?: string) => {
+    const hash = createHash('sha256')
+    let head = skip === undefined ? undefined : Buffer.alloc(0)
+    let n = 0
+    for await (const part of socket as AsyncIterable<Buffer>) {
+      let data = part
+      if (head) {
+        head = Buffer.concat([head, part])
+        const end = head.indexOf(skip!)
+        if (end < 0) continue
+        data = head.subarray(end + skip!.length)
+        head = undefined
+      }
+      hash.update(data)
+      if (n++ % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+    return hash.digest('hex')
+  }
+  const all = await Promise.all(Array.from({ length: 4 }, () => slowly(connect(port, '127.0.0.1'))))
+  assert.deepEqual(new Set(all), new Set([wanted]))
+  const overHttp = Array.from({ length: 4 }, () => {
+    const socket = connect(http, '127.0.0.1')
+    // An old client is answered until the connection ends, without chunks.
+    socket.write('GET / HTTP/1.0\r\n\r\n')
+    return slowly(socket, '\r\n\r\n')
+  })
+  assert.deepEqual(new Set(await Promise.all(overHttp)), new Set([wanted]))
   app.close()
   app.closeAllConnections()
 })

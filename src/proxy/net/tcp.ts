@@ -1,13 +1,13 @@
 // Byte streams: from a client to a host and back, with back-pressure and half-closes.
 
-import type { Socket } from 'node:net'
+import type { OnReadOpts, Socket } from 'node:net'
 import type { TcpChain } from '../config/model.ts'
 import type { ProxyContext } from '../http/context.ts'
 import { pickCluster } from '../http/route.ts'
 import type { Source } from '../http/source.ts'
 import { UNKNOWN_PEER } from '../telemetry/peer.ts'
 import type { StreamInfo } from '../telemetry/stream-info.ts'
-import { usableEvent } from '../upstream/connector.ts'
+import { transportFor, usableEvent } from '../upstream/connector.ts'
 import { hashText } from '../upstream/hash.ts'
 import type { Host } from '../upstream/host.ts'
 
@@ -67,7 +67,10 @@ class TcpStream {
     this.#attempts++
     let upstream: Socket
     try {
-      upstream = connector.open(target, { allowHalfOpen: true })
+      upstream = connector.open(target, {
+        allowHalfOpen: true,
+        ...(transportFor(target) ? {} : { onread: readInto(this.#client, () => this.#upstream) }),
+      })
     } catch {
       return this.#end('UF')
     }
@@ -115,7 +118,12 @@ class TcpStream {
     this.#series.opened++
     if (this.#first.length > 0) upstream.write(this.#first)
     relay(client, upstream)
-    relay(upstream, client)
+    if (transportFor(host)) relay(upstream, client)
+    else {
+      client.on('drain', () => upstream.resume())
+      upstream.on('end', () => client.end())
+      upstream.resume()
+    }
     const { idleTimeout, maxAge } = this.#chain
     if (idleTimeout > 0) this.#watchIdle(idleTimeout)
     if (maxAge > 0) this.#life = setTimeout(() => this.#end('DT'), maxAge)
@@ -195,6 +203,32 @@ class TcpStream {
       responseTrailers: [],
       requestField: () => undefined,
     }
+  }
+}
+
+/** Bytes that are read at once from a host: few where few come, more where reads are full. */
+const BLOCK_MIN = 8 * 1024
+const BLOCK_MAX = 256 * 1024
+
+/** Reads a host's bytes into a block that is used again as soon as the client has taken all of it. */
+function readInto(client: Socket, upstream: () => Socket | undefined): OnReadOpts {
+  let size = BLOCK_MIN
+  let block: Buffer | undefined
+  return {
+    // Asked for before each read.
+    buffer: () => {
+      if (block?.length !== size) block = Buffer.allocUnsafeSlow(size)
+      return block
+    },
+    callback(length, data) {
+      if (length === size) size = Math.min(size * 2, BLOCK_MAX)
+      else if (length < size / 8) size = Math.max(size / 2, BLOCK_MIN)
+      const more = client.write(Buffer.from(data.buffer, data.byteOffset, length))
+      // What the system has not taken yet must stay as it is: the next read has a block of its own.
+      if (client.writableLength > 0) block = undefined
+      if (!more) upstream()?.pause()
+      return more
+    },
   }
 }
 

@@ -1,6 +1,6 @@
 // Connections to hosts: plain or with TLS, as the cluster and the endpoint's labels say.
 
-import { connect, isIP, type Socket } from 'node:net'
+import { connect, isIP, type OnReadOpts, type Socket } from 'node:net'
 import {
   type ConnectionOptions,
   connect as connectTls,
@@ -22,6 +22,14 @@ export function transportFor(host: Host): UpstreamTls | undefined {
   return transports.find((t) => Object.entries(t.labels).every(([k, v]) => labels[k] === v))?.tls
 }
 
+export interface OpenOptions {
+  readonly alpn?: readonly string[]
+  readonly sni?: string
+  readonly allowHalfOpen?: boolean
+  /** Reads into buffers of the caller's; not with TLS, where the socket has no `onread` then. */
+  readonly onread?: OnReadOpts
+}
+
 /** A way to hosts that remembers what handshakes are worth remembering. */
 export class Connector {
   readonly #config: Secrets
@@ -39,7 +47,7 @@ export class Connector {
    * Opens a connection; the socket's "ready" says that it may be used, with TLS when the handshake is done. Fails
    * with Error when the certificates for it are not here.
    */
-  open(host: Host, options: { alpn?: readonly string[]; sni?: string; allowHalfOpen?: boolean } = {}): Socket {
+  open(host: Host, options: OpenOptions = {}): Socket {
     const { endpoint } = host
     const tls = transportFor(host)
     const to = {
@@ -48,7 +56,7 @@ export class Connector {
       noDelay: true,
       allowHalfOpen: options.allowHalfOpen ?? false,
     }
-    if (!tls) return connect(to)
+    if (!tls) return connect(options.onread ? { ...to, onread: options.onread } : to)
     const servername = tls.sni || (tls.autoSni ? (options.sni ?? '') : '')
     const session = this.#sessions.get(host)
     const alpn = tls.alpn.length > 0 ? tls.alpn : (options.alpn ?? [])
