@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DownstreamTlsContext, packAny, UpstreamTlsContext } from '#api/xds'
+import { giveBackMemoryAtRest } from '#base'
 import {
   httpListener,
   speaking,
@@ -52,5 +53,7 @@ const kinds = {
   tcp: () => ({ listeners: [tcpListener('l', at, [tcpChain('c')])], clusters: [staticCluster('c', [to])] }),
 }
 const config = kinds[kind as keyof typeof kinds]()
-await startProxy({ ...config, clusters: [...config.clusters, ...others] })
+const { context } = await startProxy({ ...config, clusters: [...config.clusters, ...others] })
+// As the program itself does.
+giveBackMemoryAtRest(() => context.stats.counters.downstreamConnections + context.stats.counters.requests)
 process.send?.('ready')

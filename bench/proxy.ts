@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { load } from './proxy-load.ts'
 import type { report as Report } from './report.ts'
-import { cpuMicros, residentMb, Workbench } from './subject.ts'
+import { atRest, cpuMicros, residentMb, Workbench } from './subject.ts'
 
 const CONNECTIONS = 32
 const REQUESTS = 40_000
@@ -57,6 +57,30 @@ class Field {
       String(clusters),
     ])
     return { name: 'ours', port, pid }
+  }
+
+  /** The data plane as its image runs it: one file, the same flags. */
+  async bundled(backend: number, clusters: number): Promise<Target> {
+    const { build } = await import('esbuild')
+    // Where it finds the native module that the image has, too.
+    const outfile = here('../generated/bench-proxy.mjs')
+    await build({
+      entryPoints: [here('proxy-subject.ts')],
+      outfile,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      minify: true,
+      external: ['koffi'],
+      banner: { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' },
+    })
+    const port = this.port()
+    const child = fork(outfile, ['http1', String(port), String(backend), this.folder, String(clusters)], {
+      execArgv: ['--max-semi-space-size=4', '--max-old-space-size=512', '--disable-warning=ExperimentalWarning'],
+    })
+    this.#children.push(child)
+    await new Promise((resolve) => child.once('message', resolve))
+    return { name: 'ours', port, pid: child.pid! }
   }
 
   /** HAProxy with a frontend and a back end. */
@@ -327,10 +351,10 @@ async function hostile(field: Field, report: typeof Report): Promise<void> {
 
 async function memory(field: Field, report: typeof Report): Promise<void> {
   const backend = await field.backend('http1')
-  const idle = await field.ours('http1', backend)
-  const many = await field.ours('http1', backend, 1000)
-  await sleep(1000)
-  report({ metric: 'resident memory, idle (not bundled)', unit: 'MB', ours: residentMb(idle.pid), budget: '55' })
+  const idle = await field.bundled(backend, 0)
+  const many = await field.bundled(backend, 1000)
+  await atRest()
+  report({ metric: 'resident memory, idle', unit: 'MB', ours: residentMb(idle.pid), budget: '55' })
   report({ metric: 'resident memory, 1,000 clusters', unit: 'MB', ours: residentMb(many.pid), budget: '70' })
   const sockets: Socket[] = []
   // Each has served a request and stays open; they come in hundreds.
@@ -350,7 +374,7 @@ async function memory(field: Field, report: typeof Report): Promise<void> {
     )
     sockets.push(...batch)
   }
-  await sleep(3000)
+  await atRest()
   report({ metric: 'resident memory, 10,000 open connections', unit: 'MB', ours: residentMb(idle.pid), budget: '150' })
   for (const s of sockets) s.destroy()
 }
