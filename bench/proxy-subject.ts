@@ -1,4 +1,5 @@
-// The data plane with one route to one cluster on a port. Arguments: kind, port, back end's port, folder, clusters.
+// The data plane with one route to one cluster on a port. Arguments: kind, port, the back end's port, the folder of
+// certificates, clusters besides.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -25,16 +26,15 @@ function tls() {
     validation_context: { trusted_ca: pem('ca.crt') },
     alpn_protocols: ['http/1.1'],
   })
-  const socket = (name: string, config: object, type: typeof DownstreamTlsContext) => ({
-    transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: packAny(type, config), ...(name ? {} : {}) },
+  const socket = (config: object, type: typeof DownstreamTlsContext) => ({
+    transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: packAny(type, config) },
   })
   return {
     down: socket(
-      'down',
       { common_tls_context: common('server'), require_client_certificate: { value: true } },
       DownstreamTlsContext,
     ),
-    up: socket('up', { common_tls_context: common('admin'), sni: 'localhost' }, UpstreamTlsContext),
+    up: socket({ common_tls_context: common('admin'), sni: 'localhost' }, UpstreamTlsContext),
   }
 }
 

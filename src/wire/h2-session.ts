@@ -18,6 +18,17 @@ import {
   settingsFrame,
   writeFrameHead,
 } from './h2-frames.ts'
+import {
+  Allowance,
+  BACKLOG,
+  H2_LIMITS,
+  type H2Limits,
+  IDLE_BURST,
+  IDLE_RATE,
+  RESET_BURST,
+  RESET_RATE,
+  remember,
+} from './h2-limits.ts'
 import { H2Stream, type H2StreamEvents } from './h2-stream.ts'
 import { HpackDecoder, HpackEncoder } from './hpack.ts'
 import type { Output } from './output.ts'
@@ -40,64 +51,6 @@ export interface H2SessionEvents {
   onGoaway?(): void
   /** The session is over; streams have been told. `error` tells what the peer did wrong. */
   onEnd(error: H2Error | undefined): void
-}
-
-/** Bounds on what a peer may ask of us. */
-export interface H2Limits {
-  /** Streams a client may have open at once. */
-  readonly streams: number
-  /** Bytes of a stream's body that we take before they are read. */
-  readonly streamWindow: number
-  /** The same for all streams of the connection. */
-  readonly window: number
-  /** Bytes of a header block, as RFC 9113, 6.5.2 counts them. */
-  readonly headers: number
-}
-
-export const H2_LIMITS: H2Limits = {
-  streams: 1000,
-  streamWindow: 256 * 1024,
-  window: 1024 * 1024,
-  headers: 60 * 1024,
-}
-
-/** Frames that cost us work and carry nothing, so many at once and so many a second; then the peer is sent away. */
-const IDLE_BURST = 1000
-const IDLE_RATE = 200
-/** Streams that the peer opens and resets at once, likewise (CVE-2023-44487). */
-const RESET_BURST = 200
-const RESET_RATE = 50
-/** Bytes unsent: bodies wait long before; a peer that lets answers to pings pile up so far does not read. */
-const BACKLOG = 4 * 1024 * 1024
-
-/** Closed streams that are remembered. */
-const REMEMBERED = 500
-
-function remember(ids: Set<number>, id: number): void {
-  ids.add(id)
-  if (ids.size > REMEMBERED) for (const oldest of ids) return void ids.delete(oldest)
-}
-
-/** So many at once, so many a second. */
-class Allowance {
-  readonly #burst: number
-  readonly #rate: number
-  #left: number
-  #at = 0
-
-  constructor(burst: number, rate: number) {
-    this.#burst = burst
-    this.#rate = rate
-    this.#left = burst
-  }
-
-  take(now: number): boolean {
-    if (this.#left < this.#burst)
-      this.#left = Math.min(this.#burst, this.#left + ((now - this.#at) * this.#rate) / 1000)
-    this.#at = now
-    this.#left--
-    return this.#left >= 0
-  }
 }
 
 export class H2Session {

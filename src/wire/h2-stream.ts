@@ -1,6 +1,6 @@
 // One stream of an HTTP/2 connection: a request and its response. Hot path; bench/proxy measures it.
 
-import { isFieldName, isFieldValue } from './h1.ts'
+import { isFieldName, isFieldValue } from './h1-head.ts'
 import { H2Code } from './h2-frames.ts'
 import type { H2Session } from './h2-session.ts'
 
@@ -30,6 +30,8 @@ export class H2Stream {
   receiveWindow: number
   unreturned = 0
   remoteEnded = false
+  /** How the peer broke the protocol on this stream; "" when it did not. */
+  problem = ''
   #localEnded = false
   #over = false
   /** Parts of the body that no window has room for yet. */
@@ -190,8 +192,9 @@ export class H2Stream {
   }
 
   /** For the session: the peer broke the protocol on this stream. */
-  fail(code: number, _why: string): void {
+  fail(code: number, why: string): void {
     if (this.#over) return
+    this.problem = why
     this.session.writeReset(this.id, code)
     this.#finish()
     this.events.onReset(code, false)

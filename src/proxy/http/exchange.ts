@@ -11,6 +11,7 @@ import { markOrigin } from './edge.ts'
 import { editFields } from './header-edits.ts'
 import { httpDate } from './http-date.ts'
 import { grpcMessage, grpcStatusOf, type LocalReply } from './local-reply.ts'
+import { MessageCount } from './message-count.ts'
 import { normalizeTarget } from './path.ts'
 import { redirectLocation } from './redirect.ts'
 import {
@@ -531,32 +532,3 @@ export class Exchange implements FilterExchange, StreamInfo {
 }
 
 const UNKNOWN_SERVICE = { host: 'unknown', name: 'unknown', namespace: 'unknown' }
-
-/** Counts the messages in a gRPC body by their lengths. */
-class MessageCount {
-  count = 0
-  #left = 0
-  #head = 0
-  #length = 0
-
-  push(chunk: Buffer): void {
-    let at = 0
-    while (at < chunk.length) {
-      if (this.#left > 0) {
-        const step = Math.min(this.#left, chunk.length - at)
-        this.#left -= step
-        at += step
-        continue
-      }
-      // A byte of flags, then four of length.
-      if (this.#head > 0) this.#length = this.#length * 256 + chunk[at]!
-      this.#head++
-      at++
-      if (this.#head < 5) continue
-      this.count++
-      this.#left = this.#length
-      this.#head = 0
-      this.#length = 0
-    }
-  }
-}

@@ -199,7 +199,10 @@ class ClientStream implements Upstream, H2StreamEvents {
     // A server that has answered whole may reset what it does not read of the request (RFC 9113, 8.1).
     this.#events.onError(
       this.#connection.failureOf(code, refused && !this.#headSeen),
-      this.#connection.usable && code !== H2Code.cancel ? `stream reset with code ${code}` : this.#connection.reason,
+      this.#stream?.problem ||
+        (this.#connection.usable && code !== H2Code.cancel
+          ? `stream reset with code ${code}`
+          : this.#connection.reason),
       this.#reused,
     )
   }
