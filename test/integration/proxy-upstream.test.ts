@@ -3,10 +3,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import http2 from 'node:http2'
+import { type AddressInfo, connect } from 'node:net'
 import { test } from 'node:test'
 import { toDuration } from '#api/xds'
-import { endpointAt, freePort, httpListener, startProxy, staticCluster, toCluster } from '#kit'
+import { endpointAt, freePort, httpListener, speaking, startProxy, staticCluster, toCluster } from '#kit'
 import type { Message } from '#wire'
 
 /** Servers that answer with their own number, or as they are told. */
@@ -335,4 +336,38 @@ test('a host that refuses connections costs no request where another one may be 
     },
   )
   assert.deepEqual(await t.share(20), { 0: 20 })
+})
+
+test('a request begins no timer of its own: each had begun a look after idle connections that never ended', async (t) => {
+  using f = await fleet(1)
+  const h2 = http2.createServer((_req, res) => res.end('0')).listen(0, '127.0.0.1')
+  await once(h2, 'listening')
+  const clusters = [
+    staticCluster('c', f.ports),
+    staticCluster('c', [(h2.address() as AddressInfo).port], speaking('http2')),
+  ]
+  for (const cluster of clusters) {
+    await using p = await before(cluster)
+    const socket = connect(p.port, '127.0.0.1')
+    const one = async () => {
+      socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+      assert.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 200 /)
+    }
+    for (let i = 0; i < 5; i++) await one()
+    const begun = t.mock.method(globalThis, 'setTimeout')
+    for (let i = 0; i < 100; i++) await one()
+    const count = begun.mock.calls.filter(({ arguments: [, ms] }) => Number(ms) >= 1000).length
+    begun.mock.restore()
+    socket.destroy()
+    assert.ok(count <= 2, `${count} timers were begun for 100 requests`)
+  }
+  h2.close()
+})
+
+test('a proxy that answers itself at once leaves no route timer behind', async () => {
+  await using p = await before(staticCluster('c', []), { timeout: toDuration(30) })
+  assert.equal((await p.ask()).status, 503)
+  await new Promise((resolve) => setTimeout(resolve, 80))
+  // The router went on keeping time for an exchange that was over.
+  assert.equal(p.cluster().stats.upstream_rq_timeout, undefined)
 })

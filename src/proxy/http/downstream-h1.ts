@@ -42,8 +42,8 @@ class H1Server implements Downstream, H1Sink {
   #fin = false
   #served = 0
   #timer: NodeJS.Timeout | undefined
-  /** A part of a head is here, whose time runs. */
-  #reading = false
+  /** Runs while a part of a head is here. */
+  #headTimer: NodeJS.Timeout | undefined
 
   constructor(socket: Socket, chain: HttpChain, context: ProxyContext, source: Source) {
     this.#socket = socket
@@ -62,6 +62,7 @@ class H1Server implements Downstream, H1Sink {
     socket.on('error', () => socket.destroy())
     socket.on('close', () => {
       clearTimeout(this.#timer)
+      this.#headRead()
       this.#exchange?.cancel()
     })
     this.#wait()
@@ -72,13 +73,12 @@ class H1Server implements Downstream, H1Sink {
   /** Between requests: the connection may stay for so long. */
   #wait(): void {
     const { idleTimeout } = this.#chain
-    this.#reading = false
     if (idleTimeout <= 0) return
     if (this.#timer) this.#timer.refresh()
     else
       this.#timer = setTimeout(() => {
         this.#timer = undefined
-        if (this.#responseDone && this.#requestDone && !this.#reading) this.#socket.destroy()
+        if (this.#responseDone && this.#requestDone && !this.#headTimer) this.#socket.destroy()
         else this.#wait()
       }, idleTimeout).unref()
   }
@@ -91,19 +91,22 @@ class H1Server implements Downstream, H1Sink {
       this.#refuse(error)
       return
     }
-    if (!this.#reading && this.#responseDone && this.#requestDone && !this.#parser.idle) this.#watchHead()
+    if (this.#responseDone && this.#requestDone && !this.#parser.idle) this.#watchHead()
   }
 
   #watchHead(): void {
-    this.#reading = true
-    setTimeout(() => {
-      if (this.#reading && this.#responseDone) this.#refuse(new H1Error(408, 'the head takes too long'))
-    }, HEAD_MS).unref()
+    this.#headTimer ??= setTimeout(() => this.#refuse(new H1Error(408, 'the head takes too long')), HEAD_MS).unref()
+  }
+
+  #headRead(): void {
+    clearTimeout(this.#headTimer)
+    this.#headTimer = undefined
   }
 
   /** What cannot be read ends the connection, after a word. */
   #refuse(error: unknown): void {
     if (this.#lingering) return
+    this.#headRead()
     const status = error instanceof H1Error ? error.status : 400
     this.#context.stats.counters.protocolErrors++
     const begun = this.#exchange?.responded ?? false
@@ -126,7 +129,7 @@ class H1Server implements Downstream, H1Sink {
   }
 
   onHead(head: H1Head, hasBody: boolean): void {
-    this.#reading = false
+    if (this.#headTimer) this.#headRead()
     this.#head = head
     this.#requestDone = !hasBody
     this.#responseDone = false

@@ -219,6 +219,7 @@ export class Exchange implements FilterExchange, StreamInfo {
     if (route.idleTimeout !== undefined) this.#watchIdle(route.idleTimeout)
     if (route.maxStream > 0) this.#limitLife(route.maxStream)
     this.#router = new Router(this, route, cluster)
+    this.#router.start()
     const held = this.#held
     this.#held = []
     this.#heldSize = 0

@@ -66,7 +66,7 @@ export class Router {
     this.#exchange = exchange
     this.#route = route
     this.#cluster = cluster
-    const { request, context } = exchange
+    const { request } = exchange
     const { fields } = request
     this.#policy = requestedPolicy(route.retry, fields)
     this.#hash = route.hash.length > 0 ? hashRequest(route.hash, exchange) : undefined
@@ -87,9 +87,14 @@ export class Router {
     if (expected > 0) setField(fields, 'x-envoy-expected-rq-timeout-ms', String(Math.ceil(expected)))
     if (route.attemptCount) setField(fields, 'x-envoy-attempt-count', '1')
     this.#ended = !request.hasBody
-    for (const { cluster: name, fraction, shadowSuffix } of route.mirrors) {
+  }
+
+  /** Sends the request; the exchange knows its router by now, for this may answer at once. */
+  start(): void {
+    const { context } = this.#exchange
+    for (const { cluster: name, fraction, shadowSuffix } of this.#route.mirrors) {
       const other = context.config.clusters.get(name)
-      if (other && context.random() < fraction) this.#shadows.push(new Shadow(exchange, other, shadowSuffix))
+      if (other && context.random() < fraction) this.#shadows.push(new Shadow(this.#exchange, other, shadowSuffix))
     }
     this.#attempt()
     if (this.#ended) this.#startTimer()

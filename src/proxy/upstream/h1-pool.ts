@@ -117,8 +117,7 @@ export class H1Pool {
   /** Makes a connection for those that wait, as far as the cluster bears it. */
   #grow(host: Host): void {
     const { cluster } = host
-    const making = [...this.#making.keys()].filter((c) => c.host === host).length
-    if (host.waiting.length <= making) return
+    if (host.waiting.length <= host.making) return
     if (cluster.connections >= cluster.config.breakers.connections) {
       cluster.count('upstream_cx_overflow')
       return
@@ -131,6 +130,7 @@ export class H1Pool {
       const socket = this.#connector.open(host, { sni: host.endpoint.hostname })
       const connection = new H1Connection(this, host, socket, usableEvent(socket))
       const limit = cluster.config.connectTimeout
+      host.making++
       this.#making.set(connection, limit > 0 ? setTimeout(() => connection.timeOut(), limit) : undefined)
     } catch (error) {
       cluster.connections--
@@ -142,9 +142,13 @@ export class H1Pool {
 
   /** For connections: one may be used. */
   connected(connection: H1Connection): void {
-    clearTimeout(this.#making.get(connection))
-    this.#making.delete(connection)
+    this.#made(connection)
     this.#give(connection)
+  }
+
+  #made(connection: H1Connection): void {
+    clearTimeout(this.#making.get(connection))
+    if (this.#making.delete(connection)) connection.host.making--
   }
 
   /** For connections: one has served its request. */
@@ -165,17 +169,19 @@ export class H1Pool {
     if (host.idle.length >= IDLE_MAX || host.gone) return connection.close()
     connection.idleSince = performance.now()
     host.idle.push(connection)
-    if (host.idle.length === 1) this.#watchIdle(host)
+    if (!host.watched) this.#watchIdle(host)
   }
 
-  /** Closes what has been idle for too long, a look for all of a host. */
+  /** Closes what has been idle for too long: one look for all connections of a host, as long as there are any. */
   #watchIdle(host: Host): void {
     const { idleTimeout } = host.cluster.config
     const pause = Math.min(idleTimeout > 0 ? idleTimeout / 2 : 60_000, 5000)
+    host.watched = true
     const look = () => {
       const now = performance.now()
       while (host.idle.length > 0 && stale(host.idle[0]!, now)) host.idle.shift()!.close()
-      if (host.idle.length > 0) setTimeout(look, pause).unref()
+      host.watched = host.connections > 0 && !host.gone
+      if (host.watched) setTimeout(look, pause).unref()
     }
     setTimeout(look, pause).unref()
   }
@@ -203,8 +209,7 @@ export class H1Pool {
     const at = host.idle.indexOf(connection)
     if (at >= 0) host.idle.splice(at, 1)
     if (!usable) {
-      clearTimeout(this.#making.get(connection))
-      this.#making.delete(connection)
+      this.#made(connection)
       host.stats.connectFailures++
       cluster.count(kind === 'timeout' ? 'upstream_cx_connect_timeout' : 'upstream_cx_connect_fail')
       const first = host.waiting.shift() as Pending | undefined

@@ -9,8 +9,6 @@ import type { Host } from './host.ts'
 export interface H2Keeper {
   connected(connection: H2Connection): void
   ended(connection: H2Connection, kind: UpstreamFailure): void
-  /** A stream is over: there is room for another. */
-  freed(connection: H2Connection): void
 }
 
 export class H2Connection {
@@ -67,6 +65,11 @@ export class H2Connection {
     return !this.#over && this.#session.available && !this.socket.destroyed
   }
 
+  /** The connection is gone. */
+  get over(): boolean {
+    return this.#over
+  }
+
   /** Requests under way. */
   get open(): number {
     return this.#session.open
@@ -117,7 +120,6 @@ export class H2Connection {
   forget(stream: ClientStream): void {
     this.streams.delete(stream)
     this.idleSince = performance.now()
-    this.#keeper.freed(this)
   }
 
   #end(): void {

@@ -59,17 +59,20 @@ export class H2Pool implements H2Keeper {
   connected(connection: H2Connection): void {
     clearTimeout(this.#making.get(connection))
     this.#making.delete(connection)
-    this.freed(connection)
+    this.#watchIdle(connection)
   }
 
-  freed(connection: H2Connection): void {
-    if (connection.open > 1) return
+  /** Closes a connection that nobody has used for its time: one look, however many requests it serves. */
+  #watchIdle(connection: H2Connection): void {
     const { idleTimeout } = connection.host.cluster.config
     if (idleTimeout <= 0) return
-    const since = connection.idleSince
-    setTimeout(() => {
-      if (connection.idleSince === since && connection.open === 0) connection.close()
-    }, idleTimeout).unref()
+    const look = () => {
+      if (connection.over) return
+      const left = connection.idleSince + idleTimeout - performance.now()
+      if (connection.open === 0 && left <= 0) connection.close()
+      else setTimeout(look, connection.open > 0 ? idleTimeout : left).unref()
+    }
+    setTimeout(look, idleTimeout).unref()
   }
 
   ended(connection: H2Connection, kind: UpstreamFailure): void {

@@ -35,6 +35,10 @@ export class Host {
   /** Idle connections, the one used last at the end. */
   readonly idle: H1Connection[] = []
   readonly waiting: Waiting[] = []
+  /** HTTP/1.1 connections that are being made. */
+  making = 0
+  /** Whether somebody looks after idle connections. */
+  watched = false
   readonly sessions: H2Connection[] = []
   #peer: Peer | undefined
 
