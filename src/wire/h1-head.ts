@@ -258,3 +258,22 @@ export function writeFields(fields: readonly string[]): string {
 
 /** Whether a byte may stand in a field's value. */
 export const isValueByte = (byte: number): boolean => (KINDS[byte]! & VALUE) !== 0
+
+/** Where pieces of a message go: `Output`, mostly. */
+interface Pieces {
+  write(piece: string | Uint8Array): boolean
+}
+
+/** Writes a part of a chunked body; false when the writer should wait. */
+export function writeChunk(out: Pieces, chunk: Uint8Array): boolean {
+  // An empty chunk would end the body.
+  if (chunk.length === 0) return true
+  out.write(`${chunk.length.toString(16)}\r\n`)
+  out.write(chunk)
+  return out.write('\r\n')
+}
+
+/** Ends a chunked body. */
+export function writeLastChunk(out: Pieces, trailers: readonly string[] | undefined): void {
+  out.write(trailers?.length ? `0\r\n${writeFields(trailers)}` : '0\r\n\r\n')
+}

@@ -89,7 +89,7 @@ export class H2Session {
   peerMaxStreams = 100
   #pings: (() => void)[] = []
 
-  /** Begins a session: our settings go out at once. The server's side may serve extended CONNECT. */
+  /** Begins a session: our settings go out at once. */
   constructor(role: 'server' | 'client', output: Output, events: H2SessionEvents, limits: H2Limits = H2_LIMITS) {
     this.server = role === 'server'
     this.output = output

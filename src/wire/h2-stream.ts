@@ -261,7 +261,7 @@ export class H2Stream {
       if (!isFieldValue(value) || /^[ \t]|[ \t]$/.test(value)) return 'a bad field value'
     }
     if (pseudo === REQUEST) {
-      // An extended CONNECT has all of them, a plain one only method and authority.
+      // CONNECT has only method and authority.
       const connect = fields.includes('CONNECT') && fields[fields.indexOf(':method') + 1] === 'CONNECT'
       if (!(seen & 1) || (!connect && (seen & 7) !== 7)) return 'a request lacks pseudo-fields'
     }
@@ -275,7 +275,7 @@ export class H2Stream {
 }
 
 type Pseudo = Readonly<Record<string, number>>
-const REQUEST: Pseudo = { ':method': 1, ':scheme': 2, ':path': 4, ':authority': 8, ':protocol': 16 }
+const REQUEST: Pseudo = { ':method': 1, ':scheme': 2, ':path': 4, ':authority': 8 }
 const RESPONSE: Pseudo = { ':status': 1 }
 const NONE: Pseudo = {}
 const EMPTY = Buffer.alloc(0)

@@ -1,7 +1,18 @@
 export * from './client-hello.ts'
 export * from './grpc.ts'
 export * from './h1.ts'
-export { H1Error, type H1Head, hasToken, isFieldName, isFieldValue, isTarget, isToken, writeFields } from './h1-head.ts'
+export {
+  H1Error,
+  type H1Head,
+  hasToken,
+  isFieldName,
+  isFieldValue,
+  isTarget,
+  isToken,
+  writeChunk,
+  writeFields,
+  writeLastChunk,
+} from './h1-head.ts'
 export { H2Code, PREFACE } from './h2-frames.ts'
 export { H2_LIMITS, type H2Limits } from './h2-limits.ts'
 export * from './h2-session.ts'

@@ -99,4 +99,5 @@ export class ConfigStore {
   }
 }
 
-const chainsOf = (l: Listener) => (l.fallback ? [...l.chains, l.fallback] : l.chains)
+/** All chains of a listener. */
+export const chainsOf = (l: Listener) => (l.fallback ? [...l.chains, l.fallback] : l.chains)

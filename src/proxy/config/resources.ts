@@ -2,9 +2,9 @@
 
 import { Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Secret, TYPE } from '#api/xds'
 import { messageOf } from '#base'
-import type { Message, MessageType } from '#wire'
+import { type Message, type MessageType, message } from '#wire'
 import type { LineSink } from '../telemetry/access-log.ts'
-import type { ConfigStore } from './config-store.ts'
+import { type ConfigStore, chainsOf } from './config-store.ts'
 import { decodeCluster, decodeEndpoints } from './decode-cluster.ts'
 import { decodeListener, decodeSecret } from './decode-listener.ts'
 import { decodeRoutes } from './decode-route.ts'
@@ -33,6 +33,9 @@ const MESSAGE: Readonly<Record<string, MessageType>> = {
   [TYPE.route]: RouteConfiguration,
   [TYPE.secret]: Secret,
 }
+
+/** What all resources have in common: the first field is the name, cluster_name among them. */
+const NAMED = message('Named', { name: [1, 'string'] })
 
 /** Routes wait so long for the clusters they name to have their endpoints, milliseconds. */
 const WARMING_MS = 5000
@@ -65,9 +68,8 @@ export class Resources {
   }
 
   /** The name that a resource bears. */
-  nameOf(type: string, bytes: Uint8Array): string {
-    const message = MESSAGE[type]!.decode(bytes)
-    return type === TYPE.endpoint ? message.cluster_name : message.name
+  nameOf(bytes: Uint8Array): string {
+    return NAMED.decode(bytes).name ?? ''
   }
 
   /**
@@ -89,8 +91,8 @@ export class Resources {
         continue
       }
       try {
-        const message = MESSAGE[type]!.decode(copy)
-        known.set(name, { version, bytes: copy, updated: Date.now(), decoded: this.#decode(type, message) })
+        const decoded = this.#decode(type, MESSAGE[type]!.decode(copy))
+        known.set(name, { version, bytes: copy, updated: Date.now(), decoded })
         errors.delete(name)
         changed.push(name)
       } catch (error) {
@@ -106,18 +108,18 @@ export class Resources {
     return reasons.length > 0 ? reasons.join('; ') : undefined
   }
 
-  #decode(type: string, message: Message): unknown {
+  #decode(type: string, m: Message): unknown {
     switch (type) {
       case TYPE.cluster:
-        return decodeCluster(message)
+        return decodeCluster(m)
       case TYPE.endpoint:
-        return decodeEndpoints(message).endpoints
+        return decodeEndpoints(m).endpoints
       case TYPE.listener:
-        return decodeListener(message, this.#sink)
+        return decodeListener(m, this.#sink)
       case TYPE.route:
-        return decodeRoutes(message)
+        return decodeRoutes(m)
       default:
-        return decodeSecret(message)
+        return decodeSecret(m)
     }
   }
 
@@ -150,8 +152,7 @@ export class Resources {
         config.listeners = new Map([...known].map(([name, k]) => [name, k.decoded as Model.Listener]))
         for (const [name, listener] of before)
           if (config.listeners.get(name) !== listener)
-            for (const { chain } of listener.fallback ? [...listener.chains, listener.fallback] : listener.chains)
-              config.retired.add(chain)
+            for (const { chain } of chainsOf(listener)) config.retired.add(chain)
         config.delivered.add('listeners')
         if (changed.length > 0) config.onListeners()
         break

@@ -171,7 +171,7 @@ export class XdsClient {
     for (const r of (response.resources ?? []) as Message[]) {
       try {
         const any = delta ? (r.resource ?? {}) : r
-        const name = delta ? r.name : resources.nameOf(url, any.value)
+        const name = delta ? r.name : resources.nameOf(any.value)
         told.push({
           name,
           version: (delta ? r.version : response.version_info) ?? '',

@@ -1,7 +1,7 @@
 // Calls that filters make to services of their own, over the same clusters and pools as requests.
 
 import { frameMessage, type Message, type MessageType } from '#wire'
-import type { ProxyContext } from '../http/context.ts'
+import { type ProxyContext, poolFor } from '../http/context.ts'
 import { fieldOf, type HttpRequest, type Upstream } from '../http/request.ts'
 
 export interface SideAnswer {
@@ -47,8 +47,7 @@ export function sideCall(
     finish(undefined)
   }, timeout)
   host.active++
-  const pool = state.config.protocol === 'http2' ? context.h2 : context.h1
-  upstream = pool.request(
+  upstream = poolFor(context, state.config, request).request(
     host,
     request,
     {

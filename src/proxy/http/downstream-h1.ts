@@ -2,16 +2,24 @@
 
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import { H1Error, type H1Head, H1Parser, type H1Sink, hasToken, Output, writeFields } from '#wire'
+import {
+  H1Error,
+  type H1Head,
+  H1Parser,
+  type H1Sink,
+  hasToken,
+  Output,
+  writeChunk,
+  writeFields,
+  writeLastChunk,
+} from '#wire'
 import type { HttpChain } from '../config/model.ts'
 import type { ProxyContext } from './context.ts'
 import { Exchange } from './exchange.ts'
 import { httpDate } from './http-date.ts'
-import { type Downstream, fieldOf, type HttpRequest } from './request.ts'
+import { AUTHORITY, type Downstream, fieldOf, type HttpRequest } from './request.ts'
 import type { Source } from './source.ts'
 
-const LAST_CHUNK = '0\r\n\r\n'
-const CRLF = '\r\n'
 /** A head may take so long to come, from its first byte, milliseconds. */
 const HEAD_MS = 60_000
 /** A client that was answered before it had sent all is read for so long, lest the answer be lost to a reset. */
@@ -204,20 +212,17 @@ class H1Server implements Downstream, H1Sink {
     if (!this.#requestDone && end) this.#keepAlive = false
     if (!this.#keepAlive) text += 'connection: close\r\n'
     else if (head.minor === 0) text += 'connection: keep-alive\r\n'
-    this.#output.write(text + CRLF)
+    this.#output.write(`${text}\r\n`)
   }
 
   data(chunk: Uint8Array): boolean {
     if (!this.#chunked || this.#tunnel) return this.#output.write(chunk)
-    if (chunk.length === 0) return true
-    this.#output.write(`${chunk.length.toString(16)}\r\n`)
-    this.#output.write(chunk)
-    return this.#output.write(CRLF)
+    return writeChunk(this.#output, chunk)
   }
 
   end(trailers: readonly string[] | undefined): void {
     if (this.#tunnel) return this.#output.end()
-    if (this.#chunked) this.#output.write(trailers?.length ? `0\r\n${writeFields(trailers)}` : LAST_CHUNK)
+    if (this.#chunked) writeLastChunk(this.#output, trailers)
   }
 
   abort(): void {
@@ -258,7 +263,6 @@ class H1Server implements Downstream, H1Sink {
   }
 }
 
-const AUTHORITY = /^(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?$/
 const bad = (why: string) => new H1Error(400, `Cannot read a request: ${why}`)
 
 /** A request out of its head. Fails with H1Error on what could be understood in two ways (RFC 9112, 3.2). */

@@ -5,7 +5,7 @@ import { H2Code, H2Session, type H2Stream, type H2StreamEvents, isTarget, isToke
 import type { HttpChain } from '../config/model.ts'
 import type { ProxyContext } from './context.ts'
 import { Exchange } from './exchange.ts'
-import { type Downstream, dropField, fieldOf, type HttpRequest } from './request.ts'
+import { AUTHORITY, type Downstream, dropField, fieldOf, type HttpRequest } from './request.ts'
 import type { Source } from './source.ts'
 
 /** How often a session that is to drain looks whether it may end, milliseconds. */
@@ -76,8 +76,7 @@ class H2Downstream implements Downstream, H2StreamEvents {
   }
 
   respond(status: number, fields: readonly string[], end: boolean): void {
-    // The upgraded stream of an extended CONNECT is told so with 200.
-    const all = [':status', String(status === 101 ? 200 : status)]
+    const all = [':status', String(status)]
     for (const field of fields) all.push(field)
     this.#stream.head(all, end)
   }
@@ -124,14 +123,11 @@ class H2Downstream implements Downstream, H2StreamEvents {
   }
 }
 
-const AUTHORITY = /^(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?$/
-
 /** A request out of a stream's fields, or the status it is refused with. */
 function toRequest(fields: string[], end: boolean): HttpRequest | number {
   let method = ''
   let path = ''
   let authority: string | undefined
-  let protocol = ''
   let at = 0
   for (; at < fields.length && fields[at]!.charCodeAt(0) === 58; at += 2) {
     const value = fields[at + 1]!
@@ -145,9 +141,6 @@ function toRequest(fields: string[], end: boolean): HttpRequest | number {
       case ':authority':
         authority = value
         break
-      case ':protocol':
-        protocol = value.toLowerCase()
-        break
     }
   }
   fields.splice(0, at)
@@ -159,7 +152,7 @@ function toRequest(fields: string[], end: boolean): HttpRequest | number {
   authority ??= host ?? ''
   if (!isToken(method) || !AUTHORITY.test(authority)) return 400
   const connect = method === 'CONNECT'
-  if (connect && !protocol) path = '/'
+  if (connect) path = '/'
   if (!isTarget(path) || path.includes('#') || !(path.startsWith('/') || (path === '*' && method === 'OPTIONS')))
     return 400
   const trailers = fieldOf(fields, 'te') !== undefined
@@ -168,14 +161,14 @@ function toRequest(fields: string[], end: boolean): HttpRequest | number {
   joinCookies(fields)
   dropField(fields, 'expect')
   return {
-    method: protocol ? 'GET' : method,
+    method,
     path,
     authority,
     scheme: 'http',
     fields,
     hasBody: !end,
     protocol: 'HTTP/2',
-    upgrade: connect ? protocol || 'connect' : '',
+    upgrade: connect ? 'connect' : '',
     trailers,
   }
 }

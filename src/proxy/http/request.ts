@@ -132,3 +132,6 @@ export function safeTrailers(trailers: readonly string[] | undefined): readonly 
   const safe = trailers.filter((_, i) => !NOT_IN_TRAILERS.has(trailers[i - (i % 2)]!))
   return safe.length > 0 ? safe : undefined
 }
+
+/** A host with its port or without (RFC 3986, 3.2.2 and 3.2.3); no user names. */
+export const AUTHORITY = /^(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?$/

@@ -4,6 +4,7 @@ import type { RetryPolicy, Route } from '../config/model.ts'
 import type { ClusterState } from '../upstream/cluster-state.ts'
 import { IDEMPOTENT } from '../upstream/h1-pool.ts'
 import type { Host } from '../upstream/host.ts'
+import { poolFor } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import { hashRequest } from './hash-policy.ts'
 import { fieldOf, isGrpc, setField, type Upstream, type UpstreamEvents, type UpstreamFailure } from './request.ts'
@@ -178,9 +179,12 @@ export class Router {
     if (this.#route.rewrite?.autoHost && host.endpoint.hostname) request.authority = host.endpoint.hostname
     const attempt = new Try(this, host, this.#perTry)
     this.#try = attempt
-    const http2 = config.protocol === 'http2' || (config.protocol === 'downstream' && request.protocol === 'HTTP/2')
-    const pool = http2 && !request.upgrade ? context.h2 : context.h1
-    attempt.upstream = pool.request(host, request, attempt, this.#tries > 1 || this.#stale > 0)
+    attempt.upstream = poolFor(context, config, request).request(
+      host,
+      request,
+      attempt,
+      this.#tries > 1 || this.#stale > 0,
+    )
     if (this.#tries > 1 || this.#stale > 0 || (this.#replay?.length ?? 0) > 0) {
       for (const chunk of this.#replay ?? []) attempt.upstream.write(chunk)
       if (this.#ended && request.hasBody) attempt.upstream.end(this.#trailers)

@@ -1,6 +1,7 @@
 // A copy of a request for another cluster; nobody reads its answer.
 
 import type { ClusterState } from '../upstream/cluster-state.ts'
+import { poolFor } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import type { Upstream, UpstreamEvents } from './request.ts'
 
@@ -23,9 +24,7 @@ export class Shadow implements UpstreamEvents {
     host.active++
     cluster.count('upstream_rq_total')
     this.#host = host
-    const http2 =
-      cluster.config.protocol === 'http2' || (cluster.config.protocol === 'downstream' && request.protocol === 'HTTP/2')
-    this.#upstream = (http2 ? context.h2 : context.h1).request(host, copy, this, false)
+    this.#upstream = poolFor(context, cluster.config, copy).request(host, copy, this, false)
   }
 
   data(chunk: Buffer): void {

@@ -36,8 +36,7 @@ export function accept(options: AcceptorOptions): Promise<Server> {
       ? context.config.listeners.get('virtualInbound')
       : context.config.outboundListener(address.host, address.port)
     if (!listener) return void socket.destroy()
-    const clean = (text: string | undefined) => (text ?? '').replace(/^::ffff:/, '')
-    const client = clean(socket.remoteAddress)
+    const client = plain(socket.remoteAddress)
     dispatch(
       socket,
       listener,
@@ -61,9 +60,8 @@ export function acceptBound(name: string, listener: Listener, context: ProxyCont
     if (!now || (now.maxConnections > 0 && open >= now.maxConnections)) return void socket.destroy()
     open++
     socket.on('close', () => open--)
-    const clean = (text: string | undefined) => (text ?? '').replace(/^::ffff:/, '')
-    const client = clean(socket.remoteAddress)
-    const host = clean(socket.localAddress)
+    const client = plain(socket.remoteAddress)
+    const host = plain(socket.localAddress)
     dispatch(
       socket,
       now,
@@ -79,6 +77,9 @@ export function acceptBound(name: string, listener: Listener, context: ProxyCont
     )
   })
 }
+
+/** An IPv4 address, also where the socket shows it as one of IPv6. */
+const plain = (address: string | undefined) => (address ?? '').replace(/^::ffff:/, '')
 
 function listen(host: string, port: number, { stats }: ProxyContext, take: (socket: Socket) => void): Promise<Server> {
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {

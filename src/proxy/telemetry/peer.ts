@@ -11,13 +11,7 @@ export interface LocalWorkload {
 }
 
 /** "unknown" where nothing is known. */
-export interface Peer {
-  readonly workload: string
-  readonly namespace: string
-  readonly canonicalName: string
-  readonly canonicalRevision: string
-  readonly app: string
-  readonly version: string
+export interface Peer extends LocalWorkload {
   readonly cluster: string
 }
 

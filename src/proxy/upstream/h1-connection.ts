@@ -1,13 +1,10 @@
 // One HTTP/1.1 connection to a host: requests one after the other. Hot path; bench/proxy measures it.
 
 import type { Socket } from 'node:net'
-import { type H1Head, H1Parser, type H1Sink, hasToken, Output, writeFields } from '#wire'
+import { type H1Head, H1Parser, type H1Sink, hasToken, Output, writeChunk, writeLastChunk } from '#wire'
 import type { HttpRequest, Upstream, UpstreamEvents, UpstreamFailure } from '../http/request.ts'
 import type { H1Pool } from './h1-pool.ts'
 import type { Host } from './host.ts'
-
-const CRLF = '\r\n'
-const LAST_CHUNK = '0\r\n\r\n'
 
 export class H1Connection implements Upstream, H1Sink {
   readonly host: Host
@@ -95,20 +92,17 @@ export class H1Connection implements Upstream, H1Sink {
     else if (request.trailers) text += 'te: trailers\r\nconnection: te\r\n'
     this.#method = request.method
     this.#parser.next(request.method)
-    this.#output.write(text + CRLF)
+    this.#output.write(`${text}\r\n`)
   }
 
   write(chunk: Uint8Array): boolean {
     if (!this.#chunked || this.#tunnel) return this.#output.write(chunk)
-    if (chunk.length === 0) return true
-    this.#output.write(`${chunk.length.toString(16)}\r\n`)
-    this.#output.write(chunk)
-    return this.#output.write(CRLF)
+    return writeChunk(this.#output, chunk)
   }
 
   end(trailers: readonly string[] | undefined): void {
     if (this.#tunnel) return this.#output.end()
-    if (this.#chunked) this.#output.write(trailers?.length ? `0\r\n${writeFields(trailers)}` : LAST_CHUNK)
+    if (this.#chunked) writeLastChunk(this.#output, trailers)
     this.#requestDone = true
     this.#release()
   }
