@@ -51,4 +51,8 @@ export const resources = {
   virtualServices: r('networking.istio.io', 'v1', 'virtualservices', 'VirtualService'),
   gateways: r('networking.istio.io', 'v1', 'gateways', 'Gateway'),
   destinationRules: r('networking.istio.io', 'v1', 'destinationrules', 'DestinationRule'),
+  serviceEntries: r('networking.istio.io', 'v1', 'serviceentries', 'ServiceEntry'),
+  workloadEntries: r('networking.istio.io', 'v1', 'workloadentries', 'WorkloadEntry'),
+  sidecars: r('networking.istio.io', 'v1', 'sidecars', 'Sidecar'),
+  envoyFilters: r('networking.istio.io', 'v1alpha3', 'envoyfilters', 'EnvoyFilter'),
 } as const

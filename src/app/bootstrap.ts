@@ -227,7 +227,7 @@ function systemServices(cluster: Cluster): SystemService[] {
       namespace: 'istio-system',
       name: 'istiod',
       labels: { app: 'istiod', istio: 'pilot' },
-      ports: [port('https-dns', 15012), port('http-monitoring', 15014)],
+      ports: [port('grpc-xds', 15010), port('https-dns', 15012), port('http-monitoring', 15014)],
     },
   ]
 }

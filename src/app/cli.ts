@@ -14,8 +14,11 @@ import { clusterOf, down, serverState, up } from './lifecycle.ts'
 import { say, table } from './terminal.ts'
 import { KUBERNETES_VERSION, VERSION } from './version.ts'
 
-/** Exit codes: 1 it failed, 2 the command line is wrong, 3 there is no such cluster or it is not running. */
-export const EXIT = { failed: 1, usage: 2, notRunning: 3 } as const
+/**
+ * Exit codes: 1 it failed, 2 the command line is wrong, 3 there is no such cluster or it is not running, 79 analysis found
+ * something (istioctl's own).
+ */
+export const EXIT = { failed: 1, usage: 2, notRunning: 3, findings: 79 } as const
 
 interface Common {
   name: string
@@ -39,6 +42,21 @@ function withCluster(command: Command): Command {
     .option('--kubeconfig <file>', 'kubeconfig to write (default: $KUBECONFIG or ~/.kube/config)')
     .addOption(new Option('-o, --output <format>', 'output format').choices(['json']))
 }
+
+interface AnalyzeFlags {
+  useKube: string
+  allNamespaces?: boolean
+  namespace?: string
+  recursive?: boolean
+  suppress: string[]
+  listAnalyzers?: boolean
+  failureThreshold: 'Error' | 'Warning' | 'Info'
+  outputThreshold: 'Error' | 'Warning' | 'Info'
+}
+
+const gather = (value: string, before: string[]) => [...before, value]
+const levelOption = (flags: string, text: string, usual: string) =>
+  new Option(flags, text).choices(['Error', 'Warning', 'Info']).default(usual)
 
 const examples = (...lines: string[]) => `\nExamples:\n${lines.map((l) => `  $ ${l}`).join('\n')}\n`
 
@@ -247,16 +265,70 @@ function program(): Command {
     })
 
   const mesh = root.command('mesh').description('the service mesh')
-  withCluster(mesh.command('analyze'))
-    .description('find configuration that cannot take effect')
-    .addHelpText('after', examples('sampan mesh analyze'))
+  withCluster(mesh.command('analyze [files...]'))
+    .description('find configuration that is wrong or cannot take effect')
+    .option('-k, --use-kube [boolean]', 'look at the cluster too (default: true)', 'true')
+    .option('-A, --all-namespaces', 'of all namespaces')
+    .option('-n, --namespace <name>', 'of this namespace (default: that of the current context)')
+    .option('-R, --recursive', 'also files in folders within folders')
+    .option('-S, --suppress <code=object>', 'leave out, like "IST0102=Namespace default"; may be repeated', gather, [])
+    .option('-L, --list-analyzers', 'list the analyzers')
+    .addOption(levelOption('--failure-threshold <level>', 'fail from this level on', 'Error'))
+    .addOption(levelOption('--output-threshold <level>', 'show from this level on', 'Info'))
+    .addHelpText(
+      'after',
+      examples(
+        'sampan mesh analyze -A',
+        'sampan mesh analyze my-app.yaml',
+        'sampan mesh analyze --use-kube=false *.yaml',
+      ),
+    )
+    .action(async (files: string[], o: Common & AnalyzeFlags) => {
+      const { analyze, analyzerNames, atLeast, jsonOf, lineOf } = await import('./mesh-analyze.ts')
+      if (o.listAnalyzers) return print(analyzerNames.join('\n'))
+      const { findings, namespace } = await analyze({
+        kubeconfig: kubeconfigPath(o),
+        files,
+        recursive: o.recursive ?? false,
+        useKube: o.useKube !== 'false',
+        allNamespaces: o.allNamespaces ?? false,
+        namespace: o.namespace ?? '',
+        outputThreshold: o.outputThreshold,
+        suppress: o.suppress,
+      })
+      if (o.output) printJson(findings.map(jsonOf))
+      else for (const f of findings) print(lineOf(f))
+      if (findings.length === 0 && !o.output)
+        say(
+          `✔ No validation issues found${files.length > 0 && o.useKube === 'false' ? '' : ` when analyzing ${namespace ? `namespace: ${namespace}` : 'all namespaces'}`}.`,
+        )
+      if (findings.some((f) => atLeast(f.level, o.failureThreshold))) process.exitCode = EXIT.findings
+    })
+  withCluster(mesh.command('status'))
+    .description('how far every proxy has caught up, and what proxies have refused')
+    .addHelpText('after', examples('sampan mesh status'))
     .action(async (o: Common) => {
-      const { analyzeCluster } = await import('./mesh-analyze.ts')
-      const findings = await analyzeCluster(kubeconfigPath(o))
-      if (o.output) printJson(findings)
-      else for (const f of findings) print(`${f.level} [${f.code}] (${f.object}) ${f.message}`)
-      if (findings.length === 0 && !o.output) say('No validation issues found.')
-      if (findings.some((f) => f.level === 'Error')) process.exitCode = EXIT.failed
+      const { meshStatus } = await import('./mesh-status.ts')
+      const { proxies, refused } = await meshStatus(kubeconfigPath(o))
+      if (o.output) return printJson({ proxies, refused })
+      print(
+        table([
+          ['NAME', 'CLUSTER', 'CDS', 'LDS', 'EDS', 'RDS'],
+          ...proxies.map((p) => [p.name, p.cluster, ...p.states]),
+        ]),
+      )
+      for (const [key, reason] of Object.entries(refused)) print(`refused by ${key}: ${reason}`)
+      if (Object.keys(refused).length > 0) process.exitCode = EXIT.failed
+    })
+  withCluster(mesh.command('inject'))
+    .description('write the objects of files with sidecars in their pods')
+    .requiredOption('-f, --filename <file>', 'YAML file; - is the standard input')
+    .option('-n, --namespace <name>', 'namespace of objects that name none', 'default')
+    .option('--meshConfigFile <file>', 'MeshConfig to use instead of the defaults')
+    .addHelpText('after', examples('sampan mesh inject -f app.yaml | kubectl apply -f -'))
+    .action(async (o: Common & { filename: string; namespace: string; meshConfigFile?: string }) => {
+      const { injectFile } = await import('./mesh-inject.ts')
+      print(injectFile(o.filename, o.namespace, o.meshConfigFile))
     })
 
   const demo = root.command('demo').description('tutorials in one go')

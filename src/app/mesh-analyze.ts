@@ -1,71 +1,141 @@
-// `sampan mesh analyze`: reads a cluster through kubectl's own configuration and reports findings.
+// `sampan mesh analyze`: findings about a cluster, about files as they would be in it, or about files alone.
 
-import { readFileSync } from 'node:fs'
-import { request } from 'node:https'
-import { parse } from 'yaml'
-import { type KubeObject, type Resource, resources, StatusError } from '#api'
+import { type KubeObject, keyOf, type Resource, resources } from '#api'
 import { SampanError } from '#base'
-import { analyze, type Finding } from '#mesh'
+import { analyzeObjects, analyzerNames, atLeast, type Finding } from '#mesh'
+import { type KubeAccess, listObjects, readAccess } from './kube-access.ts'
+import { type FileObject, filesOf, objectsOf } from './mesh-files.ts'
 
-interface Access {
-  server: string
-  ca: Buffer
-  cert: Buffer
-  key: Buffer
+export interface AnalyzeOptions {
+  readonly kubeconfig: string
+  readonly files: readonly string[]
+  readonly recursive: boolean
+  /** Whether the cluster's objects are looked at too. */
+  readonly useKube: boolean
+  readonly allNamespaces: boolean
+  readonly namespace: string
+  readonly outputThreshold: Finding['level']
+  /** "CODE=KIND NAME.NAMESPACE", with "*" for any. */
+  readonly suppress: readonly string[]
 }
 
-function readAccess(file: string): Access {
-  const config = parse(readFileSync(file, 'utf8'))
-  // biome-ignore lint/suspicious/noExplicitAny: a kubeconfig
-  const find = (list: any[], name: string) => list?.find((e) => e.name === name)
-  const context = find(config?.contexts, config?.['current-context'])?.context
-  const cluster = find(config?.clusters, context?.cluster)?.cluster
-  const user = find(config?.users, context?.user)?.user
-  if (!cluster?.server || !user?.['client-certificate-data'])
-    throw new SampanError(
-      'BadKubeconfig',
-      `Cannot use ${file}: its current context has no server with a client certificate; name another with --kubeconfig`,
+/** What is looked at of a cluster. */
+const LOOKED_AT: readonly Resource[] = [
+  resources.services,
+  resources.pods,
+  resources.namespaces,
+  resources.secrets,
+  resources.deployments,
+  resources.virtualServices,
+  resources.destinationRules,
+  resources.gateways,
+  resources.serviceEntries,
+  resources.sidecars,
+  resources.envoyFilters,
+  ...(['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication'] as const).map((kind) => ({
+    group: 'security.istio.io',
+    version: 'v1',
+    plural: `${kind.toLowerCase().replace(/y$/, 'ie')}s`,
+    kind,
+    namespaced: true,
+  })),
+  { group: 'telemetry.istio.io', version: 'v1', plural: 'telemetries', kind: 'Telemetry', namespaced: true },
+]
+
+/** A finding with where it is from. */
+export interface Located extends Finding {
+  /** The namespace of the object; "" for what is in none. */
+  readonly namespace: string
+  /** The offending line, of what is from a file. */
+  readonly text?: string
+}
+
+export interface Analysis {
+  readonly findings: readonly Located[]
+  /** The namespace that was looked at; "" for all. */
+  readonly namespace: string
+}
+
+/** Analyzes. Fails with SampanError when files or the cluster cannot be read, or a suppression makes no sense. */
+export async function analyze(options: AnalyzeOptions): Promise<Analysis> {
+  const access: KubeAccess | undefined = options.useKube ? readAccess(options.kubeconfig) : undefined
+  const namespace = options.namespace || access?.namespace || 'default'
+  const read = filesOf(options.files, options.recursive).map((file) => objectsOf(file, namespace))
+  const files = read.flatMap((r) => r.objects)
+  const live = access ? (await Promise.all(LOOKED_AT.map((r) => listObjects(access, r)))).flat() : []
+  // What a file says takes the place of what is in the cluster.
+  const nameOf = (o: KubeObject) => `${o.kind} ${keyOf(o)}`
+  const byName = new Map(files.map((f) => [nameOf(f.object), f]))
+  const objects = [...live.filter((o) => !byName.has(nameOf(o))), ...files.map((f) => f.object)]
+  const suppressed = options.suppress.map(suppression)
+  const findings = analyzeObjects(objects)
+    .map((f) => locate(f, byName.get(f.object)))
+    .filter((f) => atLeast(f.level, options.outputThreshold))
+    .filter(
+      (f) => options.allNamespaces || byName.has(f.object) || f.namespace === namespace || isNamespace(f, namespace),
     )
-  const bytes = (text: string) => Buffer.from(text, 'base64')
-  return {
-    server: cluster.server,
-    ca: bytes(cluster['certificate-authority-data']),
-    cert: bytes(user['client-certificate-data']),
-    key: bytes(user['client-key-data']),
+    .filter((f) => !suppressed.some((s) => s(f)))
+  const unreadable: Located[] = read
+    .flatMap((r) => r.problems)
+    .map((p) => ({
+      level: 'Error',
+      code: 'IST0106',
+      name: 'SchemaValidationError',
+      object: p.file,
+      namespace: '',
+      message: `Schema validation error: ${p.message}`,
+      reference: `${p.file}:${p.line}`,
+    }))
+  return { findings: [...unreadable, ...findings], namespace: options.allNamespaces ? '' : namespace }
+}
+
+const isNamespace = (f: Finding, name: string) => f.object === `Namespace ${name}`
+
+function locate(finding: Finding, from: FileObject | undefined): Located {
+  const key = finding.object.slice(finding.object.indexOf(' ') + 1)
+  const namespace = key.includes('/') ? key.slice(0, key.indexOf('/')) : ''
+  if (!from) return { ...finding, namespace }
+  const path = finding.path ?? []
+  return { ...finding, namespace, reference: `${from.file}:${from.lineOf(path)}`, text: from.textOf(path) }
+}
+
+function suppression(text: string): (f: Located) => boolean {
+  const [, code = '', kind = '', rest = ''] = /^([^=]+)=(\S+) (\S+)$/.exec(text) ?? []
+  if (!code)
+    throw new SampanError(
+      'BadSuppression',
+      `Cannot use -S ${JSON.stringify(text)}; write it like "IST0102=Namespace default" or "IST0101=VirtualService reviews.default"`,
+    )
+  const pattern = new RegExp(
+    `^${rest
+      .split('*')
+      .map((s) => s.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
+      .join('.*')}$`,
+  )
+  return (f) => {
+    const [of = '', key = ''] = f.object.split(' ')
+    const [namespace = '', name = ''] = key.includes('/') ? key.split('/') : ['', key]
+    return f.code === code && (kind === '*' || of === kind) && pattern.test(namespace ? `${name}.${namespace}` : name)
   }
 }
 
-function list({ server, ...tls }: Access, r: Resource): Promise<KubeObject[]> {
-  const url = `${server}/${r.group ? `apis/${r.group}` : 'api'}/${r.version}/${r.plural}`
-  return new Promise((resolve, reject) => {
-    const call = request(url, tls, (response) => {
-      let text = ''
-      response.setEncoding('utf8').on('data', (part: string) => {
-        text += part
-      })
-      response.on('end', () => {
-        if (response.statusCode !== 200)
-          return reject(
-            new StatusError(response.statusCode ?? 500, 'ListFailed', `Cannot list ${r.plural}: ${text.slice(0, 200)}`),
-          )
-        resolve(JSON.parse(text).items)
-      })
-    })
-    call.on('error', (cause) =>
-      reject(new SampanError('Unreachable', `Cannot reach ${server}: ${cause.message}`, { cause })),
-    )
-    call.end()
-  })
+/** A finding as istioctl writes it. */
+export function lineOf(f: Located): string {
+  const where = f.reference ? `${f.object} ${f.reference}` : f.object
+  return `${f.level} [${f.code}] (${where}) ${f.message}${f.text ? `\n    ${f.text}` : ''}`
 }
 
-/** Findings about the traffic rules of the cluster a kubeconfig names. */
-export async function analyzeCluster(kubeconfig: string): Promise<Finding[]> {
-  const access = readAccess(kubeconfig)
-  const [services, pods, virtualServices, destinationRules] = await Promise.all([
-    list(access, resources.services),
-    list(access, resources.pods),
-    list(access, resources.virtualServices),
-    list(access, resources.destinationRules),
-  ])
-  return analyze({ services, pods, virtualServices, destinationRules })
+/** A finding as istioctl's JSON has it. */
+export function jsonOf(f: Located): object {
+  return {
+    code: f.code,
+    documentationUrl: `https://istio.io/latest/docs/reference/config/analysis/${f.code.toLowerCase()}/`,
+    level: f.level,
+    message: f.message,
+    origin: f.object,
+    ...(f.reference ? { reference: f.reference } : {}),
+    ...(f.text ? { text: f.text } : {}),
+  }
 }
+
+export { analyzerNames, atLeast }

@@ -41,6 +41,7 @@ import { endpointLeft } from './withdrawal.ts'
 
 /** Ports of the cluster's own parts on the bridge's address. */
 const MESH_PORT = 15012
+const MESH_PLAIN_PORT = 15010
 const MESH_MONITORING_PORT = 15014
 
 /** What a running server tells of itself. */
@@ -198,7 +199,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     bridge: cluster.bridge,
     gatewayIp: cluster.gatewayIp,
     hostIp: hostAddress(cluster.gatewayIp),
-    ownPorts: [cluster.apiPort, MESH_PORT, MESH_MONITORING_PORT, 53],
+    ownPorts: [cluster.apiPort, MESH_PORT, MESH_PLAIN_PORT, MESH_MONITORING_PORT, 53],
   })
   const resolver = hostResolver()
   const dns = new DnsServer({
@@ -267,6 +268,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     mesh!.start({
       host: cluster.gatewayIp,
       port: MESH_PORT,
+      plainPort: MESH_PLAIN_PORT,
       monitoringPort: MESH_MONITORING_PORT,
       tls: credentials.mesh,
       verify: (token) => plane.tokens.verify(token, 'istio-ca'),

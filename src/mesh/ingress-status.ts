@@ -3,7 +3,7 @@
 import { type KubeObject, keyOf, resources, sameJson } from '#api'
 import { Coalesced, type Log, messageOf } from '#base'
 import type { EventRecorder, Informers } from '#client'
-import { servesIngress, unservedReason } from './ingress.ts'
+import { servesIngress, unservedReason } from './translate/ingress.ts'
 
 const GATEWAY_SERVICE = 'istio-system/istio-ingressgateway'
 

@@ -1,24 +1,36 @@
-// The mesh control plane: injection, validation, xDS, and word about rules that cannot take effect.
+// The mesh control plane: puts the parts together and keeps them in step with the cluster.
 
 import { createServer, type Server } from 'node:http'
 import http2 from 'node:http2'
 import { groupResource, isAlreadyExists, type KubeObject, keyOf, resources, sameJson } from '#api'
-import { type Clock, Coalesced, type Log, messageOf } from '#base'
+import { type Clock, type Log, messageOf } from '#base'
 import { EventRecorder, type Informers } from '#client'
-import { serveGrpc } from '#wire/grpc-server'
-import { AdsServer, type ProxyIdentity, type ProxyUser } from './ads-server.ts'
-import { analyze } from './analyze.ts'
-import { INGRESS_GATEWAY, matches } from './gateway.ts'
-import { servesIngress } from './ingress.ts'
+import { type ServerCall, serveGrpc } from '#wire/grpc-server'
 import { publishIngressAddress } from './ingress-status.ts'
-import { injectSidecar, wantsSidecar } from './inject.ts'
-import { istioDefinitions } from './kinds.ts'
-import { translate } from './translate.ts'
-import { validateIstio } from './validate.ts'
-import type { MeshView, XdsResources } from './view.ts'
+import { injectSidecar } from './inject/inject.ts'
+import { wantsSidecar } from './inject/policy.ts'
+import { podLocality } from './model/endpoints.ts'
+import { type MeshConfig, meshConfig } from './model/mesh-config.ts'
+import { createSnapshot, type Snapshot } from './model/snapshot.ts'
+import { type MeshView, matches, type ProxyNode } from './model/view.ts'
+import { PushSchedule } from './push-schedule.ts'
+import { installKinds } from './schema/install.ts'
+import { validateIstio } from './schema/validate.ts'
+import { allocateAddresses, watchRules } from './status.ts'
+import { INGRESS_GATEWAY } from './translate/gateway.ts'
+import { servesIngress } from './translate/ingress.ts'
+import { layersOf } from './translate/translate.ts'
+import { AdsServer } from './xds/ads-server.ts'
+import { debugAnswer } from './xds/debug.ts'
+import type { ProxyIdentity, ProxyUser } from './xds/identity.ts'
+import { Refusals } from './xds/refusals.ts'
+import type { EncodedLayer } from './xds/resource-set.ts'
+import { DEBUG_TYPES, debugResponse } from './xds/status.ts'
+import { Views } from './xds/views.ts'
 
 /** The account of the cluster's own ingress gateway. */
 const GATEWAY_USER = 'system:serviceaccount:istio-system:istio-ingressgateway-service-account'
+const MESH_CONFIG = 'istio-system/istio'
 
 export interface MeshOptions {
   informers: Informers
@@ -32,7 +44,10 @@ export interface MeshOptions {
 
 export interface MeshListen {
   host: string
+  /** xDS over TLS, for whoever shows a token. */
   port: number
+  /** xDS without TLS, for pods that call from their own address; they are given no secrets. */
+  plainPort: number
   monitoringPort: number
   tls: { cert: string; key: string }
   /** The user behind a proxy's token, or undefined. */
@@ -41,44 +56,75 @@ export interface MeshListen {
   readsSecrets(user: ProxyUser, namespace: string): boolean
 }
 
+interface AdmissionRequest {
+  kind: { group: string; plural: string; kind: string }
+  operation: string
+  subresource: string
+  namespace: string
+  object: KubeObject
+}
+
 interface AdmissionStep {
   name: string
-  mutate?(request: {
-    kind: { group: string; plural: string; kind: string }
-    operation: string
-    subresource: string
-    namespace: string
-    object: KubeObject
-  }): void
-  validate?(request: {
-    kind: { group: string; plural: string; kind: string }
-    operation: string
-    subresource: string
-    object: KubeObject
-  }): ReturnType<typeof validateIstio>
+  mutate?(request: AdmissionRequest): void
+  validate?(request: Omit<AdmissionRequest, 'namespace'>): ReturnType<typeof validateIstio>
 }
+
+/** Resources whose every change may change what proxies are sent. */
+const WATCHED = [
+  resources.services,
+  resources.endpointSlices,
+  resources.virtualServices,
+  resources.destinationRules,
+  resources.gateways,
+  resources.serviceEntries,
+  resources.workloadEntries,
+  resources.sidecars,
+  resources.envoyFilters,
+  resources.ingresses,
+  resources.ingressClasses,
+] as const
 
 export class Mesh {
   readonly #options: MeshOptions
   readonly #ads: AdsServer
+  readonly #views = new Views(layersOf)
+  readonly #refusals: Refusals
+  readonly #schedule: PushSchedule
+  #snapshot: Snapshot | undefined
+  #config: { of: KubeObject | undefined; mesh: MeshConfig } | undefined
   #listen: MeshListen | undefined
-  #servers: (Server | http2.Http2SecureServer)[] = []
+  #servers: (Server | http2.Http2SecureServer | http2.Http2Server)[] = []
   readonly #sessions = new Set<http2.ServerHttp2Session>()
-  readonly #nacks = new Map<string, string>()
+  /** Callers on the plain port, who have no token. */
+  readonly #anonymous = new WeakSet<ProxyUser>()
+  #lookAtRules: () => void = () => {}
 
   constructor(options: MeshOptions) {
     this.#options = options
+    this.#refusals = new Refusals()
     this.#ads = new AdsServer({
       log: options.log,
-      resources: (proxy) => this.#resourcesOf(proxy),
-      authenticate: async (call) => {
-        const header = String(call.headers.authorization ?? '')
-        return header.startsWith('Bearer ') ? this.#listen?.verify(header.slice(7)) : undefined
+      layers: (proxy) => this.#layersOf(proxy),
+      authenticate: (call) => this.#authenticate(call),
+      refuse: (proxy) => this.#refuse(proxy),
+      onAnswer: (proxy, url, message) => {
+        if (this.#refusals.note(proxy.id, url, message)) this.#lookAtRules()
+        if (message) options.log.warn('configuration refused by a proxy', { proxy: proxy.id, type: url, message })
       },
-      onNack: (proxy, type, message) => {
-        this.#nacks.set(`${proxy.id}/${type}`, message)
-        options.log.warn('configuration refused by a proxy', { proxy: proxy.id, type, message })
+      onOther: (connection, request) => {
+        const url = String(request.type_url ?? '')
+        if (!url.startsWith(DEBUG_TYPES)) return false
+        // Only the mesh's own operators see everybody.
+        if (!connection.user.name.startsWith('system:serviceaccount:istio-system:')) return false
+        connection.send(debugResponse(url, this.#ads.connections))
+        return true
       },
+    })
+    this.#schedule = new PushSchedule(options.clock, async () => {
+      this.#snapshot = undefined
+      this.#views.invalidate()
+      await this.#ads.push()
     })
   }
 
@@ -92,7 +138,7 @@ export class Mesh {
         mutate: ({ kind, operation, subresource, namespace, object }) => {
           if (groupResource(kind) !== 'pods' || operation !== 'CREATE' || subresource) return
           if (wantsSidecar(namespaces.get(namespace), object))
-            injectSidecar(object, namespace, { proxyImage, excludeCidrs })
+            injectSidecar(object, namespace, { proxyImage, excludeCidrs, mesh: this.#meshConfig() })
         },
       },
       {
@@ -105,79 +151,99 @@ export class Mesh {
     ]
   }
 
-  /** Makes sure Istio's kinds are served. */
-  async installKinds(): Promise<void> {
-    const { client } = this.#options.informers
-    await Promise.all(
-      istioDefinitions().map(async (definition) => {
-        try {
-          await client.create(resources.customResourceDefinitions, definition)
-        } catch (error) {
-          if (!isAlreadyExists(error)) throw error
-        }
-      }),
-    )
+  /** Makes sure the mesh's kinds are served. */
+  installKinds(): Promise<void> {
+    return installKinds(this.#options.informers.client)
   }
 
   async start(listen: MeshListen): Promise<void> {
     this.#listen = listen
     const { informers, clock, log } = this.#options
-    const services = informers.for(resources.services)
     const slices = informers.for(resources.endpointSlices)
     const pods = informers.for(resources.pods)
-    const virtualServices = informers.for(resources.virtualServices)
-    const destinationRules = informers.for(resources.destinationRules)
-    const gateways = informers.for(resources.gateways)
-    const ingresses = informers.for(resources.ingresses)
-    const classes = informers.for(resources.ingressClasses)
     slices.addIndex('service', (o) => [
       `${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`,
     ])
     pods.addIndex('ip', (o) => (o.status?.podIP && !o.spec?.hostNetwork ? [o.status.podIP] : []))
+    for (const resource of WATCHED) informers.for(resource)
+    informers.for(resources.nodes)
     await informers.synced()
-    for (const informer of [services, slices, virtualServices, destinationRules, gateways, ingresses, classes])
-      informer.on(() => this.#ads.push())
+    const changed = () => this.#schedule.changed()
+    // Status says what we have found ourselves: it changes nothing but the addresses we give.
+    for (const resource of WATCHED)
+      informers.for(resource).on(({ object, old }) => {
+        const same =
+          old !== undefined &&
+          object.metadata.generation !== undefined &&
+          object.metadata.generation === old.metadata.generation &&
+          sameJson(object.metadata.annotations, old.metadata.annotations) &&
+          sameJson(object.status?.addresses, old.status?.addresses)
+        if (!same || resource === resources.endpointSlices) changed()
+      })
+    informers.for(resources.configMaps).on(({ object }) => {
+      if (keyOf(object) === MESH_CONFIG) changed()
+    })
     informers.for(resources.secrets).on(({ object }) => {
-      if (object.data?.['tls.crt'] || object.data?.cert || object.data?.['ca.crt']) this.#ads.push()
+      if (object.data?.['tls.crt'] || object.data?.cert || object.data?.['ca.crt'] || object.data?.cacert) changed()
     })
     pods.on(({ object, old }) => {
       if (!old || !sameJson(object.metadata.labels, old.metadata.labels) || object.status?.podIP !== old.status?.podIP)
-        this.#ads.push()
+        changed()
     })
     const events = new EventRecorder(informers.client, clock, log, 'istiod')
-    this.#watchRules(events)
+    this.#lookAtRules = watchRules({
+      informers,
+      events,
+      clock,
+      log,
+      refusals: () => this.#refusals.byObject(this.#current()),
+    })
+    allocateAddresses(informers, log)
     this.#publishRoot()
     publishIngressAddress(informers, events, log)
-    const xds = http2.createSecureServer({
-      cert: listen.tls.cert,
-      key: listen.tls.key,
-      minVersion: 'TLSv1.2',
-      settings: { maxConcurrentStreams: 100 },
-    })
-    xds.on('session', (session) => {
-      this.#sessions.add(session)
-      session.on('close', () => this.#sessions.delete(session))
-      session.on('error', () => {})
-    })
-    serveGrpc(xds, [this.#ads.method])
-    const monitoring = createServer((request, response) =>
-      this.#monitor(request.url ?? '/', (code, body) =>
-        response.writeHead(code, { 'Content-Type': 'application/json' }).end(body),
-      ),
-    )
-    await Promise.all([
-      new Promise<void>((resolve, reject) => xds.once('error', reject).listen(listen.port, listen.host, resolve)),
-      new Promise<void>((resolve, reject) =>
-        monitoring.once('error', reject).listen(listen.monitoringPort, listen.host, resolve),
-      ),
-    ])
-    this.#servers = [xds, monitoring]
+    await this.#serve(listen)
     log.info('serving xDS', { port: listen.port })
   }
 
+  async #serve(listen: MeshListen): Promise<void> {
+    const settings = { maxConcurrentStreams: 100 }
+    const secure = http2.createSecureServer({ ...listen.tls, minVersion: 'TLSv1.2', settings })
+    const plain = http2.createServer({ settings })
+    for (const server of [secure, plain]) {
+      server.on('session', (session) => {
+        this.#sessions.add(session)
+        session.on('close', () => this.#sessions.delete(session))
+        session.on('error', () => {})
+      })
+      serveGrpc(server, this.#ads.methods)
+    }
+    const monitoring = createServer((request, response) => {
+      const { code, type, body } = debugAnswer(
+        {
+          ads: this.#ads,
+          snapshot: () => this.#current(),
+          layers: (proxy) => this.#layersOf(proxy),
+          metrics: () => this.#schedule.metrics(this.#ads.connections.size),
+          nacks: () => this.#refusals.all(),
+        },
+        request.url ?? '/',
+      )
+      response.writeHead(code, { 'Content-Type': type }).end(body)
+    })
+    const open = (server: Server | http2.Http2Server | http2.Http2SecureServer, port: number) =>
+      new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, listen.host, resolve))
+    await Promise.all([
+      open(secure, listen.port),
+      open(plain, listen.plainPort),
+      open(monitoring, listen.monitoringPort),
+    ])
+    this.#servers = [secure, plain, monitoring]
+  }
+
   /** Resolves when every proxy has acknowledged the endpoints that the informers know now. */
-  settled(): Promise<void> {
-    return this.#ads.settled()
+  async settled(): Promise<void> {
+    await this.#schedule.flush()
+    await this.#ads.settled()
   }
 
   /** Why proxies are not served, if so. */
@@ -190,82 +256,88 @@ export class Mesh {
     for (const server of this.#servers) server.close()
   }
 
+  async #authenticate(call: ServerCall): Promise<ProxyUser | undefined> {
+    const header = String(call.headers.authorization ?? '')
+    if (header.startsWith('Bearer ')) return this.#listen?.verify(header.slice(7))
+    if (call.secure) return undefined
+    const user: ProxyUser = { name: '', groups: [], peer: call.peer.replace(/^::ffff:/, '') }
+    this.#anonymous.add(user)
+    return user
+  }
+
+  /** Why a proxy without a token is not served: it does not call from the address of the pod it says it is. */
+  #refuse(proxy: ProxyIdentity): string | undefined {
+    if (!this.#anonymous.has(proxy.user)) return undefined
+    const { peer = '' } = proxy.user
+    const pod = this.#options.informers.for(resources.pods).get(`${proxy.namespace}/${proxy.name}`)
+    return pod?.status?.podIP === peer
+      ? ''
+      : `${peer} is not the address of the pod ${proxy.id}; use the port for TLS with a token`
+  }
+
+  #meshConfig(): MeshConfig {
+    const map = this.#options.informers.for(resources.configMaps).get(MESH_CONFIG)
+    if (!this.#config || this.#config.of !== map) {
+      const { config, problem } = meshConfig(map)
+      if (problem) this.#options.log.warn('MeshConfig cannot be read', { problem })
+      this.#config = { of: map, mesh: config }
+    }
+    return this.#config.mesh
+  }
+
+  #current(): Snapshot {
+    return (this.#snapshot ??= createSnapshot(this.#view()))
+  }
+
   #view(): MeshView {
     const { informers } = this.#options
     const slices = informers.for(resources.endpointSlices)
     const pods = informers.for(resources.pods)
+    const classes = informers.for(resources.ingressClasses).list()
     return {
       services: informers.for(resources.services).list(),
       slices: (service) => slices.byIndex('service', keyOf(service)),
       podByIp: (ip) => pods.byIndex('ip', ip)[0],
+      pods: (namespace) => pods.list(namespace),
+      node: (name) => informers.for(resources.nodes).get(name),
       virtualServices: informers.for(resources.virtualServices).list(),
       destinationRules: informers.for(resources.destinationRules).list(),
       gateways: informers.for(resources.gateways).list(),
+      serviceEntries: informers.for(resources.serviceEntries).list(),
+      workloadEntries: informers.for(resources.workloadEntries).list(),
+      sidecars: informers.for(resources.sidecars).list(),
+      envoyFilters: informers.for(resources.envoyFilters).list(),
       ingresses: informers
         .for(resources.ingresses)
         .list()
-        .filter((i) => servesIngress(i, informers.for(resources.ingressClasses).list())),
+        .filter((i) => servesIngress(i, classes)),
       secret: (namespace, name) => informers.for(resources.secrets).get(`${namespace}/${name}`),
+      configMap: (namespace, name) => informers.for(resources.configMaps).get(`${namespace}/${name}`),
+      mesh: this.#meshConfig(),
     }
   }
 
-  #resourcesOf(proxy: ProxyIdentity): XdsResources {
-    // What a pod is comes from its object, not from what the proxy says of itself.
+  #layersOf(proxy: ProxyIdentity): readonly EncodedLayer[] {
+    return this.#views.of(this.#current(), this.#nodeOf(proxy))
+  }
+
+  /** What a pod is comes from its object, not from what the proxy says of itself. */
+  #nodeOf(proxy: ProxyIdentity): ProxyNode {
     const pod = this.#options.informers.for(resources.pods).get(`${proxy.namespace}/${proxy.name}`)
     const labels = pod?.metadata.labels ?? {}
     const ports = (proxy.metadata.POD_PORTS ?? []) as { containerPort: number }[]
-    return translate(this.#view(), {
+    const known = !this.#anonymous.has(proxy.user)
+    return {
       role: proxy.role,
-      readsSecrets: this.#listen?.readsSecrets(proxy.user, proxy.namespace) ?? false,
-      servesIngresses: proxy.role === 'router' && proxy.user.name === GATEWAY_USER && matches(INGRESS_GATEWAY, labels),
+      ...(proxy.metadata.GENERATOR === 'grpc' ? { generator: 'grpc' as const } : {}),
       namespace: proxy.namespace,
       labels,
       ip: proxy.ip,
+      locality: podLocality(this.#current().view, pod),
       ports: Array.isArray(ports) ? ports : [],
-    })
-  }
-
-  /** Says on each rule what of it cannot take effect: as a condition in its status and as an event. */
-  #watchRules(events: EventRecorder): void {
-    const { informers, clock, log } = this.#options
-    const { client } = informers
-    const virtualServices = informers.for(resources.virtualServices)
-    const destinationRules = informers.for(resources.destinationRules)
-    const job = new Coalesced(
-      async () => {
-        const findings = analyze({
-          services: informers.for(resources.services).list(),
-          pods: informers.for(resources.pods).list(),
-          virtualServices: virtualServices.list(),
-          destinationRules: destinationRules.list(),
-        })
-        for (const rule of virtualServices.list()) {
-          const mine = findings.filter((f) => f.object === `VirtualService ${keyOf(rule)}`)
-          const messages = mine.map((f) => ({
-            type: { code: f.code, name: f.code },
-            level: f.level.toUpperCase(),
-            message: f.message,
-          }))
-          if (sameJson(rule.status?.validationMessages ?? [], messages)) continue
-          await client.updateStatus(resources.virtualServices, {
-            ...rule,
-            status: { ...rule.status, validationMessages: messages },
-          })
-          for (const f of mine) events.warning(rule, f.code, f.message)
-        }
-      },
-      (error) => log.warn('rules not analyzed', { error: messageOf(error) }),
-    )
-    let waiting = false
-    const soon = () => {
-      if (waiting) return
-      waiting = true
-      clock.after(200, () => {
-        waiting = false
-        void job.trigger()
-      })
+      readsSecrets: known && (this.#listen?.readsSecrets(proxy.user, proxy.namespace) ?? false),
+      servesIngresses: proxy.role === 'router' && proxy.user.name === GATEWAY_USER && matches(INGRESS_GATEWAY, labels),
     }
-    for (const informer of [virtualServices, destinationRules, informers.for(resources.services)]) informer.on(soon)
   }
 
   /** The ConfigMap by which sidecars know the control plane, in every namespace. */
@@ -289,23 +361,5 @@ export class Mesh {
             log.warn('root certificate not published', { namespace: object.metadata.name, error: messageOf(error) })
         })
     })
-  }
-
-  #monitor(url: string, answer: (code: number, body: string) => void): void {
-    if (url === '/version')
-      answer(
-        200,
-        JSON.stringify({
-          version: '1.32-sampan',
-          revision: 'default',
-          golang_version: '',
-          status: 'Clean',
-          tag: '1.32',
-        }),
-      )
-    else if (url === '/ready') answer(200, '')
-    else if (url === '/debug/syncz') answer(200, JSON.stringify(this.#ads.proxies))
-    else if (url === '/debug/nacks') answer(200, JSON.stringify(Object.fromEntries(this.#nacks)))
-    else answer(404, '')
   }
 }

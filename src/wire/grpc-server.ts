@@ -8,6 +8,8 @@ import type { Message } from './protobuf.ts'
 export interface ServerCall {
   readonly headers: http2.IncomingHttpHeaders
   readonly peer: string
+  /** Whether it came over TLS. */
+  readonly secure: boolean
   send(message: Message): void
   /** Ends the call with a status. */
   end(code?: number, message?: string): void
@@ -48,6 +50,7 @@ export function serveGrpc(
     const call: ServerCall = {
       headers,
       peer: stream.session?.socket.remoteAddress ?? '',
+      secure: stream.session?.encrypted ?? false,
       send: (m) => {
         if (!stream.closed && !stream.destroyed) stream.write(frameMessage(entry.method.response.encode(m)))
       },

@@ -7,7 +7,8 @@ export function toStruct(object: Record<string, unknown>): Message {
   return { fields: Object.fromEntries(Object.entries(object).map(([k, v]) => [k, toValue(v)])) }
 }
 
-function toValue(value: unknown): Message {
+/** A Value of a JSON value. */
+export function toValue(value: unknown): Message {
   if (value === null || value === undefined) return { null_value: 0 }
   if (typeof value === 'string') return { string_value: value }
   if (typeof value === 'number') return { number_value: value }

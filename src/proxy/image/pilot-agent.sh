@@ -7,7 +7,7 @@
 set -eu
 
 redirect() {
-  outbound=15001 inbound=15006 uid=1337 exclude_cidrs= exclude_in= exclude_out= include_out='*' include_in='*'
+  outbound=15001 inbound=15006 uid=1337 exclude_cidrs= exclude_in= exclude_out= include_ports= include_out='*' include_in='*'
   while [ $# -gt 0 ]; do
     case $1 in
       -p) outbound=$2 ;;
@@ -18,6 +18,7 @@ redirect() {
       -o) exclude_out=$2 ;;
       -i) include_out=$2 ;;
       -b) include_in=$2 ;;
+      -q) include_ports=$2 ;;
       -m) ;;
       *) echo "pilot-agent: unknown option $1" >&2; exit 2 ;;
     esac
@@ -33,6 +34,8 @@ redirect() {
     '') out_all= ;;
     *) out_all="ip daddr { $include_out } meta l4proto tcp redirect to :$outbound" ;;
   esac
+  [ -z "$include_ports" ] || out_rules="$out_rules
+    tcp dport { $include_ports } redirect to :$outbound"
   case $include_in in
     '*') in_all="meta l4proto tcp redirect to :$inbound" ;;
     '') in_all= ;;

@@ -1,0 +1,35 @@
+// `sampan mesh inject`: the objects of a file with sidecars in their pods.
+
+import { readFileSync } from 'node:fs'
+import { parseAllDocuments, stringify } from 'yaml'
+import { SampanError } from '#base'
+import { injectObject, meshConfig } from '#mesh'
+import { PROXY_IMAGE } from './bundled-images.ts'
+import { filesOf, textOf } from './mesh-files.ts'
+
+/** The documents of a YAML file, injected. Fails with SampanError naming the document that cannot be read. */
+export function injectFile(file: string, namespace: string, meshConfigFile: string | undefined): string {
+  filesOf([file], false)
+  const { config, problem } = meshConfig(
+    meshConfigFile
+      ? {
+          apiVersion: 'v1',
+          kind: 'ConfigMap',
+          metadata: { name: meshConfigFile, uid: '', resourceVersion: '', creationTimestamp: '' },
+          data: { mesh: readFileSync(meshConfigFile, 'utf8') },
+        }
+      : undefined,
+  )
+  if (problem) throw new SampanError('BadMeshConfig', problem)
+  const documents = parseAllDocuments(textOf(file))
+  if (!Array.isArray(documents)) return ''
+  return documents
+    .map((document, i) => {
+      const [error] = document.errors
+      if (error) throw new SampanError('BadYaml', `Cannot read document ${i + 1} of ${file}: ${error.message}`)
+      const object = document.toJS()
+      if (!object) return ''
+      return `${stringify(injectObject(object, namespace, { proxyImage: PROXY_IMAGE, excludeCidrs: [], mesh: config }), { lineWidth: 0 })}---\n`
+    })
+    .join('')
+}

@@ -1,0 +1,128 @@
+// Analyzers of Gateways: who serves them, with which certificates, and whether they contradict one another.
+
+import type { Json, KubeObject } from '#api'
+import { intersection } from '../model/host.ts'
+import { matches } from '../model/view.ts'
+import { keyPair } from '../translate/sds.ts'
+import { type World, workloads } from './world.ts'
+
+const selectorText = (selector: Record<string, string>) =>
+  Object.entries(selector)
+    .map(([k, v]) => `${k}=${v}`)
+    .join(',')
+
+const servers = (g: KubeObject): Json[] => g.spec?.servers ?? []
+
+/** Selectors without pods, certificates that are not there, ports nobody can reach (IST0101, IST0161, IST0162). */
+export function serving(world: World): void {
+  for (const gateway of world.of('Gateway')) {
+    const selector: Record<string, string> = gateway.spec?.selector ?? {}
+    const pods = [...workloads(world, undefined)].filter((p) => matches(selector, p.metadata?.labels))
+    if (Object.keys(selector).length > 0 && pods.length === 0) {
+      world.report('REFERENCE', gateway, `Referenced selector not found: "${selectorText(selector)}"`, [
+        'spec',
+        'selector',
+      ])
+      continue
+    }
+    certificates(world, gateway, new Set(pods.map((p) => p.metadata?.namespace)))
+    const front = world
+      .of('Service')
+      .filter(
+        (s) =>
+          s.spec?.selector &&
+          pods.some(
+            (p) => p.metadata?.namespace === s.metadata.namespace && matches(s.spec.selector, p.metadata?.labels),
+          ),
+      )
+    if (front.length === 0) continue
+    const open = new Set(
+      front.flatMap((s) => ((s.spec.ports ?? []) as Json[]).flatMap((p) => [p.port, p.targetPort ?? p.port])),
+    )
+    for (const [i, server] of servers(gateway).entries()) {
+      const number = server.port?.number
+      if (number !== undefined && !open.has(number))
+        world.report(
+          'GATEWAY_PORT',
+          gateway,
+          `The gateway is listening on a target port (port ${number}) that is not defined in the Service associated with its workload instances (Pod selector ${selectorText(selector)}). If you need to access the gateway port through the gateway Service, it will not be available.`,
+          ['spec', 'servers', i, 'port'],
+        )
+    }
+  }
+}
+
+function certificates(world: World, gateway: KubeObject, namespaces: ReadonlySet<string>): void {
+  for (const [i, server] of servers(gateway).entries()) {
+    const name: string | undefined = server.tls?.credentialName
+    if (!name) continue
+    const secret = [...namespaces].map((n) => world.get('Secret', n, name)).find((s) => s !== undefined)
+    const path = ['spec', 'servers', i, 'tls', 'credentialName'] as const
+    if (!secret) world.report('REFERENCE', gateway, `Referenced credentialName not found: "${name}"`, path)
+    else if (secret.data && !keyPair(secret))
+      world.report(
+        'CREDENTIAL',
+        gateway,
+        `The credential referenced by the Gateway ${gateway.metadata.name} in namespace ${gateway.metadata.namespace} is invalid, which can cause the traffic not to work as expected.`,
+        path,
+      )
+  }
+}
+
+/** Servers of different Gateways for the same workload, port and host; one certificate in several (IST0145, IST0138). */
+export function conflicts(world: World): void {
+  const all = world.of('Gateway')
+  const certificatesOf = new Map<string, Set<KubeObject>>()
+  for (const gateway of all) {
+    const selector: Record<string, string> = gateway.spec?.selector ?? {}
+    for (const server of servers(gateway)) {
+      const others = all.filter(
+        (o) =>
+          o !== gateway &&
+          sameSelector(o.spec?.selector ?? {}, selector) &&
+          servers(o).some((s) => s.port?.number === server.port?.number && overlap(s, server, o, gateway)),
+      )
+      if (others.length > 0)
+        world.report(
+          'CONFLICTING_GATEWAYS',
+          gateway,
+          `Conflict with gateways ${others.map((o) => `${o.metadata.namespace}/${o.metadata.name}`).join(',')} (workload selector ${selectorText(selector)}, port ${server.port?.number}, hosts ${(server.hosts ?? []).join(',')}).`,
+        )
+      const credential = server.tls?.credentialName
+      if (credential) {
+        const key = `${selectorText(selector)} ${credential}`
+        certificatesOf.set(key, (certificatesOf.get(key) ?? new Set()).add(gateway))
+      }
+    }
+  }
+  for (const using of certificatesOf.values())
+    if (using.size > 1) {
+      const names = [...using].map((g) => `${g.metadata.namespace}/${g.metadata.name}`).sort()
+      for (const g of using)
+        world.report(
+          'DUPLICATE_CERTIFICATE',
+          g,
+          `Duplicate certificate in multiple gateways [${names.join(' ')}] may cause 404s if clients re-use HTTP2 connections.`,
+        )
+    }
+}
+
+const sameSelector = (a: object, b: object) =>
+  JSON.stringify(Object.entries(a).sort()) === JSON.stringify(Object.entries(b).sort())
+
+/** True when two servers claim a host for rules of a common namespace. */
+function overlap(a: Json, b: Json, ofA: KubeObject, ofB: KubeObject): boolean {
+  const entries = (s: Json, g: KubeObject) =>
+    ((s.hosts ?? []) as string[]).map((h) => {
+      const slash = h.indexOf('/')
+      const namespace = slash < 0 ? '*' : h.slice(0, slash)
+      return { namespace: namespace === '.' ? g.metadata.namespace : namespace, host: h.slice(slash + 1) }
+    })
+  return entries(a, ofA).some((x) =>
+    entries(b, ofB).some(
+      (y) =>
+        (x.namespace === '*' || y.namespace === '*' || x.namespace === y.namespace) &&
+        intersection(x.host, y.host) !== undefined,
+    ),
+  )
+}

@@ -1,0 +1,54 @@
+// Istio's analyzer messages: codes, names and levels (istio: pkg/config/analysis/msg/messages.yaml).
+
+export type Level = 'Error' | 'Warning' | 'Info'
+
+const TABLE = {
+  DEPRECATED: ['IST0002', 'Deprecated', 'Warning'],
+  REFERENCE: ['IST0101', 'ReferencedResourceNotFound', 'Error'],
+  NOT_INJECTED: ['IST0102', 'NamespaceNotInjected', 'Info'],
+  MISSING_PROXY: ['IST0103', 'PodMissingProxy', 'Warning'],
+  SCHEMA: ['IST0106', 'SchemaValidationError', 'Error'],
+  MISPLACED_ANNOTATION: ['IST0107', 'MisplacedAnnotation', 'Warning'],
+  UNKNOWN_ANNOTATION: ['IST0108', 'UnknownAnnotation', 'Warning'],
+  CONFLICTING_HOSTS: ['IST0109', 'ConflictingMeshGatewayVirtualServiceHosts', 'Error'],
+  CONFLICTING_SIDECARS: ['IST0110', 'ConflictingSidecarWorkloadSelectors', 'Error'],
+  MULTIPLE_SIDECARS: ['IST0111', 'MultipleSidecarsWithoutWorkloadSelectors', 'Error'],
+  PORT_REQUIRED: ['IST0112', 'VirtualServiceDestinationPortSelectorRequired', 'Error'],
+  DEPLOYMENT_PROTOCOLS: ['IST0116', 'DeploymentAssociatedToMultipleServices', 'Warning'],
+  PORT_NAME: ['IST0118', 'PortNameIsNotUnderNamingConvention', 'Info'],
+  INJECTION_LABELS: ['IST0123', 'NamespaceMultipleInjectionLabels', 'Warning'],
+  INVALID_ANNOTATION: ['IST0125', 'InvalidAnnotation', 'Warning'],
+  NO_WORKLOADS: ['IST0127', 'NoMatchingWorkloadsFound', 'Warning'],
+  NO_CA: ['IST0128', 'NoServerCertificateVerificationDestinationLevel', 'Warning'],
+  NO_CA_PORT: ['IST0129', 'NoServerCertificateVerificationPortLevel', 'Warning'],
+  UNREACHABLE: ['IST0130', 'VirtualServiceUnreachableRule', 'Warning'],
+  INEFFECTIVE_MATCH: ['IST0131', 'VirtualServiceIneffectiveMatch', 'Info'],
+  HOST_NOT_IN_GATEWAY: ['IST0132', 'VirtualServiceHostNotFoundInGateway', 'Warning'],
+  SCHEMA_WARNING: ['IST0133', 'SchemaWarning', 'Warning'],
+  ADDRESSES_REQUIRED: ['IST0134', 'ServiceEntryAddressesRequired', 'Warning'],
+  DEPRECATED_ANNOTATION: ['IST0135', 'DeprecatedAnnotation', 'Info'],
+  DEPLOYMENT_PORTS: ['IST0137', 'DeploymentConflictingPorts', 'Warning'],
+  DUPLICATE_CERTIFICATE: ['IST0138', 'GatewayDuplicateCertificate', 'Warning'],
+  APPLICATION_UID: ['IST0144', 'InvalidApplicationUID', 'Warning'],
+  CONFLICTING_GATEWAYS: ['IST0145', 'ConflictingGateways', 'Error'],
+  EXTERNAL_NAME_PORT: ['IST0150', 'ExternalNameServiceTypeInvalidPortName', 'Warning'],
+  FILTER_RELATIVE: ['IST0151', 'EnvoyFilterUsesRelativeOperation', 'Warning'],
+  FILTER_REPLACE: ['IST0152', 'EnvoyFilterUsesReplaceOperationIncorrectly', 'Error'],
+  FILTER_ADD: ['IST0153', 'EnvoyFilterUsesAddOperationIncorrectly', 'Error'],
+  FILTER_REMOVE: ['IST0154', 'EnvoyFilterUsesRemoveOperationIncorrectly', 'Error'],
+  CREDENTIAL: ['IST0161', 'InvalidGatewayCredential', 'Error'],
+  GATEWAY_PORT: ['IST0162', 'GatewayPortNotDefinedOnService', 'Warning'],
+  SUBSET_WITHOUT_PODS: ['IST0173', 'DestinationRuleSubsetNotSelectPods', 'Error'],
+  UNKNOWN_RULE_HOST: ['IST0174', 'UnknownDestinationRuleHost', 'Warning'],
+  ENTRY_PROTOCOLS: ['IST0177', 'ConflictingServiceEntryProtocol', 'Warning'],
+  /** Ours: what of an EnvoyFilter this data plane does not do. */
+  FILTER_UNSUPPORTED: ['SMP0001', 'EnvoyFilterNotSupported', 'Error'],
+} as const
+
+export type MessageId = keyof typeof TABLE
+
+/** A message's code, name and level. */
+export function messageType(id: MessageId): { code: string; name: string; level: Level } {
+  const [code, name, level] = TABLE[id]
+  return { code, name, level }
+}

@@ -1,0 +1,207 @@
+// Analyzers of injection, Sidecars, EnvoyFilters and selectors.
+
+import type { Json, KubeObject } from '#api'
+import { matches } from '../model/view.ts'
+import { shapeProblems, unknownFields } from '../schema/shape.ts'
+import { validateIstio } from '../schema/validate.ts'
+import { refusal } from '../translate/envoy-filter.ts'
+import { type FieldPath, type World, workloads } from './world.ts'
+
+const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'istio-system', 'local-path-storage'])
+
+/** Namespaces and pods without sidecars (IST0102, IST0103, IST0123). */
+export function injection(world: World): void {
+  for (const namespace of world.of('Namespace')) {
+    const { name, labels = {} } = namespace.metadata
+    if (SYSTEM.has(name)) continue
+    const legacy = labels['istio-injection']
+    const revision = labels['istio.io/rev']
+    if (legacy !== undefined && revision !== undefined)
+      world.report(
+        'INJECTION_LABELS',
+        namespace,
+        `The namespace has both new and legacy injection labels. Run 'kubectl label namespace ${name} istio.io/rev-' or 'kubectl label namespace ${name} istio-injection-'`,
+      )
+    if (legacy === undefined && revision === undefined && labels['istio.io/dataplane-mode'] === undefined) {
+      world.report(
+        'NOT_INJECTED',
+        namespace,
+        `The namespace is not enabled for Istio injection. Run 'kubectl label namespace ${name} istio-injection=enabled' to enable it, or 'kubectl label namespace ${name} istio-injection=disabled' to explicitly mark it as not needing injection.`,
+      )
+      continue
+    }
+    if (legacy === 'disabled' || (legacy !== 'enabled' && revision === undefined)) continue
+    for (const pod of world.in('Pod', name)) {
+      const own =
+        pod.metadata.labels?.['sidecar.istio.io/inject'] ?? pod.metadata.annotations?.['sidecar.istio.io/inject']
+      if (own === 'false' || pod.spec?.hostNetwork || pod.metadata.deletionTimestamp) continue
+      if (['Succeeded', 'Failed'].includes(pod.status?.phase)) continue
+      const containers: Json[] = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])]
+      if (!containers.some((c) => c.name === 'istio-proxy'))
+        world.report(
+          'MISSING_PROXY',
+          pod,
+          `The pod ${pod.metadata.name} is missing the Istio proxy. This can often be resolved by restarting or redeploying the workload.`,
+        )
+    }
+  }
+}
+
+/** Applications that run as the proxy's user are not redirected (IST0144). */
+export function applicationUid(world: World): void {
+  for (const kind of ['Pod', 'Deployment'] as const)
+    for (const o of world.of(kind)) {
+      const spec: Json = (kind === 'Pod' ? o.spec : o.spec?.template?.spec) ?? {}
+      const own: Json[] = ((spec.containers ?? []) as Json[]).filter((c) => c.name !== 'istio-proxy')
+      if (spec.securityContext?.runAsUser === 1337 || own.some((c) => c.securityContext?.runAsUser === 1337))
+        world.report('APPLICATION_UID', o, 'User ID (UID) 1337 is reserved for the sidecar proxy.')
+    }
+}
+
+/** Sidecars that contradict one another, or select nobody (IST0110, IST0111, IST0101). */
+export function sidecars(world: World): void {
+  const namespaces = new Set(world.of('Sidecar').map((s) => s.metadata.namespace))
+  for (const namespace of namespaces) {
+    const here = world.in('Sidecar', namespace)
+    const names = (list: readonly KubeObject[]) =>
+      `[${list
+        .map((s) => s.metadata.name)
+        .sort()
+        .join(' ')}]`
+    const open = here.filter((s) => !s.spec?.workloadSelector)
+    if (open.length > 1)
+      for (const s of open)
+        world.report(
+          'MULTIPLE_SIDECARS',
+          s,
+          `The Sidecars ${names(open)} in namespace "${namespace}" have no workload selector, which can lead to undefined behavior.`,
+        )
+    const selecting = here.filter((s) => s.spec?.workloadSelector)
+    for (const s of selecting) {
+      const labels = s.spec.workloadSelector.labels ?? {}
+      if (![...workloads(world, namespace)].some((p) => matches(labels, p.metadata?.labels)))
+        world.report('REFERENCE', s, `Referenced selector not found: "${selectorText(labels)}"`, [
+          'spec',
+          'workloadSelector',
+        ])
+    }
+    const told = new Set<KubeObject>()
+    for (const pod of world.in('Pod', namespace)) {
+      const mine = selecting.filter((s) => matches(s.spec.workloadSelector.labels, pod.metadata.labels))
+      if (mine.length > 1)
+        for (const s of mine.filter((m) => !told.has(m))) {
+          told.add(s)
+          world.report(
+            'CONFLICTING_SIDECARS',
+            s,
+            `The Sidecars ${names(mine)} in namespace "${namespace}" select the same workload pod "${pod.metadata.namespace}/${pod.metadata.name}", which can lead to undefined behavior.`,
+          )
+        }
+    }
+  }
+}
+
+const selectorText = (labels: Record<string, string>) =>
+  Object.entries(labels)
+    .map(([k, v]) => `${k}=${v}`)
+    .join(',')
+
+/** Policies whose selector finds no pod (IST0127). */
+export function selectors(world: World): void {
+  for (const kind of ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication', 'Telemetry'])
+    for (const policy of world.of(kind)) {
+      const labels = policy.spec?.selector?.matchLabels
+      if (!labels) continue
+      const namespace = policy.metadata.namespace === 'istio-system' ? undefined : policy.metadata.namespace
+      if (![...workloads(world, namespace)].some((p) => matches(labels, p.metadata?.labels)))
+        world.report(
+          'NO_WORKLOADS',
+          policy,
+          `No matching workloads for this resource with the following labels: ${selectorText(labels)}`,
+          ['spec', 'selector'],
+        )
+    }
+}
+
+/** EnvoyFilters: operations that do not do what they seem to, and what is not done here at all (IST0151 to 0154). */
+export function envoyFilters(world: World): void {
+  for (const filter of world.of('EnvoyFilter'))
+    for (const [i, patch] of ((filter.spec?.configPatches ?? []) as Json[]).entries()) {
+      const path: FieldPath = ['spec', 'configPatches', i, 'patch', 'operation']
+      const { operation } = patch.patch ?? {}
+      const filters = ['HTTP_FILTER', 'NETWORK_FILTER'].includes(patch.applyTo)
+      if (
+        ['INSERT_BEFORE', 'INSERT_AFTER', 'MERGE'].includes(operation) &&
+        filter.spec?.priority === undefined &&
+        filters
+      )
+        world.report(
+          'FILTER_RELATIVE',
+          filter,
+          'This EnvoyFilter does not have a priority and has a relative patch operation set which can cause the EnvoyFilter not to be applied. Using the INSERT_FIRST or ADD option or setting the priority may help in ensuring the EnvoyFilter is applied correctly.',
+          path,
+        )
+      if (operation === 'REPLACE' && !filters)
+        world.report(
+          'FILTER_REPLACE',
+          filter,
+          'The REPLACE operation is only valid for HTTP_FILTER and NETWORK_FILTER.',
+          path,
+        )
+      if (operation === 'ADD' && ['ROUTE_CONFIGURATION', 'HTTP_ROUTE'].includes(patch.applyTo))
+        world.report(
+          'FILTER_ADD',
+          filter,
+          'The ADD operation will be ignored when applyTo is set to ROUTE_CONFIGURATION, or HTTP_ROUTE.',
+          path,
+        )
+      if (operation === 'REMOVE' && ['ROUTE_CONFIGURATION', 'HTTP_ROUTE'].includes(patch.applyTo))
+        world.report(
+          'FILTER_REMOVE',
+          filter,
+          'The REMOVE operation will be ignored when applyTo is set to ROUTE_CONFIGURATION, or HTTP_ROUTE.',
+          path,
+        )
+      const reason = refusal(patch)
+      if (reason)
+        world.report('FILTER_UNSUPPORTED', filter, `spec.configPatches[${i}] is not applied: ${reason}`, [
+          'spec',
+          'configPatches',
+          i,
+        ])
+    }
+}
+
+/** What admission would refuse, and fields that are not known (IST0106, IST0133). */
+export function schemas(world: World): void {
+  for (const kind of [
+    'VirtualService',
+    'DestinationRule',
+    'Gateway',
+    'ServiceEntry',
+    'Sidecar',
+    'WorkloadEntry',
+    'WorkloadGroup',
+    'EnvoyFilter',
+    'AuthorizationPolicy',
+    'PeerAuthentication',
+    'RequestAuthentication',
+    'Telemetry',
+    'WasmPlugin',
+    'ProxyConfig',
+  ])
+    for (const o of world.of(kind)) {
+      for (const { path, message } of shapeProblems(kind, o.spec ?? {}).length > 0
+        ? shapeProblems(kind, o.spec)
+        : validateIstio(kind, o.spec ?? {}))
+        world.report('SCHEMA', o, `Schema validation error: ${path}: ${message}`, fieldPath(path))
+      for (const field of unknownFields(kind, o.spec))
+        world.report('SCHEMA', o, `Schema validation error: unknown field "${field}"`, fieldPath(field))
+    }
+}
+
+const fieldPath = (text: string): FieldPath =>
+  text
+    .split(/[.[\]]+/)
+    .filter(Boolean)
+    .map((part) => (/^\d+$/.test(part) ? Number(part) : part))

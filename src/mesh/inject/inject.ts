@@ -1,0 +1,286 @@
+// Sidecar injection: what a pod gets in a namespace that asks for it. Pure.
+
+import { parse } from 'yaml'
+import type { Json } from '#api'
+import type { MeshConfig } from '../model/mesh-config.ts'
+import { isGatewayPod } from './policy.ts'
+import { rewriteProbes } from './probes.ts'
+import { canonicalName, canonicalRevision, workloadOf } from './workload.ts'
+
+export interface InjectionConfig {
+  readonly proxyImage: string
+  /** Address ranges that are not redirected: the cluster's own parts. */
+  readonly excludeCidrs: readonly string[]
+  readonly mesh: MeshConfig
+}
+
+const PROXY_UID = 1337
+const TRAFFIC = 'traffic.sidecar.istio.io/'
+
+/** Adds istio-init and istio-proxy to a pod about to be created; the pod is changed in place. */
+export function injectSidecar(pod: Json, namespace: string, config: InjectionConfig): void {
+  const { metadata } = pod
+  if (metadata.annotations?.['sidecar.istio.io/status']) return
+  const spec: Json = pod.spec
+  const annotations: Record<string, string> = (metadata.annotations ??= {})
+  const gateway = isGatewayPod(pod)
+  const own = takeOwn(spec)
+  if (!own && gateway) return
+  const apps: Json[] = spec.containers ?? []
+  const proxyConfig = proxyConfigOf(annotations, config.mesh)
+  const native = !gateway && wantsNative(annotations)
+  const merged = mergesMetrics(annotations, config.mesh)
+  const workload = workloadOf(pod)
+  const probers =
+    !gateway && annotations['sidecar.istio.io/rewriteAppHTTPProbers'] !== 'false' ? rewriteProbes(apps) : {}
+  const proxy = overlaid(
+    {
+      ...proxyContainer({ pod, namespace, apps, workload, annotations, proxyConfig, config, gateway }),
+      ...(native ? { restartPolicy: 'Always' } : {}),
+    },
+    own,
+  )
+  if (Object.keys(probers).length > 0)
+    proxy.env.push({ name: 'ISTIO_KUBE_APP_PROBERS', value: JSON.stringify(probers) })
+  if (merged) proxy.env.push({ name: 'ISTIO_PROMETHEUS_ANNOTATIONS', value: JSON.stringify(scrapeOf(annotations)) })
+  const init = gateway ? [] : [initContainer(annotations, config)]
+  spec.initContainers = [...init, ...(native ? [proxy] : []), ...(spec.initContainers ?? [])]
+  if (spec.initContainers.length === 0) delete spec.initContainers
+  if (!native) spec.containers = [proxy, ...apps]
+  spec.volumes = [...(spec.volumes ?? []), ...VOLUMES, ...list(annotations['sidecar.istio.io/userVolume'])]
+  const labels: Record<string, string> = (metadata.labels ??= {})
+  labels['service.istio.io/canonical-name'] ??= canonicalName(labels, workload.name)
+  labels['service.istio.io/canonical-revision'] ??= canonicalRevision(labels)
+  if (gateway) return void (annotations['sidecar.istio.io/status'] = statusOf([], ['istio-proxy']))
+  annotations['kubectl.kubernetes.io/default-container'] ??= apps[0]?.name
+  annotations['kubectl.kubernetes.io/default-logs-container'] ??= apps[0]?.name
+  if (merged) {
+    annotations['prometheus.io/port'] = '15020'
+    annotations['prometheus.io/scrape'] = 'true'
+    annotations['prometheus.io/path'] = '/stats/prometheus'
+  }
+  annotations['sidecar.istio.io/status'] = native
+    ? statusOf(['istio-init', 'istio-proxy'], [])
+    : statusOf(['istio-init'], ['istio-proxy'])
+}
+
+const statusOf = (initContainers: string[], containers: string[]) =>
+  JSON.stringify({
+    initContainers: initContainers.length > 0 ? initContainers : null,
+    containers: containers.length > 0 ? containers : null,
+    volumes: VOLUMES.map((v) => v.name),
+    imagePullSecrets: null,
+    revision: 'default',
+  })
+
+/** A container named istio-proxy that the pod brings itself: what it says goes over what is injected. */
+function takeOwn(spec: Json): Json | undefined {
+  const own = (spec.containers ?? []).find((c: Json) => c.name === 'istio-proxy')
+  if (own) spec.containers = spec.containers.filter((c: Json) => c !== own)
+  return own
+}
+
+function overlaid(template: Json, own: Json | undefined): Json {
+  if (!own) return template
+  const merge = (field: string) => [...(template[field] ?? []), ...(own[field] ?? [])]
+  return {
+    ...template,
+    ...own,
+    image: own.image && own.image !== 'auto' ? own.image : template.image,
+    args: own.args ?? template.args,
+    env: merge('env'),
+    ports: merge('ports'),
+    volumeMounts: merge('volumeMounts'),
+    securityContext: { ...template.securityContext, ...own.securityContext },
+  }
+}
+
+/** ProxyConfig of a pod: the mesh's, with what its annotation says. What cannot be read is as if it were not there. */
+function proxyConfigOf(annotations: Readonly<Record<string, string>>, mesh: MeshConfig): Json {
+  try {
+    return { ...mesh.defaultConfig, ...(parse(annotations['proxy.istio.io/config'] ?? '') ?? {}) }
+  } catch {
+    return mesh.defaultConfig
+  }
+}
+
+/** Every node here runs sidecars beside init containers, so that is what Istio's "auto" chooses. */
+const wantsNative = (annotations: Readonly<Record<string, string>>) =>
+  annotations['sidecar.istio.io/nativeSidecar'] !== 'false'
+
+function mergesMetrics(annotations: Readonly<Record<string, string>>, mesh: MeshConfig): boolean {
+  const own = annotations['prometheus.istio.io/merge-metrics']
+  return (
+    annotations['prometheus.io/scrape'] !== 'false' && (own === undefined ? mesh.enablePrometheusMerge : own === 'true')
+  )
+}
+
+const scrapeOf = (annotations: Readonly<Record<string, string>>) => ({
+  scrape: annotations['prometheus.io/scrape'] ?? '',
+  path: annotations['prometheus.io/path'] ?? '',
+  port: annotations['prometheus.io/port'] ?? '',
+})
+
+const list = (text: string | undefined): Json[] => {
+  try {
+    const found = text ? JSON.parse(text) : []
+    return Array.isArray(found) ? found : [found]
+  } catch {
+    return []
+  }
+}
+
+function initContainer(annotations: Readonly<Record<string, string>>, config: InjectionConfig): Json {
+  const parts = (key: string) =>
+    String(annotations[`${TRAFFIC}${key}`] ?? '')
+      .split(',')
+      .map((s) => s.trim())
+      .filter(Boolean)
+  const only = parts('includeOutboundPorts')
+  return {
+    name: 'istio-init',
+    image: config.proxyImage,
+    imagePullPolicy: 'IfNotPresent',
+    args: [
+      'istio-iptables',
+      ...['-p', '15001', '-z', '15006', '-u', String(PROXY_UID), '-m', 'REDIRECT'],
+      ...['-i', annotations[`${TRAFFIC}includeOutboundIPRanges`] ?? '*'],
+      ...['-x', [...config.excludeCidrs, ...parts('excludeOutboundIPRanges')].join(',')],
+      ...['-b', annotations[`${TRAFFIC}includeInboundPorts`] ?? '*'],
+      ...['-d', ['15090', '15021', '15020', ...parts('excludeInboundPorts')].join(',')],
+      ...['-o', parts('excludeOutboundPorts').join(',') || 'none'],
+      ...(only.length > 0 ? ['-q', only.join(',')] : []),
+    ],
+    resources: RESOURCES,
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      capabilities: { add: ['NET_ADMIN', 'NET_RAW'], drop: ['ALL'] },
+      privileged: false,
+      readOnlyRootFilesystem: false,
+      runAsGroup: 0,
+      runAsNonRoot: false,
+      runAsUser: 0,
+    },
+  }
+}
+
+const RESOURCES: Json = { limits: { cpu: '2', memory: '1Gi' }, requests: { cpu: '10m', memory: '40Mi' } }
+
+/** The proxy's resources: what annotations say; one that is given alone stands alone, as in Istio. */
+function resourcesOf(annotations: Readonly<Record<string, string>>): Json {
+  const of = (suffix: string) => ({
+    ...(annotations[`sidecar.istio.io/proxyCPU${suffix}`]
+      ? { cpu: annotations[`sidecar.istio.io/proxyCPU${suffix}`] }
+      : {}),
+    ...(annotations[`sidecar.istio.io/proxyMemory${suffix}`]
+      ? { memory: annotations[`sidecar.istio.io/proxyMemory${suffix}`] }
+      : {}),
+  })
+  const requests = of('')
+  const limits = of('Limit')
+  if (Object.keys(requests).length + Object.keys(limits).length === 0) return RESOURCES
+  return {
+    ...(Object.keys(limits).length > 0 ? { limits } : {}),
+    ...(Object.keys(requests).length > 0 ? { requests } : {}),
+  }
+}
+
+interface ProxyFacts {
+  readonly pod: Json
+  readonly namespace: string
+  readonly apps: readonly Json[]
+  readonly workload: { name: string; kind: string }
+  readonly annotations: Readonly<Record<string, string>>
+  readonly proxyConfig: Json
+  readonly config: InjectionConfig
+  readonly gateway: boolean
+}
+
+const field = (name: string, fieldPath: string): Json => ({
+  name,
+  valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } },
+})
+
+function proxyContainer(facts: ProxyFacts): Json {
+  const { namespace, apps, workload, annotations, proxyConfig, config, gateway } = facts
+  const ports = apps.flatMap((c) => c.ports ?? []).filter((p: Json) => (p.protocol ?? 'TCP') === 'TCP')
+  const drain = proxyConfig.terminationDrainDuration
+  const status = annotations['status.sidecar.istio.io/port']
+  const seconds = (key: string, usual: number) =>
+    Number(annotations[`readiness.status.sidecar.istio.io/${key}`] ?? usual)
+  return {
+    name: 'istio-proxy',
+    image: annotations['sidecar.istio.io/proxyImage'] ?? config.proxyImage,
+    imagePullPolicy: 'IfNotPresent',
+    args: ['proxy', gateway ? 'router' : 'sidecar', '--domain', '$(POD_NAMESPACE).svc.cluster.local'],
+    ports: [{ containerPort: 15090, name: 'http-envoy-prom', protocol: 'TCP' }],
+    env: [
+      { name: 'CA_ADDR', value: proxyConfig.discoveryAddress ?? 'istiod.istio-system.svc:15012' },
+      field('POD_NAME', 'metadata.name'),
+      field('POD_NAMESPACE', 'metadata.namespace'),
+      field('INSTANCE_IP', 'status.podIP'),
+      field('SERVICE_ACCOUNT', 'spec.serviceAccountName'),
+      field('HOST_IP', 'status.hostIP'),
+      { name: 'ISTIO_META_CLUSTER_ID', value: 'Kubernetes' },
+      { name: 'ISTIO_META_APP_CONTAINERS', value: apps.map((c) => c.name).join(',') },
+      { name: 'ISTIO_META_POD_PORTS', value: JSON.stringify(ports) },
+      { name: 'ISTIO_META_WORKLOAD_NAME', value: workload.name },
+      {
+        name: 'ISTIO_META_OWNER',
+        value: `kubernetes://apis/apps/v1/namespaces/${namespace}/${workload.kind.toLowerCase()}s/${workload.name}`,
+      },
+      { name: 'ISTIO_META_MESH_ID', value: config.mesh.trustDomain },
+      { name: 'TRUST_DOMAIN', value: config.mesh.trustDomain },
+      ...(drain ? [{ name: 'TERMINATION_DRAIN_DURATION', value: String(drain) }] : []),
+      ...Object.entries(proxyConfig.proxyMetadata ?? {}).map(([name, value]) => ({ name, value: String(value) })),
+    ],
+    // The containers after this one start once the proxy has its first configuration.
+    ...(gateway ? {} : { lifecycle: { postStart: { exec: { command: ['pilot-agent', 'wait'] } } } }),
+    ...(status === '0'
+      ? {}
+      : {
+          readinessProbe: {
+            httpGet: { path: '/healthz/ready', port: 15021 },
+            initialDelaySeconds: seconds('initialDelaySeconds', 0),
+            periodSeconds: seconds('periodSeconds', 15),
+            failureThreshold: seconds('failureThreshold', 4),
+            timeoutSeconds: 3,
+          },
+        }),
+    resources: resourcesOf(annotations),
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ['ALL'] },
+      privileged: false,
+      readOnlyRootFilesystem: true,
+      runAsGroup: PROXY_UID,
+      runAsNonRoot: true,
+      runAsUser: PROXY_UID,
+    },
+    volumeMounts: [
+      { mountPath: '/var/run/secrets/istio', name: 'istiod-ca-cert' },
+      { mountPath: '/var/run/secrets/tokens', name: 'istio-token' },
+      { mountPath: '/etc/istio/pod', name: 'istio-podinfo' },
+      ...list(annotations['sidecar.istio.io/userVolumeMount']),
+    ],
+  }
+}
+
+const VOLUMES: readonly Json[] = [
+  {
+    name: 'istio-podinfo',
+    downwardAPI: {
+      items: [
+        { path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } },
+        { path: 'annotations', fieldRef: { fieldPath: 'metadata.annotations' } },
+      ],
+    },
+  },
+  {
+    name: 'istio-token',
+    projected: {
+      sources: [{ serviceAccountToken: { path: 'istio-token', expirationSeconds: 43200, audience: 'istio-ca' } }],
+    },
+  },
+  { name: 'istiod-ca-cert', configMap: { name: 'istio-ca-root-cert' } },
+]

@@ -1,0 +1,122 @@
+// What of the mesh a workload imports: by its Sidecar, or everything that is exported to it. Pure.
+
+import type { Json, KubeObject } from '#api'
+import { covers, intersection, narrowest, resolveHost } from './host.ts'
+import type { MeshService } from './service.ts'
+import type { Snapshot } from './snapshot.ts'
+import { byAge, matches, type ProxyNode } from './view.ts'
+import type { VirtualService } from './virtual-service.ts'
+import { isExported } from './visibility.ts'
+
+/** What one egress listener imports; without a port, what no other takes. */
+export interface Egress {
+  readonly port: number | undefined
+  readonly bind: string
+  readonly services: readonly MeshService[]
+  readonly rules: readonly VirtualService[]
+}
+
+export interface Scope {
+  readonly sidecar: KubeObject | undefined
+  readonly egress: readonly Egress[]
+  /** Everything that is imported, by whatever listener. */
+  readonly services: readonly MeshService[]
+  readonly outbound: 'ALLOW_ANY' | 'REGISTRY_ONLY'
+  /** Where traffic to unknown hosts goes instead of straight on. */
+  readonly egressProxy: Json | undefined
+  readonly ingress: readonly Json[]
+}
+
+/** The Sidecar that is for a workload: with a selector of its own, its namespace's, the root namespace's. */
+export function sidecarOf(sidecars: readonly KubeObject[], node: ProxyNode, root: string): KubeObject | undefined {
+  const sorted = [...sidecars].sort(byAge)
+  const own = sorted.filter((s) => s.metadata.namespace === node.namespace)
+  const selector = (s: KubeObject) => s.spec?.workloadSelector?.labels
+  return (
+    own.find((s) => selector(s) && matches(selector(s), node.labels)) ??
+    own.find((s) => !selector(s)) ??
+    sorted.find((s) => s.metadata.namespace === root && !selector(s))
+  )
+}
+
+export function scopeOf(snapshot: Snapshot, node: ProxyNode): Scope {
+  const { mesh } = snapshot.view
+  // Sidecars are not for gateways.
+  const sidecar = node.role === 'router' ? undefined : sidecarOf(snapshot.view.sidecars, node, mesh.rootNamespace)
+  const spec: Json = sidecar?.spec ?? {}
+  const listeners: Json[] = spec.egress?.length ? spec.egress : [{ hosts: ['*/*'] }]
+  const egress = listeners.map((l) => egressOf(snapshot, node.namespace, l))
+  return {
+    sidecar,
+    egress,
+    services: [...new Set(egress.flatMap((e) => e.services))],
+    outbound: spec.outboundTrafficPolicy
+      ? (spec.outboundTrafficPolicy.mode ?? 'REGISTRY_ONLY')
+      : mesh.outboundTrafficPolicy,
+    egressProxy: spec.outboundTrafficPolicy?.egressProxy,
+    ingress: spec.ingress ?? [],
+  }
+}
+
+function egressOf(snapshot: Snapshot, viewer: string, listener: Json): Egress {
+  const entries = ((listener.hosts ?? ['*/*']) as string[]).map((text) => {
+    const slash = text.indexOf('/')
+    const namespace = slash < 0 ? '*' : text.slice(0, slash)
+    return { namespace: namespace === '.' ? viewer : namespace, host: text.slice(slash + 1).toLowerCase() }
+  })
+  const wanted = (namespace: string, hosts: readonly string[]) =>
+    entries.some(
+      (e) =>
+        (e.namespace === '*' || e.namespace === namespace) && hosts.some((h) => intersection(e.host, h) !== undefined),
+    )
+  const { mesh } = snapshot.view
+  const visible = (s: MeshService) => isExported(s.exportTo ?? mesh.defaultServiceExportTo, s.namespace, viewer)
+  const rules = snapshot.virtualServices.filter(
+    (v) => v.gateways.includes('mesh') && isExported(v.exportTo, v.namespace, viewer) && wanted(v.namespace, v.hosts),
+  )
+  const chosen = new Map<string, MeshService>()
+  const take = (service: MeshService) => {
+    const other = chosen.get(service.host)
+    if (!other || prefer(service, other, viewer)) chosen.set(service.host, service)
+  }
+  for (const service of snapshot.services)
+    if (visible(service) && wanted(service.namespace, [service.host])) take(service)
+  // What imported rules send traffic to is imported with them.
+  for (const rule of rules)
+    for (const host of destinationsOf(rule))
+      for (const service of snapshot.byHost.get(host) ?? []) if (visible(service)) take(service)
+  return {
+    port: listener.port?.number,
+    bind: listener.bind ?? '',
+    services: [...chosen.values()],
+    rules,
+  }
+}
+
+/** Of two services of one host: that of the viewer's namespace, a Service before a ServiceEntry, the older. */
+function prefer(a: MeshService, b: MeshService, viewer: string): boolean {
+  const rank = (s: MeshService) => (s.namespace === viewer ? 0 : 2) + (s.object.kind === 'ServiceEntry' ? 1 : 0)
+  return rank(a) < rank(b)
+}
+
+/** The hosts a rule sends traffic to, copies included. */
+export function destinationsOf(rule: VirtualService): Set<string> {
+  const hosts = new Set<string>()
+  const add = (d: Json | undefined, namespace: string) => {
+    if (d?.host) hosts.add(resolveHost(d.host, namespace))
+  }
+  for (const route of [...rule.http, ...rule.tls, ...rule.tcp]) {
+    const namespace = route.namespace ?? rule.namespace
+    for (const r of (route.route ?? []) as Json[]) add(r.destination, namespace)
+    add(route.mirror, namespace)
+    for (const m of (route.mirrors ?? []) as Json[]) add(m.destination, namespace)
+  }
+  return hosts
+}
+
+/** The rule for a host among those imported: the narrowest host wins, then the oldest rule. */
+export function ruleForHost(rules: readonly VirtualService[], host: string): VirtualService | undefined {
+  const by = new Map<string, VirtualService>()
+  for (const rule of rules) for (const h of rule.hosts) if (covers(h, host) && !by.has(h)) by.set(h, rule)
+  return narrowest(host, by)
+}

@@ -1,0 +1,72 @@
+// Istio's API as text: messages and the types of their fields, and what is made of it: OpenAPI schemas and checks.
+
+import type { Json } from '#api'
+
+/** The type of a value. */
+export type Type =
+  | { readonly kind: 'string' | 'integer' | 'number' | 'boolean' | 'duration' | 'any' }
+  | { readonly kind: 'enum'; readonly values: readonly string[] }
+  | { readonly kind: 'list' | 'map'; readonly of: Type }
+  | { readonly kind: 'message'; readonly name: string }
+
+/** The fields of a message by name. */
+export type Fields = ReadonlyMap<string, Type>
+
+const SCALARS = new Set(['string', 'integer', 'number', 'boolean', 'duration', 'any'])
+
+/**
+ * Reads messages written as "Name < field type, field type >". A type is a scalar (string, integer, number, boolean,
+ * duration, any), the name of a message, [a list of], {a map from strings to}, or (ONE|OF|THESE).
+ */
+export function parseIdl(text: string): ReadonlyMap<string, Fields> {
+  const messages = new Map<string, Fields>()
+  for (const [, name = '', body = ''] of text.matchAll(/(\w+)\s*<([^>]*)>/g))
+    messages.set(
+      name,
+      new Map(
+        body
+          .split(',')
+          .map((line) => line.trim())
+          .filter(Boolean)
+          .map((line) => {
+            const space = line.indexOf(' ')
+            return [line.slice(0, space), parseType(line.slice(space + 1).trim())] as const
+          }),
+      ),
+    )
+  return messages
+}
+
+function parseType(text: string): Type {
+  if (text.startsWith('[')) return { kind: 'list', of: parseType(text.slice(1, -1)) }
+  if (text.startsWith('{')) return { kind: 'map', of: parseType(text.slice(1, -1)) }
+  if (text.startsWith('(')) return { kind: 'enum', values: text.slice(1, -1).split('|') }
+  if (SCALARS.has(text)) return { kind: text } as Type
+  return { kind: 'message', name: text }
+}
+
+/** The OpenAPI schema of a message, as a CustomResourceDefinition bears it. */
+export function openApi(messages: ReadonlyMap<string, Fields>, name: string): Json {
+  const properties: Json = {}
+  for (const [field, type] of messages.get(name) ?? []) properties[field] = schemaOf(messages, type)
+  return { type: 'object', properties }
+}
+
+function schemaOf(messages: ReadonlyMap<string, Fields>, type: Type): Json {
+  switch (type.kind) {
+    case 'list':
+      return { type: 'array', items: schemaOf(messages, type.of) }
+    case 'map':
+      return { type: 'object', additionalProperties: schemaOf(messages, type.of) }
+    case 'enum':
+      return { type: 'string', enum: [...type.values] }
+    case 'message':
+      return openApi(messages, type.name)
+    case 'any':
+      return { type: 'object', 'x-kubernetes-preserve-unknown-fields': true }
+    case 'duration':
+      return { type: 'string' }
+    default:
+      return { type: type.kind }
+  }
+}

@@ -1,0 +1,166 @@
+// Clusters and their endpoints: one cluster a port and subset of a service.
+
+import type { Json } from '#api'
+import { parseDuration } from '#api'
+import { ClusterType, HttpProtocolOptions, LbPolicy, packAny, toDuration, toStruct } from '#api/xds'
+import type { Message } from '#wire'
+import { endpointsOf, type MeshEndpoint } from '../model/endpoints.ts'
+import { isHttp, type Protocol } from '../model/protocol.ts'
+import type { MeshPort, MeshService } from '../model/service.ts'
+import { clusterName, matches, type XdsResources } from '../model/view.ts'
+import { type LocalityGroup, localityGroups, localityMessage, localitySetting } from './locality.ts'
+import type { Place } from './place.ts'
+import { ADS, addAuthority, addCertificate } from './sds.ts'
+import { clusterSettings } from './traffic-policy.ts'
+import { upstreamTls } from './upstream-tls.ts'
+
+/** The protocol a cluster speaks, and what of HTTP is set for it. */
+export function httpOptions(protocol: Protocol, policy: Json = {}, byHost = false): Message {
+  const http: Json = policy.connectionPool?.http ?? {}
+  const upgraded = protocol === 'http' && http.h2UpgradePolicy === 'UPGRADE' ? 'http2' : protocol
+  const h2 = {
+    ...(http.maxConcurrentStreams ? { max_concurrent_streams: { value: http.maxConcurrentStreams } } : {}),
+    ...(http.http2KeepAlive
+      ? {
+          connection_keepalive: {
+            interval: toDuration(parseDuration(http.http2KeepAlive.interval) ?? 0),
+            timeout: toDuration(parseDuration(http.http2KeepAlive.timeout) ?? 20_000),
+          },
+        }
+      : {}),
+  }
+  const options =
+    http.useClientProtocol || upgraded === 'auto'
+      ? { use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: h2 } }
+      : upgraded === 'http2'
+        ? { explicit_http_config: { http2_protocol_options: h2 } }
+        : { explicit_http_config: { http_protocol_options: {} } }
+  const common = commonOptions(policy)
+  return {
+    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': packAny(HttpProtocolOptions, {
+      ...options,
+      ...(common ? { common_http_protocol_options: common } : {}),
+      ...(byHost ? { upstream_http_protocol_options: { auto_sni: true, auto_san_validation: true } } : {}),
+    }),
+  }
+}
+
+function commonOptions(policy: Json): Message | undefined {
+  const http: Json = policy.connectionPool?.http ?? {}
+  const idle = parseDuration(http.idleTimeout)
+  const age = parseDuration(policy.connectionPool?.tcp?.maxConnectionDuration)
+  const most = http.maxRequestsPerConnection
+  if (idle === undefined && age === undefined && !most) return undefined
+  return {
+    ...(idle === undefined ? {} : { idle_timeout: toDuration(idle) }),
+    ...(age === undefined ? {} : { max_connection_duration: toDuration(age) }),
+    ...(most ? { max_requests_per_connection: { value: most } } : {}),
+  }
+}
+
+/** The clusters of a service's port, with their endpoints and secrets. */
+export function addClusters(result: XdsResources, place: Place, service: MeshService, port: MeshPort): void {
+  if (service.resolution === 'alias') return
+  const subsets = [{ name: '', labels: {} }, ...((place.rule(service)?.subsets ?? []) as Json[])]
+  const endpoints = endpointsOf(place.snapshot.view, service, port)
+  for (const subset of subsets) addCluster(result, place, service, port, subset, endpoints)
+}
+
+function addCluster(
+  result: XdsResources,
+  place: Place,
+  service: MeshService,
+  port: MeshPort,
+  subset: Json,
+  endpoints: readonly MeshEndpoint[],
+): void {
+  const { mesh } = place.snapshot.view
+  const { host, namespace } = service
+  const name = clusterName(port.number, subset.name, host)
+  const policy = place.policy(service, subset.name, port.number)
+  const setting = localitySetting(policy, mesh.localityLbSetting)
+  // A gateway does not look into what it forwards: HTTP/1.1 unless the port says otherwise, as Istio's.
+  const protocol = place.node.role === 'router' && port.protocol === 'auto' ? 'http' : port.protocol
+  const type = clusterType(place, service, policy)
+  const tls = upstreamTls(place, service, policy.tls, protocol)
+  if (tls && policy.tls.credentialName) addCredential(result, place, policy.tls)
+  const mine = endpoints.filter((e) => matches(subset.labels, e.labels))
+  const cluster: Message = {
+    name,
+    type,
+    ...clusterSettings(policy, mesh),
+    ...(setting ? { common_lb_config: { ...localityBalancing(policy), locality_weighted_lb_config: {} } } : {}),
+    metadata: {
+      filter_metadata: {
+        istio: toStruct({
+          services: [{ host, name: service.name, namespace }],
+          ...(subset.name ? { subset: subset.name } : {}),
+        }),
+      },
+    },
+    ...(isHttp(protocol) || protocol === 'auto' || policy.connectionPool?.http
+      ? { typed_extension_protocol_options: httpOptions(protocol, policy, tls?.byHost) }
+      : {}),
+    ...(tls ? { transport_socket: tls.socket } : proxyProtocol(policy)),
+  }
+  if (type === ClusterType.eds) cluster.eds_cluster_config = { eds_config: ADS, service_name: name }
+  else if (type === ClusterType.originalDst) cluster.lb_policy = LbPolicy.clusterProvided
+  else {
+    cluster.load_assignment = assignment(name, groupsOf(place, mine, setting))
+    cluster.dns_lookup_family = V4_ONLY
+    cluster.dns_refresh_rate = toDuration(parseDuration(mesh.dnsRefreshRate) ?? 60_000)
+    cluster.respect_dns_ttl = true
+  }
+  result.clusters.set(name, cluster)
+  if (type === ClusterType.eds) result.endpoints.set(name, assignment(name, groupsOf(place, mine, setting)))
+}
+
+const V4_ONLY = 1
+
+/** Panic stays as the policy has it, where localities are weighed. */
+const localityBalancing = (policy: Json): Message =>
+  policy.outlierDetection ? { healthy_panic_threshold: { value: policy.outlierDetection.minHealthPercent ?? 0 } } : {}
+
+function clusterType(place: Place, service: MeshService, policy: Json): number {
+  if (service.resolution === 'dns') return ClusterType.strictDns
+  if (service.resolution === 'dnsRoundRobin') return ClusterType.logicalDns
+  const through = service.resolution === 'passthrough' || policy.loadBalancer?.simple === 'PASSTHROUGH'
+  // What is for a gateway never was on its way to the workload.
+  return through && place.node.role === 'sidecar' ? ClusterType.originalDst : ClusterType.eds
+}
+
+/** What is ready; what is going but still serves only where there is nothing else. */
+function groupsOf(place: Place, endpoints: readonly MeshEndpoint[], setting: Json | undefined): LocalityGroup[] {
+  const ready = endpoints.filter((e) => e.ready)
+  return localityGroups(ready.length > 0 ? ready : endpoints, setting, place.node)
+}
+
+function assignment(name: string, groups: readonly LocalityGroup[]): Message {
+  return {
+    cluster_name: name,
+    endpoints: groups.map((g) => ({
+      // gRPC's clients refuse endpoints that are nowhere.
+      locality: localityMessage(g.locality),
+      ...(g.priority > 0 ? { priority: g.priority } : {}),
+      load_balancing_weight: { value: Math.max(1, g.weight) },
+      lb_endpoints: g.endpoints.map((e) => ({
+        endpoint: {
+          address: { socket_address: { address: e.address, port_value: e.port } },
+        },
+        ...(e.workload ? { metadata: { filter_metadata: { istio: toStruct({ workload: e.workload }) } } } : {}),
+        ...(e.weight > 1 ? { load_balancing_weight: { value: e.weight } } : {}),
+      })),
+    })),
+  }
+}
+
+function addCredential(result: XdsResources, place: Place, tls: Json): void {
+  const { view } = place.snapshot
+  if (tls.mode === 'MUTUAL') addCertificate(result, view, place.node, place.node.namespace, tls.credentialName)
+  addAuthority(result, view, place.node, place.node.namespace, tls.credentialName)
+}
+
+function proxyProtocol(policy: Json): Message {
+  if (!policy.proxyProtocol) return {}
+  return { transport_socket: { name: 'envoy.transport_sockets.upstream_proxy_protocol' } }
+}

@@ -1,0 +1,162 @@
+// What a sidecar does with what arrives for its workload: a cluster and a chain for each port. Pure.
+
+import type { Json } from '#api'
+import { ClusterType, Direction, LbPolicy, toDuration, toStruct } from '#api/xds'
+import type { Message } from '#wire'
+import { declaredProtocol, isHttp, type Protocol, protocolOf } from '../model/protocol.ts'
+import type { MeshService } from '../model/service.ts'
+import { matches, type XdsResources } from '../model/view.ts'
+import { HTTP_INSPECTOR, inboundHttpChain, LOOKS_LIKE_HTTP, tcpChain } from './chains.ts'
+import { httpOptions } from './clusters.ts'
+import type { FilterPatches } from './envoy-filter.ts'
+import type { Place } from './place.ts'
+import { clusterSettings } from './traffic-policy.ts'
+
+/** A port of the workload. */
+interface InboundPort {
+  readonly protocol: Protocol
+  readonly service: MeshService | undefined
+  /** Spoken as gRPC: its requests are not tried again. */
+  readonly grpc: boolean
+  /** Where a Sidecar sends it instead of straight on: "127.0.0.1:8080". */
+  readonly endpoint?: string
+  readonly pool?: Json
+}
+
+const CATCH_ALL = 'InboundPassthroughCluster'
+
+/** Adds the clusters of a workload's ports and the listener that everything inbound is redirected to. */
+export function addInbound(result: XdsResources, place: Place, patches: FilterPatches): void {
+  const { mesh } = place.snapshot.view
+  const chains: Message[] = []
+  for (const [port, found] of [...portsOf(place)].sort(([a], [b]) => a - b)) {
+    const name = `inbound|${port}||`
+    result.clusters.set(name, clusterOf(place, name, found))
+    const match = { destination_port: { value: port } }
+    const filters = patches.httpFilters('SIDECAR_INBOUND', port)
+    const http = () =>
+      inboundHttpChain(mesh, name, port, !found.grpc, filters, (c) => patches.routes('SIDECAR_INBOUND', c))
+    if (isHttp(found.protocol)) chains.push({ ...http(), name: `0.0.0.0_${port}`, filter_chain_match: match })
+    else if (found.protocol === 'auto')
+      chains.push({ ...http(), name: `0.0.0.0_${port}`, filter_chain_match: { ...match, ...LOOKS_LIKE_HTTP } })
+    if (!isHttp(found.protocol))
+      chains.push({ ...tcpChain(mesh, name), name: `0.0.0.0_${port}`, filter_chain_match: match })
+  }
+  result.clusters.set(CATCH_ALL, originalDst(CATCH_ALL, { typed_extension_protocol_options: httpOptions('auto') }))
+  const passthrough = {
+    ...inboundHttpChain(mesh, CATCH_ALL, 0, true),
+    name: 'virtualInbound-catchall-http',
+    filter_chain_match: LOOKS_LIKE_HTTP,
+  }
+  result.listeners.set('virtualInbound', {
+    name: 'virtualInbound',
+    address: { socket_address: { address: '0.0.0.0', port_value: 15006 } },
+    filter_chains: [...chains, passthrough],
+    default_filter_chain: { ...tcpChain(mesh, CATCH_ALL), name: 'virtualInbound' },
+    use_original_dst: { value: true },
+    listener_filters: [{ name: 'envoy.filters.listener.original_dst' }, HTTP_INSPECTOR],
+    traffic_direction: Direction.inbound,
+  })
+}
+
+const originalDst = (name: string, more: Message): Message => ({
+  name,
+  type: ClusterType.originalDst,
+  connect_timeout: toDuration(10_000),
+  lb_policy: LbPolicy.clusterProvided,
+  ...more,
+})
+
+function clusterOf(place: Place, name: string, port: InboundPort): Message {
+  const { service, endpoint } = port
+  const more: Message = {
+    ...(port.pool ? clusterSettings({ connectionPool: port.pool }, place.snapshot.view.mesh) : {}),
+    ...(service
+      ? {
+          metadata: {
+            filter_metadata: {
+              istio: toStruct({ services: [{ host: service.host, name: service.name, namespace: service.namespace }] }),
+            },
+          },
+        }
+      : {}),
+    ...(isHttp(port.protocol) || port.protocol === 'auto'
+      ? { typed_extension_protocol_options: httpOptions('auto', port.pool ? { connectionPool: port.pool } : {}) }
+      : {}),
+  }
+  if (!endpoint) return originalDst(name, { ...more, lb_policy: LbPolicy.clusterProvided })
+  const colon = endpoint.lastIndexOf(':')
+  const host = endpoint.slice(0, colon)
+  const address = { address: host === '0.0.0.0' ? place.node.ip : host, port_value: Number(endpoint.slice(colon + 1)) }
+  return {
+    name,
+    type: ClusterType.static,
+    connect_timeout: toDuration(10_000),
+    ...more,
+    load_assignment: {
+      cluster_name: name,
+      endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: address } } }] }],
+    },
+  }
+}
+
+/** The workload's ports: those its Sidecar declares, else those its containers and Services do. */
+function portsOf(place: Place): Map<number, InboundPort> {
+  const { snapshot, node, scope } = place
+  const ports = new Map<number, InboundPort>()
+  const pool: Json | undefined = scope.sidecar?.spec?.inboundConnectionPool
+  const mine = snapshot.services.filter((s) => s.namespace === node.namespace && selects(s, node.labels))
+  const serviceAt = (number: number) => mine.find((s) => targetsOf(place, s).some(([target]) => target === number))
+  for (const listener of scope.ingress) {
+    const { number, protocol, name } = listener.port ?? {}
+    const given: string = listener.defaultEndpoint ?? ''
+    ports.set(number, {
+      protocol: declaredProtocol(protocol || name),
+      service: serviceAt(number),
+      grpc: isGrpc(protocol || name),
+      ...(given && !given.startsWith('unix:') ? { endpoint: given } : {}),
+      ...((listener.connectionPool ?? pool) ? { pool: listener.connectionPool ?? pool } : {}),
+    })
+  }
+  if (scope.ingress.length > 0) return ports
+  const more = pool ? { pool } : {}
+  for (const p of node.ports)
+    ports.set(p.containerPort, {
+      protocol: protocolOf({ name: p.name }),
+      service: undefined,
+      grpc: isGrpc(p.name),
+      ...more,
+    })
+  for (const service of mine)
+    for (const [number, declared] of targetsOf(place, service))
+      ports.set(number, {
+        protocol: declared.protocol === 'tls' ? 'tcp' : declared.protocol,
+        service,
+        grpc: isGrpc(declared.app),
+        ...more,
+      })
+  return ports
+}
+
+const isGrpc = (text: unknown) => /^grpc($|-(?!web))/i.test(String(text ?? ''))
+
+function selects(service: MeshService, labels: Readonly<Record<string, string>>): boolean {
+  const spec: Json = service.object.spec ?? {}
+  const selector = service.object.kind === 'ServiceEntry' ? spec.workloadSelector?.labels : spec.selector
+  return selector !== undefined && Object.keys(selector).length > 0 && matches(selector, labels)
+}
+
+/** The numbers at which a service's ports reach the workload. */
+function targetsOf(place: Place, service: MeshService): [number, { protocol: Protocol; app: string }][] {
+  return service.ports.flatMap((port) => {
+    const own: Json | undefined = ((service.object.spec?.ports ?? []) as Json[]).find(
+      (p) => (p.port ?? p.number) === port.number && (p.name ?? '') === port.name,
+    )
+    const target = own?.targetPort ?? port.number
+    const number =
+      typeof target === 'number'
+        ? target
+        : (place.node.ports.find((p) => p.name === target)?.containerPort ?? port.number)
+    return [[number, { protocol: port.protocol, app: own?.appProtocol ?? port.name }]]
+  })
+}

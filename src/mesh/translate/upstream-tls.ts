@@ -1,0 +1,87 @@
+// TLS that a proxy begins: a DestinationRule's tls as a transport socket. Pure (networking/v1, ClientTLSSettings).
+
+import type { Json } from '#api'
+import { packAny, UpstreamTlsContext } from '#api/xds'
+import type { Message } from '#wire'
+import { isWildcard } from '../model/host.ts'
+import { isHttp, type Protocol } from '../model/protocol.ts'
+import type { MeshService } from '../model/service.ts'
+import type { Place } from './place.ts'
+import { ADS } from './sds.ts'
+
+export interface UpstreamTls {
+  /** The transport socket. */
+  readonly socket: Message
+  /** The server's name is the request's host, and its certificate must bear it. */
+  readonly byHost: boolean
+}
+
+/**
+ * TLS to a service; undefined where none is begun. Between workloads of the mesh (ISTIO_MUTUAL) none is: their
+ * certificates are the mesh's own affair, not a rule's.
+ */
+export function upstreamTls(
+  place: Place,
+  service: MeshService,
+  tls: Json | undefined,
+  protocol: Protocol,
+): UpstreamTls | undefined {
+  const mode = tls?.mode ?? 'DISABLE'
+  if (!tls || mode === 'DISABLE' || mode === 'ISTIO_MUTUAL') return undefined
+  const sni = tls.sni || (isWildcard(service.host) ? '' : service.host)
+  const secret = tls.credentialName ? credentialName(place, tls.credentialName) : undefined
+  const names: string[] = tls.subjectAltNames ?? service.object.spec?.subjectAltNames ?? []
+  const byHost = isHttp(protocol) && !tls.sni && names.length === 0
+  const check: Message | undefined = tls.insecureSkipVerify
+    ? undefined
+    : {
+        match_typed_subject_alt_names: (names.length > 0 || byHost || !sni ? names : [sni]).flatMap((exact) => [
+          { san_type: exact.includes('://') ? URI : DNS, matcher: { exact } },
+        ]),
+      }
+  const authority: Message = tls.caCertificates
+    ? { trusted_ca: { filename: tls.caCertificates } }
+    : { system_root_certs: {} }
+  const own = mode === 'MUTUAL'
+  const sds = (name: string) => ({ name, sds_config: ADS })
+  return {
+    byHost,
+    socket: {
+      name: 'envoy.transport_sockets.tls',
+      typed_config: packAny(UpstreamTlsContext, {
+        ...(byHost ? {} : { sni }),
+        common_tls_context: {
+          ...(protocol === 'http2' ? { alpn_protocols: ['h2'] } : {}),
+          ...(own && secret ? { tls_certificate_sds_secret_configs: [sds(secret)] } : {}),
+          ...(own && !secret && tls.clientCertificate
+            ? {
+                tls_certificates: [
+                  {
+                    certificate_chain: { filename: tls.clientCertificate },
+                    private_key: { filename: tls.privateKey },
+                  },
+                ],
+              }
+            : {}),
+          ...(check && secret
+            ? {
+                combined_validation_context: {
+                  default_validation_context: check,
+                  validation_context_sds_secret_config: sds(`${secret}-cacert`),
+                },
+              }
+            : check
+              ? { validation_context: { ...check, ...authority } }
+              : {}),
+        },
+      }),
+    },
+  }
+}
+
+/** SubjectAltNameMatcher.SanType. */
+const DNS = 2
+const URI = 3
+
+/** The name of a Secret as proxies ask for it: gateways of their own namespace, others likewise. */
+export const credentialName = (place: Place, name: string) => `kubernetes://${place.node.namespace}/${name}`

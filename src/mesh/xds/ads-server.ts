@@ -1,0 +1,126 @@
+// The ADS server: state of the world and delta. Knows who is connected and when everybody has caught up.
+
+import { deltaAggregatedResources, streamAggregatedResources } from '#api/xds'
+import type { Log } from '#base'
+import { GrpcCode, type Message } from '#wire'
+import type { ServerCall } from '#wire/grpc-server'
+import { Connection } from './connection.ts'
+import type { ProxyIdentity, ProxyUser } from './identity.ts'
+import type { EncodedLayer } from './resource-set.ts'
+
+export interface AdsOptions {
+  readonly log: Log
+  /** The resources of a proxy as the cluster is now. */
+  layers(proxy: ProxyIdentity): readonly EncodedLayer[]
+  /** The user behind a call's token; undefined refuses the call. */
+  authenticate(call: ServerCall): Promise<ProxyUser | undefined> | undefined
+  /** Why a proxy is not served; "" when it is for certain, undefined leaves it to its token. */
+  refuse?(proxy: ProxyIdentity): string | undefined
+  /** A proxy has answered: with the reason of a refusal, or "" when it took what it was sent. */
+  onAnswer(proxy: ProxyIdentity, url: string, message: string): void
+  onOther?(connection: Connection, request: Message): boolean
+}
+
+/** So many proxies are looked at in one turn of the event loop. */
+const BATCH = 50
+
+export class AdsServer {
+  readonly #options: AdsOptions
+  readonly #connections = new Set<Connection>()
+  readonly #waiters = new Set<() => void>()
+  #count = 0
+  #pushing: Promise<void> | undefined
+  #again = false
+
+  constructor(options: AdsOptions) {
+    this.#options = options
+  }
+
+  get methods() {
+    return [
+      { method: streamAggregatedResources, handle: (call: ServerCall) => void this.#accept(call, false) },
+      { method: deltaAggregatedResources, handle: (call: ServerCall) => void this.#accept(call, true) },
+    ]
+  }
+
+  get connections(): ReadonlySet<Connection> {
+    return this.#connections
+  }
+
+  /** Something changed: every proxy is looked at again. Resolves when all have been. */
+  push(): Promise<void> {
+    if (this.#pushing) {
+      this.#again = true
+      return this.#pushing
+    }
+    this.#pushing = this.#pushAll().finally(() => {
+      this.#pushing = undefined
+    })
+    return this.#pushing
+  }
+
+  async #pushAll(): Promise<void> {
+    do {
+      this.#again = false
+      let n = 0
+      for (const connection of [...this.#connections]) {
+        try {
+          connection.push()
+        } catch (error) {
+          this.#options.log.error('push failed', { proxy: connection.proxy?.id, error: (error as Error).stack })
+        }
+        if (++n % BATCH === 0) await new Promise((resolve) => setImmediate(resolve))
+      }
+    } while (this.#again)
+    this.#look()
+  }
+
+  /** Resolves when every connected proxy has been sent the endpoints of now and has acknowledged them. */
+  async settled(): Promise<void> {
+    await this.push()
+    const open = [...this.#connections]
+    const settled = () => open.every((c) => c.settled)
+    if (settled()) return
+    await new Promise<void>((resolve) => {
+      const look = () => {
+        if (!settled()) return
+        this.#waiters.delete(look)
+        resolve()
+      }
+      this.#waiters.add(look)
+    })
+  }
+
+  #look(): void {
+    for (const look of [...this.#waiters]) look()
+  }
+
+  async #accept(call: ServerCall, delta: boolean): Promise<void> {
+    const early: Message[] = []
+    call.onMessage = (m) => early.push(m)
+    const user = await this.#options.authenticate(call)
+    if (!user)
+      return call.end(GrpcCode.unauthenticated, 'a service-account token for the audience istio-ca is required')
+    const { layers, refuse, onAnswer, onOther } = this.#options
+    const connection = new Connection({
+      call,
+      user,
+      delta,
+      id: `${call.peer}-${++this.#count}`,
+      layers,
+      refuse: refuse ?? (() => undefined),
+      onAnswer,
+      onOther: onOther ?? (() => false),
+      onProgress: () => this.#look(),
+    })
+    this.#connections.add(connection)
+    call.onClose = () => {
+      connection.close()
+      this.#connections.delete(connection)
+      this.#look()
+    }
+    call.onEnd = () => call.end()
+    call.onMessage = (m) => connection.receive(m)
+    for (const m of early) connection.receive(m)
+  }
+}

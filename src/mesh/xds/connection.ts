@@ -1,0 +1,166 @@
+// One proxy's stream: takes its requests and sends it what it is behind with, in an order that breaks nothing.
+
+import { GrpcCode, type Message } from '#wire'
+import type { ServerCall } from '#wire/grpc-server'
+import { identify, mismatch, type ProxyIdentity, type ProxyUser } from './identity.ts'
+import { type EncodedLayer, KINDS, type Kind, type ResourceSet } from './resource-set.ts'
+import { Subscription } from './subscription.ts'
+
+export interface ConnectionOptions {
+  readonly call: ServerCall
+  readonly user: ProxyUser
+  readonly delta: boolean
+  /** A name that no other connection has. */
+  readonly id: string
+  layers(proxy: ProxyIdentity): readonly EncodedLayer[]
+  refuse(proxy: ProxyIdentity): string | undefined
+  onAnswer(proxy: ProxyIdentity, url: string, message: string): void
+  /** A request for something that is not of the mesh's resources; true when it was taken. */
+  onOther(connection: Connection, request: Message): boolean
+  /** A proxy has acknowledged something or has gone. */
+  onProgress(): void
+}
+
+/** Routes and listeners wait so long for a proxy to ask for the endpoints of clusters that are new to it. */
+const WARMING_MS = 500
+
+export class Connection {
+  readonly #options: ConnectionOptions
+  readonly #subscriptions = new Map<Kind, Subscription>()
+  proxy: ProxyIdentity | undefined
+  readonly connectedAt = new Date().toISOString()
+  #nonce = 0
+  #open = true
+  #warming: NodeJS.Timeout | undefined
+  /** The endpoints that this proxy has been found to have asked for. */
+  #warm: readonly ResourceSet[] = []
+  /** Clusters whose endpoints were waited for in vain. */
+  readonly #givenUp = new Set<string>()
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+  }
+
+  get id(): string {
+    return this.#options.id
+  }
+
+  get user(): ProxyUser {
+    return this.#options.user
+  }
+
+  get subscriptions(): readonly Subscription[] {
+    return [...this.#subscriptions.values()]
+  }
+
+  /** The endpoints of now are acknowledged; what is not asked for cannot be. */
+  get settled(): boolean {
+    const endpoints = this.#subscriptions.get('endpoints')
+    if (!this.#open || !this.proxy || !endpoints) return true
+    return endpoints.answered && !endpoints.isBehind(this.#options.layers(this.proxy))
+  }
+
+  close(): void {
+    this.#open = false
+    clearTimeout(this.#warming)
+  }
+
+  /** Sends a message that is not one of the mesh's resources. */
+  send(message: Message): void {
+    this.#options.call.send({ ...message, nonce: String(++this.#nonce) })
+  }
+
+  receive(request: Message): void {
+    if (request.node && !this.proxy) this.proxy = identify(request.node, this.#options.user)
+    if (this.#options.onOther(this, request)) return
+    const entry = KINDS.find((k) => k.url === request.type_url)
+    if (!entry || !this.proxy) return
+    const refusal = this.#options.refuse(this.proxy) ?? mismatch(this.proxy)
+    if (refusal) return this.#options.call.end(GrpcCode.permissionDenied, refusal)
+    let s = this.#subscriptions.get(entry.kind)
+    if (!s) {
+      s = new Subscription(entry.kind, entry.url, this.#options.delta)
+      this.#subscriptions.set(entry.kind, s)
+    }
+    const { acked } = s
+    const asks = this.#options.delta ? s.requestDelta(request) : s.request(request)
+    if (request.response_nonce && request.response_nonce === s.nonce) {
+      this.#options.onAnswer(this.proxy, entry.url, s.error)
+      this.#options.onProgress()
+    }
+    if (asks || request.response_nonce || acked !== s.acked) this.push()
+  }
+
+  /**
+   * Sends what this proxy is behind with. What comes later in the order waits until what came before is acknowledged,
+   * and a cluster goes only when no route in use can name it: make before break.
+   */
+  push(): void {
+    if (!this.#open || !this.proxy) return
+    const layers = this.#options.layers(this.proxy)
+    for (const { kind } of KINDS) {
+      const s = this.#subscriptions.get(kind)
+      // One answer at a time: a storm of changes becomes the last of them.
+      if (!s?.answered) {
+        if (s && (kind === 'clusters' || kind === 'endpoints')) return
+        continue
+      }
+      if ((kind === 'listeners' || kind === 'routes') && this.#awaitsEndpoints(layers)) return
+      const next = s.next(layers, kind === 'clusters' && this.#namedByOthers(layers))
+      if (!next) continue
+      s.nonce = String(++this.#nonce)
+      s.error = ''
+      this.#options.call.send(
+        this.#options.delta
+          ? {
+              type_url: s.url,
+              nonce: s.nonce,
+              system_version_info: s.nonce,
+              resources: next.resources.map((r) => ({
+                name: r.name,
+                version: r.version,
+                resource: { type_url: s.url, value: r.body },
+              })),
+              removed_resources: next.removed,
+            }
+          : {
+              type_url: s.url,
+              nonce: s.nonce,
+              version_info: s.nonce,
+              resources: next.resources.map((r) => ({ type_url: s.url, value: r.body })),
+            },
+      )
+      if (kind === 'clusters' || kind === 'endpoints') return
+    }
+  }
+
+  /** Listeners or routes in use may still name clusters that are gone. */
+  #namedByOthers(layers: readonly EncodedLayer[]): boolean {
+    return (['listeners', 'routes'] as const).some((kind) => {
+      const s = this.#subscriptions.get(kind)
+      return s !== undefined && (!s.answered || s.isBehind(layers))
+    })
+  }
+
+  /** Clusters came whose endpoints the proxy has not asked for yet: it will in a moment. */
+  #awaitsEndpoints(layers: readonly EncodedLayer[]): boolean {
+    const endpoints = this.#subscriptions.get('endpoints')
+    const clusters = this.#subscriptions.get('clusters')
+    if (!endpoints || !clusters) return false
+    const sets = layers.map((layer) => layer.endpoints)
+    if (sets.every((set, i) => set === this.#warm[i])) return false
+    const missing = sets.flatMap((set) =>
+      [...set.keys()].filter((n) => clusters.wants(n) && !endpoints.wants(n) && !this.#givenUp.has(n)),
+    )
+    clearTimeout(this.#warming)
+    if (missing.length === 0) {
+      this.#warm = sets
+      return false
+    }
+    this.#warming = setTimeout(() => {
+      for (const name of missing) this.#givenUp.add(name)
+      this.push()
+    }, WARMING_MS).unref()
+    return true
+  }
+}

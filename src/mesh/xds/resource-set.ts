@@ -1,0 +1,93 @@
+// Resources as they go over the wire, encoded once for all proxies, and what differs between two sets of them. Pure.
+
+import { createHash } from 'node:crypto'
+import { Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Secret, TYPE } from '#api/xds'
+import type { Message, MessageType } from '#wire'
+import type { XdsResources } from '../model/view.ts'
+
+export type Kind = keyof XdsResources
+
+/** The types of resources, in the order in which they are sent: what is named comes before what names it. */
+export const KINDS: readonly { readonly kind: Kind; readonly url: string; readonly type: MessageType }[] = [
+  { kind: 'clusters', url: TYPE.cluster, type: Cluster },
+  { kind: 'endpoints', url: TYPE.endpoint, type: ClusterLoadAssignment },
+  { kind: 'secrets', url: TYPE.secret, type: Secret },
+  { kind: 'listeners', url: TYPE.listener, type: Listener },
+  { kind: 'routes', url: TYPE.route, type: RouteConfiguration },
+]
+
+export interface WireResource {
+  readonly name: string
+  readonly body: Buffer
+  /** Of the content: the same after a restart. */
+  readonly version: string
+}
+
+/** Resources of one type by name. Two sets are the same object when they have the same resources. */
+export type ResourceSet = ReadonlyMap<string, WireResource>
+
+/** The resources of one layer, by type. */
+export type EncodedLayer = Readonly<Record<Kind, ResourceSet>>
+
+export const EMPTY: ResourceSet = new Map()
+
+const encoded = new WeakMap<Message, WireResource>()
+
+/** Encodes resources. What is as it was in `before` stays the same object, the whole set too if all of it is. */
+export function encodeSet(type: MessageType, messages: ReadonlyMap<string, Message>, before = EMPTY): ResourceSet {
+  if (messages.size === 0) return EMPTY
+  const set = new Map<string, WireResource>()
+  let same = before.size === messages.size
+  for (const [name, message] of messages) {
+    const old = before.get(name)
+    const now = encoded.get(message) ?? encodeOne(type, name, message, old)
+    encoded.set(message, now)
+    if (now !== old) same = false
+    set.set(name, now)
+  }
+  return same ? before : set
+}
+
+function encodeOne(type: MessageType, name: string, message: Message, old: WireResource | undefined): WireResource {
+  const body = type.encode(message)
+  if (old?.body.equals(body)) return old
+  return { name, body, version: createHash('sha1').update(body).digest('base64url').slice(0, 12) }
+}
+
+/** Encodes a layer's resources; what is as in `before` is the same object. */
+export function encodeLayer(made: XdsResources, before: EncodedLayer | undefined): EncodedLayer {
+  const layer: Partial<Record<Kind, ResourceSet>> = {}
+  for (const { kind, type } of KINDS) layer[kind] = encodeSet(type, made[kind], before?.[kind])
+  return layer as EncodedLayer
+}
+
+export interface Difference {
+  readonly changed: readonly WireResource[]
+  readonly removed: readonly string[]
+}
+
+const NONE: Difference = { changed: [], removed: [] }
+const differences = new WeakMap<ResourceSet, WeakMap<ResourceSet, Difference>>()
+
+/** What came or changed and what went between two sets; found once for all who go from one to the other. */
+export function difference(before: ResourceSet, after: ResourceSet): Difference {
+  if (before === after) return NONE
+  const known = differences.get(before)?.get(after)
+  if (known) return known
+  const changed = [...after.values()].filter((r) => before.get(r.name) !== r)
+  const removed = [...before.keys()].filter((name) => !after.has(name))
+  const found = { changed, removed }
+  const from = differences.get(before) ?? new WeakMap()
+  differences.set(before, from)
+  from.set(after, found)
+  return found
+}
+
+/** The resource of a name in several layers. */
+export function find(layers: readonly EncodedLayer[], kind: Kind, name: string): WireResource | undefined {
+  for (const layer of layers) {
+    const found = layer[kind].get(name)
+    if (found) return found
+  }
+  return undefined
+}

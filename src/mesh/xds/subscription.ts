@@ -1,0 +1,160 @@
+// What one proxy has asked for of one type, what it was sent and what it has said to it. Pure state
+// (envoyproxy.io, xds_protocol.rst).
+
+import type { Message } from '#wire'
+import { difference, type EncodedLayer, find, type Kind, type WireResource } from './resource-set.ts'
+
+/** What is to be sent: resources, and names that are gone. */
+export interface Outgoing {
+  readonly resources: readonly WireResource[]
+  readonly removed: readonly string[]
+}
+
+export class Subscription {
+  readonly kind: Kind
+  readonly url: string
+  readonly delta: boolean
+  /** Names asked for; undefined is everything. */
+  #names: Set<string> | undefined
+  /** Names asked for since the last sending, or never sent: they get an answer whatever it is. */
+  readonly #fresh = new Set<string>()
+  #first = true
+  /** The layers that the last sending was made from. */
+  #sent: readonly EncodedLayer[] = []
+  /** Versions a client of the delta protocol has from before; they need not be sent again. */
+  #known: ReadonlyMap<string, string> = new Map()
+  /** Resources that are gone from the layers but not from the proxy: something may still name them. */
+  readonly #held = new Map<string, WireResource>()
+  nonce = ''
+  /** The nonce last accepted. */
+  acked = ''
+  error = ''
+
+  constructor(kind: Kind, url: string, delta: boolean) {
+    this.kind = kind
+    this.url = url
+    this.delta = delta
+  }
+
+  /** Whether the last sending has been answered, one way or the other. */
+  get answered(): boolean {
+    return this.nonce === '' || this.acked === this.nonce || this.error !== ''
+  }
+
+  get holding(): boolean {
+    return this.#held.size > 0
+  }
+
+  wants(name: string): boolean {
+    return this.#names ? this.#names.has(name) : this.kind !== 'secrets'
+  }
+
+  /** A request of the state-of-the-world protocol; true when something must be sent because of it. */
+  request(message: Message): boolean {
+    const names: string[] = message.resource_names ?? []
+    if (message.response_nonce) {
+      if (message.response_nonce !== this.nonce) return false
+      this.#answer(message)
+    }
+    const before = this.#names
+    const wanted = names.length > 0 && !names.includes('*') ? new Set(names) : undefined
+    for (const name of wanted ?? []) if (!before?.has(name)) this.#fresh.add(name)
+    const widened = !this.#first && before !== undefined && wanted === undefined && this.kind !== 'secrets'
+    this.#names = wanted ?? (names.length === 0 && before !== undefined && !this.#whole ? new Set() : undefined)
+    return this.#first || widened || this.#fresh.size > 0
+  }
+
+  /** A request of the delta protocol; true when something must be sent because of it. */
+  requestDelta(message: Message): boolean {
+    if (message.response_nonce) {
+      if (message.response_nonce === this.nonce) this.#answer(message)
+    }
+    const add: string[] = message.resource_names_subscribe ?? []
+    const drop: string[] = message.resource_names_unsubscribe ?? []
+    if (this.#first && !message.response_nonce) {
+      this.#known = new Map(Object.entries((message.initial_resource_versions ?? {}) as Record<string, string>))
+      if (add.length > 0 && !add.includes('*')) this.#names = new Set()
+    }
+    for (const name of add)
+      if (name !== '*') {
+        if (this.#names && !this.#names.has(name)) this.#fresh.add(name)
+        this.#names?.add(name)
+      }
+    for (const name of drop) this.#names?.delete(name)
+    return this.#first || this.#fresh.size > 0
+  }
+
+  #answer(message: Message): void {
+    this.error = message.error_detail ? (message.error_detail.message ?? 'refused without a reason') : ''
+    if (!this.error) this.acked = this.nonce
+  }
+
+  get #whole(): boolean {
+    return this.kind === 'clusters' || this.kind === 'listeners'
+  }
+
+  /** Whether what is subscribed differs between what was sent and what is now. */
+  isBehind(layers: readonly EncodedLayer[]): boolean {
+    return this.#first || this.#fresh.size > 0 || this.#changes(layers).some((r) => r)
+  }
+
+  #changes(layers: readonly EncodedLayer[]): boolean[] {
+    return layers.map((layer, i) => {
+      const before = this.#sent[i]?.[this.kind]
+      if (!before) return layer[this.kind].size > 0
+      const { changed, removed } = difference(before, layer[this.kind])
+      return changed.some((r) => this.wants(r.name)) || removed.some((n) => this.wants(n))
+    })
+  }
+
+  /** What is to be sent now, if anything. `hold`: what is gone stays with the proxy for now. */
+  next(layers: readonly EncodedLayer[], hold: boolean): Outgoing | undefined {
+    const released = !hold && this.#held.size > 0
+    if (!this.isBehind(layers) && !released) {
+      this.#sent = layers
+      return undefined
+    }
+    const changed: WireResource[] = []
+    const removed: string[] = []
+    const { kind } = this
+    for (const [i, layer] of layers.entries()) {
+      const before = this.#first ? undefined : this.#sent[i]?.[kind]
+      const diff = before ? difference(before, layer[kind]) : { changed: [...layer[kind].values()], removed: [] }
+      for (const r of diff.changed) if (this.wants(r.name)) changed.push(r)
+      for (const name of diff.removed)
+        if (this.wants(name) && !find(layers, kind, name)) {
+          const old = before?.get(name)
+          if (hold && old) this.#held.set(name, old)
+          else removed.push(name)
+        }
+    }
+    for (const r of changed) this.#held.delete(r.name)
+    if (released) {
+      removed.push(...this.#held.keys())
+      this.#held.clear()
+    }
+    const seen = new Set(changed.map((r) => r.name))
+    for (const name of this.#fresh) {
+      if (seen.has(name)) continue
+      const resource = find(layers, kind, name)
+      if (resource) changed.push(resource)
+      // Who asks for what is not there is told so.
+      else if (this.delta) removed.push(name)
+    }
+    const first = this.#first
+    this.#first = false
+    this.#fresh.clear()
+    this.#sent = layers
+    if (this.delta) {
+      const resources = first ? changed.filter((r) => this.#known.get(r.name) !== r.version) : changed
+      const gone = first ? [...this.#known.keys()].filter((n) => !find(layers, kind, n)) : []
+      this.#known = new Map()
+      if (!first && resources.length === 0 && removed.length + gone.length === 0) return undefined
+      return { resources, removed: [...removed, ...gone] }
+    }
+    // Types that are told whole are; of the others what is not mentioned is as it was.
+    if (!this.#whole) return !first && changed.length === 0 ? undefined : { resources: changed, removed: [] }
+    const all = layers.flatMap((layer) => [...layer[kind].values()].filter((r) => this.wants(r.name)))
+    return { resources: [...all, ...this.#held.values()], removed: [] }
+  }
+}
