@@ -2,15 +2,18 @@
 
 import { createServer, type Server } from 'node:http'
 import http2 from 'node:http2'
-import { groupResource, isAlreadyExists, type KubeObject, keyOf, resources, sameJson } from '#api'
+import { groupResource, isAlreadyExists, type KubeObject, keyOf, type Resource, resources, sameJson } from '#api'
 import { type Clock, type Log, messageOf } from '#base'
 import { EventRecorder, type Informers } from '#client'
 import { type ServerCall, serveGrpc } from '#wire/grpc-server'
+import { GATEWAY_RESOURCES, GatewayController, gatewayApiView } from './gateway-api/controller.ts'
+import { convertGatewayApi } from './gateway-api/convert.ts'
 import { publishIngressAddress } from './ingress-status.ts'
 import { injectSidecar } from './inject/inject.ts'
 import { wantsSidecar } from './inject/policy.ts'
 import { podLocality } from './model/endpoints.ts'
 import { type MeshConfig, meshConfig } from './model/mesh-config.ts'
+import { smiRules } from './model/smi.ts'
 import { createSnapshot, type Snapshot } from './model/snapshot.ts'
 import { type MeshView, matches, type ProxyNode } from './model/view.ts'
 import { PushSchedule } from './push-schedule.ts'
@@ -71,7 +74,7 @@ interface AdmissionStep {
 }
 
 /** Resources whose every change may change what proxies are sent. */
-const WATCHED = [
+const WATCHED: readonly Resource[] = [
   resources.services,
   resources.endpointSlices,
   resources.virtualServices,
@@ -81,9 +84,12 @@ const WATCHED = [
   resources.workloadEntries,
   resources.sidecars,
   resources.envoyFilters,
+  resources.trafficSplits,
+  resources.httpRouteGroups,
+  ...GATEWAY_RESOURCES,
   resources.ingresses,
   resources.ingressClasses,
-] as const
+]
 
 export class Mesh {
   readonly #options: MeshOptions
@@ -165,7 +171,7 @@ export class Mesh {
       `${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`,
     ])
     pods.addIndex('ip', (o) => (o.status?.podIP && !o.spec?.hostNetwork ? [o.status.podIP] : []))
-    for (const resource of WATCHED) informers.for(resource)
+    for (const resource of [...WATCHED, resources.deployments]) informers.for(resource)
     informers.for(resources.nodes)
     await informers.synced()
     const changed = () => this.#schedule.changed()
@@ -199,6 +205,7 @@ export class Mesh {
       refusals: () => this.#refusals.byObject(this.#current()),
     })
     allocateAddresses(informers, log)
+    new GatewayController({ informers, clock, log, proxyImage: this.#options.proxyImage }).start()
     this.#publishRoot()
     publishIngressAddress(informers, events, log)
     await this.#serve(listen)
@@ -294,15 +301,20 @@ export class Mesh {
     const slices = informers.for(resources.endpointSlices)
     const pods = informers.for(resources.pods)
     const classes = informers.for(resources.ingressClasses).list()
+    const converted = convertGatewayApi(gatewayApiView(informers))
+    const splits = smiRules(
+      informers.for(resources.trafficSplits).list(),
+      informers.for(resources.httpRouteGroups).list(),
+    )
     return {
       services: informers.for(resources.services).list(),
       slices: (service) => slices.byIndex('service', keyOf(service)),
       podByIp: (ip) => pods.byIndex('ip', ip)[0],
       pods: (namespace) => pods.list(namespace),
       node: (name) => informers.for(resources.nodes).get(name),
-      virtualServices: informers.for(resources.virtualServices).list(),
-      destinationRules: informers.for(resources.destinationRules).list(),
-      gateways: informers.for(resources.gateways).list(),
+      virtualServices: [...informers.for(resources.virtualServices).list(), ...converted.virtualServices, ...splits],
+      destinationRules: [...informers.for(resources.destinationRules).list(), ...converted.destinationRules],
+      gateways: [...informers.for(resources.gateways).list(), ...converted.gateways],
       serviceEntries: informers.for(resources.serviceEntries).list(),
       workloadEntries: informers.for(resources.workloadEntries).list(),
       sidecars: informers.for(resources.sidecars).list(),

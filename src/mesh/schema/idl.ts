@@ -3,7 +3,14 @@
 import type { Json } from '#api'
 
 /** The type of a value. */
-export type Type =
+export type Type = TypeKind & {
+  /** What a field is when it is left out. */
+  readonly usual?: string | number | boolean
+  /** Whether a field must be there. */
+  readonly required?: boolean
+}
+
+type TypeKind =
   | { readonly kind: 'string' | 'integer' | 'number' | 'boolean' | 'duration' | 'any' }
   | { readonly kind: 'enum'; readonly values: readonly string[] }
   | { readonly kind: 'list' | 'map'; readonly of: Type }
@@ -16,7 +23,8 @@ const SCALARS = new Set(['string', 'integer', 'number', 'boolean', 'duration', '
 
 /**
  * Reads messages written as "Name < field type, field type >". A type is a scalar (string, integer, number, boolean,
- * duration, any), the name of a message, [a list of], {a map from strings to}, or (ONE|OF|THESE).
+ * duration, any), the name of a message, [a list of], {a map from strings to}, or (ONE|OF|THESE). "=x" after a type is
+ * what the field is when it is left out; "!" after a field's name says that it must be there.
  */
 export function parseIdl(text: string): ReadonlyMap<string, Fields> {
   const messages = new Map<string, Fields>()
@@ -30,7 +38,11 @@ export function parseIdl(text: string): ReadonlyMap<string, Fields> {
           .filter(Boolean)
           .map((line) => {
             const space = line.indexOf(' ')
-            return [line.slice(0, space), parseType(line.slice(space + 1).trim())] as const
+            const [field = '', mark] = line.slice(0, space).split('!')
+            return [
+              field,
+              { ...parseType(line.slice(space + 1).trim()), ...(mark === undefined ? {} : { required: true }) },
+            ] as const
           }),
       ),
     )
@@ -38,6 +50,15 @@ export function parseIdl(text: string): ReadonlyMap<string, Fields> {
 }
 
 function parseType(text: string): Type {
+  const equals = text.indexOf('=')
+  if (equals > 0) {
+    const type = parseType(text.slice(0, equals))
+    const usual = text.slice(equals + 1)
+    return {
+      ...type,
+      usual: type.kind === 'integer' ? Number(usual) : type.kind === 'boolean' ? usual === 'true' : usual,
+    }
+  }
   if (text.startsWith('[')) return { kind: 'list', of: parseType(text.slice(1, -1)) }
   if (text.startsWith('{')) return { kind: 'map', of: parseType(text.slice(1, -1)) }
   if (text.startsWith('(')) return { kind: 'enum', values: text.slice(1, -1).split('|') }
@@ -48,8 +69,13 @@ function parseType(text: string): Type {
 /** The OpenAPI schema of a message, as a CustomResourceDefinition bears it. */
 export function openApi(messages: ReadonlyMap<string, Fields>, name: string): Json {
   const properties: Json = {}
-  for (const [field, type] of messages.get(name) ?? []) properties[field] = schemaOf(messages, type)
-  return { type: 'object', properties }
+  const required: string[] = []
+  for (const [field, type] of messages.get(name) ?? []) {
+    const schema = schemaOf(messages, type)
+    properties[field] = type.usual === undefined ? schema : { ...schema, default: type.usual }
+    if (type.required) required.push(field)
+  }
+  return { type: 'object', properties, ...(required.length > 0 ? { required } : {}) }
 }
 
 function schemaOf(messages: ReadonlyMap<string, Fields>, type: Type): Json {

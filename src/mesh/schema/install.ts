@@ -2,14 +2,14 @@
 
 import { isAlreadyExists, type KubeInput, resources, sameJson } from '#api'
 import type { Client } from '#client'
-import { istioDefinitions } from './kinds.ts'
+import { meshDefinitions } from './kinds.ts'
 
-/** The annotation that says which of our versions a definition is of; one without it is somebody else's. */
-const OWNED = 'app'
+/** Where kubectl apply notes what it wrote: who has it is kept by somebody else. */
+const APPLIED = 'kubectl.kubernetes.io/last-applied-configuration'
 
 /** Creates what is missing; of our own definitions, changes what is of an older version. */
 export async function installKinds(client: Client): Promise<void> {
-  await Promise.all(istioDefinitions().map((definition) => ensure(client, definition)))
+  await Promise.all(meshDefinitions().map((definition) => ensure(client, definition)))
 }
 
 async function ensure(client: Client, definition: KubeInput): Promise<void> {
@@ -18,7 +18,7 @@ async function ensure(client: Client, definition: KubeInput): Promise<void> {
   } catch (error) {
     if (!isAlreadyExists(error)) throw error
     const current = await client.get(resources.customResourceDefinitions, '', definition.metadata.name!)
-    if (current.metadata.labels?.[OWNED] !== definition.metadata.labels?.[OWNED]) return
+    if (current.metadata.labels?.chart !== 'istio' || current.metadata.annotations?.[APPLIED]) return
     if (sameJson(current.spec.versions, definition.spec.versions)) return
     await client.update(resources.customResourceDefinitions, {
       ...current,

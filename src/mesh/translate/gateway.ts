@@ -3,6 +3,7 @@
 import type { Json, KubeObject } from '#api'
 import { ClusterType, Direction, DownstreamTlsContext, packAny, RequireTls, toDuration } from '#api/xds'
 import type { Message } from '#wire'
+import { OWN_NAMESPACE } from '../gateway-api/listeners.ts'
 import { covers, intersection } from '../model/host.ts'
 import { byAge, emptyResources, type MeshView, matches, type ProxyNode, type XdsResources } from '../model/view.ts'
 import type { VirtualService } from '../model/virtual-service.ts'
@@ -110,6 +111,7 @@ function targetPorts(view: MeshView, node: ProxyNode): (port: number) => number 
 function serversOf(view: MeshView, node: ProxyNode, serving: (port: number) => number): Server[] {
   return [...view.gateways]
     .filter((g) => matches(g.spec?.selector, node.labels))
+    .filter((g) => (g.metadata.annotations?.[OWN_NAMESPACE] ?? node.namespace) === node.namespace)
     .sort(byAge)
     .flatMap((gateway) =>
       ((gateway.spec?.servers ?? []) as Json[])
@@ -279,7 +281,7 @@ function downstreamTls(
   const split = (name: string) => (name.includes('/') ? name.split('/') : [namespace, name]) as [string, string]
   const certificates = given
     .filter(Boolean)
-    .map((name) => addCertificate(result, snapshot.view, node, ...split(name)))
+    .map((name) => addCertificate(result, snapshot.view, node, ...split(name), tls?.granted))
     .filter((name) => name !== undefined)
   if (certificates.length === 0 && !files) return undefined
   const mutual = tls?.mode === 'MUTUAL' || tls?.mode === 'OPTIONAL_MUTUAL'

@@ -173,6 +173,9 @@ function redirect(r: Json): Message {
     ...(r.port ? { port_redirect: r.port } : {}),
     ...(r.uri ? { path_redirect: r.uri } : {}),
     ...(r.prefixRewrite ? { prefix_rewrite: r.prefixRewrite } : {}),
+    ...(r.uriRegexRewrite
+      ? { regex_rewrite: { pattern: { regex: r.uriRegexRewrite.match }, substitution: r.uriRegexRewrite.rewrite } }
+      : {}),
     ...(r.redirectCode ? { response_code: REDIRECT_CODES[r.redirectCode] ?? RedirectCode.moved } : {}),
   }
 }

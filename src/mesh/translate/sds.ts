@@ -23,15 +23,16 @@ export function keyPair(secret: KubeObject | undefined): { chain: string; key: s
   return { chain, key: privateKey, ...(authority ? { ca: authority } : {}) }
 }
 
-/** Adds the certificate that a Secret bears; returns its resource's name, or undefined when there is none. */
+/** Adds the certificate that a Secret bears; `granted`: whoever names it may have it. Returns its resource's name, or undefined when there is none. */
 export function addCertificate(
   result: XdsResources,
   view: MeshView,
   node: ProxyNode,
   namespace: string,
   name: string,
+  granted = false,
 ): string | undefined {
-  if (!mayRead(node, namespace)) return undefined
+  if (!granted && !mayRead(node, namespace)) return undefined
   const pair = keyPair(view.secret(namespace, name))
   if (!pair) return undefined
   const resource = `kubernetes://${namespace}/${name}`

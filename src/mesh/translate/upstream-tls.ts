@@ -41,7 +41,9 @@ export function upstreamTls(
       }
   const authority: Message = tls.caCertificates
     ? { trusted_ca: { filename: tls.caCertificates } }
-    : { system_root_certs: {} }
+    : tls.caPem === undefined
+      ? { system_root_certs: {} }
+      : { trusted_ca: { inline_string: tls.caPem } }
   const own = mode === 'MUTUAL'
   const sds = (name: string) => ({ name, sds_config: ADS })
   return {

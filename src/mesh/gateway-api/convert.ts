@@ -1,0 +1,317 @@
+// The Gateway API as Istio's own kinds, and the status of each of its objects. Pure.
+
+import { type Json, type KubeObject, keyOf } from '#api'
+import { byAge } from '../model/view.ts'
+import { byPrecedence, entriesOf, type HttpEntry, weighted } from './http-rules.ts'
+import { commonHosts, GATEWAY_NAME, isServed, istioGateway, listenersOf, refusesRoute } from './listeners.ts'
+import {
+  CONTROLLER,
+  type Condition,
+  condition,
+  type GatewayApiView,
+  GROUP,
+  isOurs,
+  type ListenerState,
+  type Problem,
+} from './view.ts'
+
+/** A route's state at one of its parents. */
+export interface ParentStatus {
+  readonly parentRef: Json
+  readonly conditions: readonly Condition[]
+}
+
+export interface Converted {
+  readonly gateways: readonly KubeObject[]
+  readonly virtualServices: readonly KubeObject[]
+  readonly destinationRules: readonly KubeObject[]
+  /** Listeners by Gateway, "namespace/name". */
+  readonly listeners: ReadonlyMap<string, readonly ListenerState[]>
+  /** How many routes are attached, by "gateway namespace/name listener". */
+  readonly attached: ReadonlyMap<string, number>
+  /** Parents of routes, by "Kind namespace/name". */
+  readonly parents: ReadonlyMap<string, readonly ParentStatus[]>
+  /** Ancestors of BackendTLSPolicies, by "namespace/name". */
+  readonly policies: ReadonlyMap<string, Condition[]>
+}
+
+const namespaceOf = (o: KubeObject) => o.metadata.namespace ?? ''
+
+/** Where a route is attached: a listener with hosts, or a service of the mesh. */
+interface Attachment {
+  readonly gateway: string
+  readonly hosts: readonly string[]
+  readonly port: number | undefined
+  readonly exportTo: readonly string[]
+}
+
+/** Everything of the Gateway API that is ours to serve. */
+export function convertGatewayApi(view: GatewayApiView): Converted {
+  const classes = new Map(view.classes.map((c) => [c.metadata.name, c]))
+  const ours = view.gateways.filter((g) => isOurs(classes.get(g.spec?.gatewayClassName)))
+  const listeners = new Map(ours.map((g) => [keyOf(g), listenersOf(view, g)]))
+  const making: Making = {
+    view,
+    listeners,
+    attached: new Map(),
+    parents: new Map(),
+    known: new Set(view.gateways.map(keyOf)),
+  }
+  const http = new Map<string, { at: Attachment; host: string; first: KubeObject; entries: HttpEntry[] }>()
+  for (const route of [...view.httpRoutes, ...view.grpcRoutes].sort(byAge)) {
+    const rules: Json[] = route.spec?.rules?.length ? route.spec.rules : [{}]
+    const made = rules.map((rule) => entriesOf(view, route, rule))
+    const problem = made.find((m) => m.problem)?.problem
+    const unsupported = made.find((m) => m.unsupported)?.unsupported
+    const places = attach(making, route, problem, unsupported)
+    if (unsupported) continue
+    for (const at of places)
+      for (const host of at.hosts) {
+        const key = `${at.gateway} ${host} ${at.port ?? ''} ${at.exportTo}`
+        const known = http.get(key) ?? { at, host, first: route, entries: [] }
+        http.set(key, known)
+        known.entries.push(...made.flatMap((m) => m.entries))
+      }
+  }
+  const virtualServices = [...http.values()].map(({ at, host, first, entries }, i) =>
+    virtualService(first, `http-${i}`, at, [host], {
+      http: entries.sort(byPrecedence).map((e) => withPort(e.route, at.port)),
+    }),
+  )
+  virtualServices.push(...byteRoutes(making))
+  const gateways = [...listeners.values()]
+    .flat()
+    .filter(isServed)
+    .map((l) => istioGateway(l, ...podsOf(view, l.gateway)))
+  const policies = tlsPolicies(view)
+  return {
+    gateways,
+    virtualServices,
+    destinationRules: policies.rules,
+    listeners,
+    attached: making.attached,
+    parents: making.parents,
+    policies: policies.states,
+  }
+}
+
+interface Making {
+  readonly view: GatewayApiView
+  readonly listeners: ReadonlyMap<string, readonly ListenerState[]>
+  readonly attached: Map<string, number>
+  readonly parents: Map<string, ParentStatus[]>
+  /** All Gateways, of whatever class. */
+  readonly known: ReadonlySet<string>
+}
+
+/** A Gateway that names a Service as its address is served by that Service's pods; others get pods of their own. */
+export function manualService(view: Pick<GatewayApiView, 'service'>, gateway: KubeObject): KubeObject | undefined {
+  const address = ((gateway.spec?.addresses ?? []) as Json[]).find((a) => a.type === 'Hostname')?.value
+  if (!address) return undefined
+  const [name = '', namespace = namespaceOf(gateway)] = String(address).split('.')
+  return view.service(namespace, name)
+}
+
+/** The pods that serve a Gateway: their labels and namespace. */
+function podsOf(view: GatewayApiView, gateway: KubeObject): [Record<string, string>, string] {
+  const service = manualService(view, gateway)
+  if (service) return [service.spec?.selector ?? {}, namespaceOf(service)]
+  return [{ [GATEWAY_NAME]: gateway.metadata.name }, namespaceOf(gateway)]
+}
+
+/** Where a route is attached; notes its status at each of its parents. */
+function attach(
+  making: Making,
+  route: KubeObject,
+  unresolved: Problem | undefined,
+  unsupported: Problem | undefined,
+): Attachment[] {
+  const found: Attachment[] = []
+  const states: ParentStatus[] = []
+  for (const ref of (route.spec?.parentRefs ?? []) as Json[]) {
+    const result = attachTo(making, route, ref)
+    if (!result) continue
+    const refused = result.problem ?? unsupported
+    if (!refused) found.push(...result.places)
+    states.push({
+      parentRef: ref,
+      conditions: [
+        condition('Accepted', refused, 'Accepted', 'Route was valid'),
+        condition('ResolvedRefs', unresolved, 'ResolvedRefs', 'All references resolved'),
+      ],
+    })
+  }
+  making.parents.set(`${route.kind} ${keyOf(route)}`, states)
+  return found
+}
+
+function attachTo(
+  making: Making,
+  route: KubeObject,
+  ref: Json,
+): { places: Attachment[]; problem: Problem | undefined } | undefined {
+  const { view, listeners, attached } = making
+  const { group = GROUP, kind = 'Gateway', name, namespace = namespaceOf(route), sectionName, port } = ref
+  if (kind === 'Service' && group === '') return attachToService(view, route, namespace, name, port)
+  if (kind !== 'Gateway' || group !== GROUP) return undefined
+  const all = listeners.get(`${namespace}/${name}`)
+  if (!all) return undefined
+  const asked = all.filter(
+    (l) => (!sectionName || l.listener.name === sectionName) && (port === undefined || l.listener.port === port),
+  )
+  const none = (reason: string, message: string) => ({ places: [], problem: { reason, message } })
+  if (asked.length === 0)
+    return none(
+      'NoMatchingParent',
+      `no listener of the Gateway matches sectionName ${JSON.stringify(sectionName ?? '')} and port ${port ?? 'any'}`,
+    )
+  const refusals = asked.map((l) => refusesRoute(view, l, route.kind, namespaceOf(route)))
+  const allowed = asked.filter((_, i) => refusals[i] === undefined)
+  if (allowed.length === 0) return { places: [], problem: refusals[0] }
+  const hostnames: string[] = route.kind === 'TCPRoute' ? [] : (route.spec?.hostnames ?? [])
+  const places = allowed.flatMap((l) => {
+    const hosts = commonHosts(l, hostnames)
+    if (hosts.length === 0) return []
+    const key = `${keyOf(l.gateway)} ${l.listener.name}`
+    attached.set(key, (attached.get(key) ?? 0) + 1)
+    return [{ gateway: `${namespace}/${l.name}`, hosts, port: undefined, exportTo: ['*'] }]
+  })
+  if (places.length === 0)
+    return none(
+      'NoMatchingListenerHostname',
+      `no hostnames matched parent hostname ${JSON.stringify(allowed[0]?.host ?? '*')}`,
+    )
+  return { places, problem: undefined }
+}
+
+/** A route for a Service inside the mesh; one of another namespace is for clients of that namespace only (GAMMA). */
+function attachToService(
+  view: GatewayApiView,
+  route: KubeObject,
+  namespace: string,
+  name: string,
+  port: number | undefined,
+) {
+  if (!view.service(namespace, name))
+    return {
+      places: [],
+      problem: {
+        reason: 'NoMatchingParent',
+        message: `parent service: "${name}.${namespace}.svc.cluster.local" not found`,
+      },
+    }
+  const host = `${name}.${namespace}.svc.cluster.local`
+  const exportTo = namespace === namespaceOf(route) ? ['*'] : ['.']
+  return { places: [{ gateway: 'mesh', hosts: [host], port, exportTo }], problem: undefined }
+}
+
+/** A route of a parent's port only. */
+function withPort(route: Json, port: number | undefined): Json {
+  if (port === undefined) return route
+  return { ...route, match: ((route.match ?? [{}]) as Json[]).map((m) => ({ ...m, port })) }
+}
+
+function virtualService(
+  of: KubeObject,
+  suffix: string,
+  at: Attachment,
+  hosts: readonly string[],
+  spec: Json,
+): KubeObject {
+  return {
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'VirtualService',
+    metadata: { ...of.metadata, name: `${of.metadata.name}-${suffix}-istio-autogenerated-k8s-gateway` },
+    spec: { hosts, gateways: [at.gateway], exportTo: at.exportTo, ...spec },
+  }
+}
+
+/** TLSRoutes and TCPRoutes. */
+function byteRoutes(making: Making): KubeObject[] {
+  const { view } = making
+  return [...view.tlsRoutes, ...view.tcpRoutes].sort(byAge).flatMap((route) => {
+    const rules: Json[] = route.spec?.rules ?? []
+    const made = rules.map((rule) => weighted(view, route, rule.backendRefs ?? []))
+    const places = attach(making, route, made.find((m) => m.problem)?.problem, undefined)
+    return places.flatMap((at, i) => {
+      const routes = made.map(({ routes: to }) => ({
+        route: to.map(({ destination, weight }) => ({ destination, weight })),
+      }))
+      const tls = route.kind === 'TLSRoute'
+      const match = (r: Json) => ({
+        ...r,
+        match: [{ ...(tls ? { sniHosts: at.hosts } : {}), ...(at.port === undefined ? {} : { port: at.port }) }],
+      })
+      const spec = tls
+        ? { tls: routes.map(match), tcp: routes }
+        : { tcp: at.port === undefined ? routes : routes.map(match) }
+      return [virtualService(route, `${route.kind.slice(0, 3).toLowerCase()}-${i}`, at, at.hosts, spec)]
+    })
+  })
+}
+
+/** BackendTLSPolicies as DestinationRules of the services they are for. */
+function tlsPolicies(view: GatewayApiView): { rules: KubeObject[]; states: Map<string, Condition[]> } {
+  const states = new Map<string, Condition[]>()
+  const rules: KubeObject[] = []
+  for (const policy of [...view.tlsPolicies].sort(byAge)) {
+    const {
+      caCertificateRefs = [],
+      wellKnownCACertificates,
+      hostname,
+      subjectAltNames = [],
+    } = policy.spec?.validation ?? {}
+    const namespace = namespaceOf(policy)
+    const [ref] = caCertificateRefs as Json[]
+    const pem = ref?.kind === 'ConfigMap' ? view.configMap(namespace, ref.name)?.data?.['ca.crt'] : undefined
+    const problem: Problem | undefined =
+      pem || wellKnownCACertificates === 'System'
+        ? undefined
+        : ref && ref.kind !== 'ConfigMap'
+          ? { reason: 'InvalidKind', message: `caCertificateRefs may name ConfigMaps only, not ${ref.kind}` }
+          : {
+              reason: 'InvalidCACertificateRef',
+              message: `there is no ConfigMap ${namespace}/${ref?.name ?? ''} with the key ca.crt`,
+            }
+    states.set(keyOf(policy), [
+      condition(
+        'Accepted',
+        problem ? { reason: 'NoValidCACertificate', message: problem.message } : undefined,
+        'Accepted',
+        'Configuration is valid',
+      ),
+      condition('ResolvedRefs', problem, 'ResolvedRefs', 'Configuration is valid'),
+    ])
+    const names = (subjectAltNames as Json[]).map((s) => s.hostname ?? s.uri)
+    // Without its authority nothing is verified, so nothing may be sent.
+    const tls = {
+      mode: 'SIMPLE',
+      sni: hostname,
+      subjectAltNames: names.length > 0 ? names : [hostname],
+      ...(problem ? { caPem: '' } : pem ? { caPem: pem } : {}),
+    }
+    for (const target of (policy.spec?.targetRefs ?? []) as Json[]) {
+      const service = target.kind === 'Service' ? view.service(namespace, target.name) : undefined
+      if (!service) continue
+      const port = target.sectionName
+        ? ((service.spec?.ports ?? []) as Json[]).find((p) => p.name === target.sectionName)?.port
+        : undefined
+      if (target.sectionName && port === undefined) continue
+      rules.push({
+        apiVersion: 'networking.istio.io/v1',
+        kind: 'DestinationRule',
+        metadata: {
+          ...policy.metadata,
+          name: `${policy.metadata.name}-${target.name}-istio-autogenerated-k8s-gateway`,
+        },
+        spec: {
+          host: `${target.name}.${namespace}.svc.cluster.local`,
+          trafficPolicy: port === undefined ? { tls } : { portLevelSettings: [{ port: { number: port }, tls }] },
+        },
+      })
+    }
+  }
+  return { rules, states }
+}
+
+export { CONTROLLER }

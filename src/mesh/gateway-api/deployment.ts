@@ -1,0 +1,171 @@
+// What a Gateway gets of its own: an account, a Deployment and a Service, named "<gateway>-istio". Pure
+// (istio.io, "Kubernetes Gateway API", automated deployment).
+
+import type { Json, KubeInput, KubeObject, Resource } from '#api'
+import { resources } from '#api'
+import { GATEWAY_NAME, isServed } from './listeners.ts'
+import type { ListenerState } from './view.ts'
+
+const MANAGED = 'gateway.istio.io/managed'
+const SERVICE_TYPE = 'networking.istio.io/service-type'
+
+export interface Wanted {
+  readonly resource: Resource
+  readonly object: KubeInput
+}
+
+export const deploymentName = (gateway: KubeObject) => `${gateway.metadata.name}-${gateway.spec?.gatewayClassName}`
+
+/** The objects of a Gateway. `proxyImage`: the image its pods run. */
+export function deploymentOf(gateway: KubeObject, listeners: readonly ListenerState[], proxyImage: string): Wanted[] {
+  const name = deploymentName(gateway)
+  const { namespace = '' } = gateway.metadata
+  const infrastructure: Json = gateway.spec?.infrastructure ?? {}
+  const selector = { [GATEWAY_NAME]: gateway.metadata.name }
+  const labels = {
+    ...infrastructure.labels,
+    ...selector,
+    'gateway.networking.k8s.io/gateway-class-name': gateway.spec?.gatewayClassName,
+    [MANAGED]: 'istio.io-gateway-controller',
+  }
+  const metadata = {
+    name,
+    namespace,
+    labels,
+    ...(infrastructure.annotations ? { annotations: infrastructure.annotations } : {}),
+    ownerReferences: [
+      {
+        apiVersion: gateway.apiVersion,
+        kind: 'Gateway',
+        name: gateway.metadata.name,
+        uid: gateway.metadata.uid,
+        controller: true,
+        blockOwnerDeletion: true,
+      },
+    ],
+  }
+  return [
+    { resource: resources.serviceAccounts, object: { metadata } },
+    { resource: resources.services, object: { metadata, spec: serviceSpec(gateway, listeners, selector) } },
+    {
+      resource: resources.deployments,
+      object: {
+        metadata,
+        spec: {
+          selector: { matchLabels: selector },
+          template: {
+            metadata: {
+              labels: {
+                ...labels,
+                'service.istio.io/canonical-name': name,
+                'service.istio.io/canonical-revision': 'latest',
+                'sidecar.istio.io/inject': 'false',
+              },
+              annotations: {
+                ...infrastructure.annotations,
+                'prometheus.io/path': '/stats/prometheus',
+                'prometheus.io/port': '15020',
+                'prometheus.io/scrape': 'true',
+              },
+            },
+            spec: podSpec(name, proxyImage),
+          },
+        },
+      },
+    },
+  ]
+}
+
+function serviceSpec(gateway: KubeObject, listeners: readonly ListenerState[], selector: Json): Json {
+  const { annotations = {} } = gateway.metadata
+  const type = gateway.spec?.infrastructure?.annotations?.[SERVICE_TYPE] ?? annotations[SERVICE_TYPE] ?? 'LoadBalancer'
+  const ports = new Map<number, Json>([
+    [15021, { name: 'status-port', port: 15021, protocol: 'TCP', appProtocol: 'tcp' }],
+  ])
+  for (const { listener } of listeners.filter(isServed))
+    if (!ports.has(listener.port))
+      ports.set(listener.port, {
+        name: listener.name,
+        port: listener.port,
+        protocol: 'TCP',
+        appProtocol: String(listener.protocol).toLowerCase(),
+      })
+  const addresses: Json[] = (gateway.spec?.addresses ?? []).filter(
+    (a: Json) => (a.type ?? 'IPAddress') === 'IPAddress' && a.value,
+  )
+  return {
+    type,
+    selector,
+    ports: [...ports.values()],
+    ...(addresses.length > 0 ? { loadBalancerIP: addresses[0]!.value } : {}),
+  }
+}
+
+const field = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } } })
+
+/** A pod that runs the data plane as a gateway and may listen on any port without being root. */
+function podSpec(account: string, proxyImage: string): Json {
+  return {
+    serviceAccountName: account,
+    securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }] },
+    containers: [
+      {
+        name: 'istio-proxy',
+        image: proxyImage,
+        imagePullPolicy: 'IfNotPresent',
+        args: ['proxy', 'router', '--domain', '$(POD_NAMESPACE).svc.cluster.local'],
+        ports: [
+          { containerPort: 15020, name: 'metrics', protocol: 'TCP' },
+          { containerPort: 15021, name: 'status-port', protocol: 'TCP' },
+          { containerPort: 15090, name: 'http-envoy-prom', protocol: 'TCP' },
+        ],
+        env: [
+          { name: 'CA_ADDR', value: 'istiod.istio-system.svc:15012' },
+          field('POD_NAME', 'metadata.name'),
+          field('POD_NAMESPACE', 'metadata.namespace'),
+          field('INSTANCE_IP', 'status.podIP'),
+          field('SERVICE_ACCOUNT', 'spec.serviceAccountName'),
+          field('HOST_IP', 'status.hostIP'),
+          { name: 'ISTIO_META_CLUSTER_ID', value: 'Kubernetes' },
+          { name: 'ISTIO_META_WORKLOAD_NAME', value: account },
+          { name: 'ISTIO_META_MESH_ID', value: 'cluster.local' },
+          { name: 'TRUST_DOMAIN', value: 'cluster.local' },
+        ],
+        readinessProbe: { httpGet: { path: '/healthz/ready', port: 15021 }, periodSeconds: 2, failureThreshold: 30 },
+        resources: { limits: { cpu: '2', memory: '1Gi' }, requests: { cpu: '10m', memory: '40Mi' } },
+        securityContext: {
+          allowPrivilegeEscalation: false,
+          capabilities: { drop: ['ALL'] },
+          privileged: false,
+          readOnlyRootFilesystem: true,
+          runAsGroup: 1337,
+          runAsNonRoot: true,
+          runAsUser: 1337,
+        },
+        volumeMounts: [
+          { mountPath: '/var/run/secrets/istio', name: 'istiod-ca-cert' },
+          { mountPath: '/var/run/secrets/tokens', name: 'istio-token' },
+          { mountPath: '/etc/istio/pod', name: 'podinfo' },
+        ],
+      },
+    ],
+    volumes: [
+      { name: 'istiod-ca-cert', configMap: { name: 'istio-ca-root-cert' } },
+      {
+        name: 'podinfo',
+        downwardAPI: {
+          items: [
+            { path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } },
+            { path: 'annotations', fieldRef: { fieldPath: 'metadata.annotations' } },
+          ],
+        },
+      },
+      {
+        name: 'istio-token',
+        projected: {
+          sources: [{ serviceAccountToken: { path: 'istio-token', expirationSeconds: 43200, audience: 'istio-ca' } }],
+        },
+      },
+    ],
+  }
+}

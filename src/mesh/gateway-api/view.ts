@@ -1,0 +1,76 @@
+// What the Gateway API's conversion reads, and what it makes. Pure.
+
+import type { Json, KubeObject } from '#api'
+
+export const CONTROLLER = 'istio.io/gateway-controller'
+export const GROUP = 'gateway.networking.k8s.io'
+
+export interface GatewayApiView {
+  readonly classes: readonly KubeObject[]
+  readonly gateways: readonly KubeObject[]
+  readonly httpRoutes: readonly KubeObject[]
+  readonly grpcRoutes: readonly KubeObject[]
+  readonly tlsRoutes: readonly KubeObject[]
+  readonly tcpRoutes: readonly KubeObject[]
+  readonly grants: readonly KubeObject[]
+  readonly tlsPolicies: readonly KubeObject[]
+  service(namespace: string, name: string): KubeObject | undefined
+  namespace(name: string): KubeObject | undefined
+  secret(namespace: string, name: string): KubeObject | undefined
+  configMap(namespace: string, name: string): KubeObject | undefined
+}
+
+/** A condition without its times. */
+export interface Condition {
+  readonly type: string
+  readonly status: 'True' | 'False'
+  readonly reason: string
+  readonly message: string
+}
+
+export const condition = (
+  type: string,
+  problem: { reason: string; message: string } | undefined,
+  reason: string,
+  message: string,
+): Condition => (problem ? { type, status: 'False', ...problem } : { type, status: 'True', reason, message })
+
+export interface Problem {
+  readonly reason: string
+  readonly message: string
+}
+
+/** One listener of a Gateway, as it is served. */
+export interface ListenerState {
+  readonly gateway: KubeObject
+  readonly listener: Json
+  /** The name of the Istio Gateway it becomes. */
+  readonly name: string
+  readonly host: string
+  readonly kinds: readonly Json[]
+  readonly accepted: Problem | undefined
+  readonly conflicted: Problem | undefined
+  readonly resolved: Problem | undefined
+}
+
+/** Whether a GatewayClass is ours to serve. */
+export const isOurs = (c: KubeObject | undefined): boolean => c?.spec?.controllerName === CONTROLLER
+
+/** Whether an object of one namespace may refer to one of another (ReferenceGrant). */
+export function isGranted(
+  view: GatewayApiView,
+  from: { group: string; kind: string; namespace: string },
+  to: { group: string; kind: string; namespace: string; name: string },
+): boolean {
+  if (from.namespace === to.namespace) return true
+  return view.grants.some(
+    (g) =>
+      g.metadata.namespace === to.namespace &&
+      ((g.spec?.from ?? []) as Json[]).some(
+        (f) => f.group === from.group && f.kind === from.kind && f.namespace === from.namespace,
+      ) &&
+      ((g.spec?.to ?? []) as Json[]).some(
+        (t) => (t.group ?? '') === to.group && t.kind === to.kind && (!t.name || t.name === to.name),
+      ),
+  )
+}
