@@ -53,7 +53,7 @@ export function decodeCluster(m: Message): Cluster {
     breakers: decodeBreakers(m.circuit_breakers),
     outlier: m.outlier_detection ? decodeOutlier(m.outlier_detection) : undefined,
     healthChecks: ((m.health_checks ?? []) as Message[]).map((h) => decodeHealthCheck(h, m.name, what)),
-    transports: decodeTransports(m, what),
+    transports: decodeTransports(m, http.upstream_http_protocol_options ?? {}, what),
     panicPercent: lb.healthy_panic_threshold ? (lb.healthy_panic_threshold.value ?? 0) : 50,
     overprovisioning: m.load_assignment?.policy?.overprovisioning_factor?.value ?? 140,
     localityWeighted: lb.locality_weighted_lb_config !== undefined,
@@ -149,13 +149,13 @@ function decodeHealthCheck(m: Message, name: string, what: string): HealthCheck 
   }
 }
 
-function decodeTransports(m: Message, what: string): Cluster['transports'] {
+function decodeTransports(m: Message, http: Message, what: string): Cluster['transports'] {
   const matches = ((m.transport_socket_matches ?? []) as Message[]).map((t) => {
     const labels = Object.fromEntries(Object.entries(fromStruct(t.match)).map(([k, v]) => [k, String(v)]))
-    const tls = decodeTls(t.transport_socket, what)
+    const tls = decodeTls(t.transport_socket, http, what)
     return { labels, ...(tls ? { tls } : {}) }
   })
-  const tls = decodeTls(m.transport_socket, what)
+  const tls = decodeTls(m.transport_socket, http, what)
   return [...matches, { labels: {}, ...(tls ? { tls } : {}) }]
 }
 
@@ -182,18 +182,27 @@ export function inlineSecret(common: Message): TlsSecret | undefined {
   }
 }
 
+const validation = (common: Message): Message =>
+  common.combined_validation_context?.default_validation_context ?? common.validation_context ?? {}
+
 /** What names a TLS context checks on the other side's certificate. */
 export function subjectAltNames(common: Message, what: string) {
-  const check = common.combined_validation_context?.default_validation_context ?? common.validation_context ?? {}
+  const check = validation(common)
   const typed = ((check.match_typed_subject_alt_names ?? []) as Message[]).map((t) => t.matcher)
-  return [...typed, ...(check.match_subject_alt_names ?? [])].map((n: Message) => compileString(n, `${what}: names`))
+  return [...typed, ...(check.match_subject_alt_names ?? [])].map((n: Message) =>
+    n.exact === undefined ? compileString(n, `${what}: names`) : { test: (name: string) => bears(name, n.exact) },
+  )
 }
+
+/** True when a certificate's name, which may begin with "*.", is that of a host (RFC 6125, 6.4.3). */
+const bears = (name: string, host: string): boolean =>
+  name === host || (name.startsWith('*.') && host.slice(host.indexOf('.')) === name.slice(1))
 
 export const authorityName = (common: Message): string | undefined =>
   common.combined_validation_context?.validation_context_sds_secret_config?.name ??
   common.validation_context_sds_secret_config?.name
 
-function decodeTls(socket: Message | undefined, what: string): UpstreamTls | undefined {
+function decodeTls(socket: Message | undefined, http: Message, what: string): UpstreamTls | undefined {
   if (!socket || socket.name === 'envoy.transport_sockets.raw_buffer' || socket.name === PROXY_PROTOCOL)
     return undefined
   const { name, value } = unpackAny(socket.typed_config ?? {})
@@ -208,7 +217,9 @@ function decodeTls(socket: Message | undefined, what: string): UpstreamTls | und
     ...(authority ? { authority } : {}),
     ...(inline ? { inline } : {}),
     sni: value.sni ?? '',
-    autoSni: value.auto_host_sni ?? false,
+    autoSni: (value.auto_host_sni || http.auto_sni) ?? false,
+    autoSan: http.auto_san_validation ?? false,
+    systemRoots: validation(common).system_root_certs !== undefined,
     alpn: common.alpn_protocols ?? [],
     subjectAltNames: subjectAltNames(common, what),
     ...tlsVersions(common),

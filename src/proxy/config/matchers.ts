@@ -1,5 +1,6 @@
 // String, header and query matchers out of xDS. What cannot be used is refused with a reason.
 
+import { readFileSync } from 'node:fs'
 import { SampanError } from '#base'
 import { compileRe2, type Re2 } from '#base/re2'
 import type { Message } from '#wire'
@@ -91,5 +92,11 @@ export function fractionOf(m: Message | undefined): number {
 /** The bytes of a DataSource. */
 export function dataOf(m: Message | undefined): Buffer {
   if (m?.inline_string !== undefined) return Buffer.from(m.inline_string)
+  if (m?.filename !== undefined)
+    try {
+      return readFileSync(m.filename)
+    } catch {
+      return refuse(`file ${m.filename}`, 'cannot be read')
+    }
   return Buffer.from(m?.inline_bytes ?? [])
 }

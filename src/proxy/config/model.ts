@@ -66,6 +66,10 @@ export interface UpstreamTls {
   readonly sni: string
   readonly autoSni: boolean
   readonly alpn: readonly string[]
+  /** The authorities that everybody trusts count, where no others are named. */
+  readonly systemRoots: boolean
+  /** The server's certificate must be for the name it is asked by. */
+  readonly autoSan: boolean
   /** Names of which the server's certificate must bear one; empty for any. */
   readonly subjectAltNames: readonly StringMatch[]
   readonly minVersion?: 'TLSv1.2' | 'TLSv1.3'

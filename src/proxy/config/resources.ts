@@ -96,8 +96,10 @@ export class Resources {
         errors.delete(name)
         changed.push(name)
       } catch (error) {
-        reasons.push(messageOf(error))
-        errors.set(name, messageOf(error))
+        const message = messageOf(error)
+        const reason = message.includes(name) ? message : `${name}: ${message}`
+        reasons.push(reason)
+        errors.set(name, reason)
       }
     }
     // Only listeners and clusters are told whole; of the others what is not mentioned is as it was.

@@ -3,6 +3,7 @@
 import { connect, isIP, type OnReadOpts, type Socket } from 'node:net'
 import {
   type ConnectionOptions,
+  checkServerIdentity,
   connect as connectTls,
   createSecureContext,
   type PeerCertificate,
@@ -66,8 +67,9 @@ export class Connector {
       ...(servername && !isIP(servername) ? { servername } : {}),
       ...(alpn.length > 0 ? { ALPNProtocols: [...alpn] } : {}),
       ...(session ? { session } : {}),
-      rejectUnauthorized: this.#authority(tls) !== undefined,
-      checkServerIdentity: (_name, certificate) => checkNames(tls.subjectAltNames, certificate),
+      rejectUnauthorized: tls.systemRoots || this.#authority(tls) !== undefined,
+      checkServerIdentity: (_name, certificate) =>
+        tls.autoSan ? checkServerIdentity(servername, certificate) : checkNames(tls.subjectAltNames, certificate),
     }
     const socket = connectTls(how)
     socket.on('session', (ticket) => this.#sessions.set(host, ticket))

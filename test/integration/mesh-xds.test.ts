@@ -1,0 +1,263 @@
+// Our control plane against clients of xDS: gRPC's own (@grpc/grpc-js-xds) and our data plane, in both protocols.
+
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import * as grpc from '@grpc/grpc-js'
+import type { KubeObject } from '#api'
+import { silentLog } from '#base'
+import { meshObject, serviceAt, startMesh, type TestMesh } from '#kit'
+import { ConfigStore } from '../../src/proxy/config/config-store.ts'
+import { Resources } from '../../src/proxy/config/resources.ts'
+import { XdsClient } from '../../src/proxy/config/xds-client.ts'
+import type { ClusterState } from '../../src/proxy/upstream/cluster-state.ts'
+
+const METHOD = {
+  path: '/echo.Echo/Say',
+  requestStream: false,
+  responseStream: false,
+  requestSerialize: (text: string) => Buffer.from(text),
+  requestDeserialize: (data: Buffer) => data.toString(),
+  responseSerialize: (text: string) => Buffer.from(text),
+  responseDeserialize: (data: Buffer) => data.toString(),
+} as const
+
+/** A gRPC server that answers with its name; while `fails` is positive it refuses that many calls. */
+async function echo(name: string, host = '127.0.0.1') {
+  const state = { fails: 0, calls: 0 }
+  const server = new grpc.Server()
+  server.addService({ Say: METHOD }, {
+    Say: (_call: grpc.ServerUnaryCall<string, string>, answer: grpc.sendUnaryData<string>) => {
+      state.calls++
+      if (state.fails > 0) {
+        state.fails--
+        answer({ code: grpc.status.UNAVAILABLE, details: 'on purpose' })
+      } else answer(null, name)
+    },
+  } as unknown as grpc.UntypedServiceImplementation)
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync(`${host}:0`, grpc.ServerCredentials.createInsecure(), (e, p) => (e ? reject(e) : resolve(p))),
+  )
+  return { state, port, close: () => server.forceShutdown() }
+}
+
+const POD = (name: string, version: string, ip: string): KubeObject => {
+  const pod = meshObject('Pod', name, { status: { podIP: ip } })
+  return { ...pod, metadata: { ...pod.metadata, labels: { app: 'echo', version } } }
+}
+
+const virtualService = (http: object[]) => meshObject('VirtualService', 'echo', { spec: { hosts: ['echo'], http } })
+const RULE = meshObject('DestinationRule', 'echo', {
+  spec: {
+    host: 'echo',
+    subsets: [
+      { name: 'v1', labels: { version: 'v1' } },
+      { name: 'v2', labels: { version: 'v2' } },
+    ],
+  },
+})
+const to = (subset: string, weight?: number) => ({
+  destination: { host: 'echo', subset },
+  ...(weight === undefined ? {} : { weight }),
+})
+
+test('a gRPC client without a proxy routes, splits, retries and fails over by our control plane', async (t) => {
+  const [one, two] = await Promise.all([echo('one'), echo('two', '127.0.0.2')])
+  const { service, slices } = serviceAt('echo', 7070, 'grpc', [one.port, two.port])
+  const pods = [POD('a', 'v1', '127.0.0.1'), POD('b', 'v2', '127.0.0.2')]
+  const view = (http: object[], here = slices) => ({
+    services: [service],
+    slices: () => here,
+    podByIp: (ip: string) => pods.find((p) => p.status.podIP === ip),
+    destinationRules: [RULE],
+    virtualServices: http.length > 0 ? [virtualService(http)] : [],
+  })
+  const mesh = await startMesh(view([{ route: [to('v1')] }]))
+  process.env.GRPC_XDS_BOOTSTRAP_CONFIG = JSON.stringify({
+    xds_servers: [
+      { server_uri: `127.0.0.1:${mesh.port}`, channel_creds: [{ type: 'insecure' }], server_features: ['xds_v3'] },
+    ],
+    node: {
+      id: 'sidecar~127.0.0.1~client.default~default.svc.cluster.local',
+      metadata: { GENERATOR: 'grpc' },
+      locality: {},
+    },
+  })
+  const { register } = await import('@grpc/grpc-js-xds')
+  register()
+  const client = new grpc.Client('xds:///echo.default.svc.cluster.local:7070', grpc.credentials.createInsecure())
+  t.after(async () => {
+    client.close()
+    one.close()
+    two.close()
+    await mesh.close()
+  })
+  const say = (header?: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const metadata = new grpc.Metadata()
+      if (header) metadata.set('x-to', header)
+      client.makeUnaryRequest(
+        METHOD.path,
+        METHOD.requestSerialize,
+        METHOD.responseDeserialize,
+        'hi',
+        metadata,
+        { deadline: Date.now() + 10_000 },
+        (error, value) => (error ? reject(error) : resolve(value!)),
+      )
+    })
+  const all = async (n: number, header?: string) => {
+    const seen = new Map<string, number>()
+    for (const name of await Promise.all(Array.from({ length: n }, () => say(header))))
+      seen.set(name, (seen.get(name) ?? 0) + 1)
+    return seen
+  }
+  /** Calls until the answers are as they should be: the client takes a change in a moment. */
+  const until = async (n: number, wanted: (seen: Map<string, number>) => boolean, header?: string) => {
+    for (;;) {
+      const seen = await all(n, header)
+      if (wanted(seen)) return
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+  assert.deepEqual(await all(20), new Map([['one', 20]]), 'everything to v1')
+
+  await mesh.update(
+    view([{ match: [{ headers: { 'x-to': { exact: 'two' } } }], route: [to('v2')] }, { route: [to('v1')] }]),
+  )
+  await until(5, (seen) => seen.get('two') === 5, 'two')
+  assert.deepEqual(await all(5), new Map([['one', 5]]), 'by header, the others to v1')
+
+  await mesh.update(view([{ route: [to('v1', 50), to('v2', 50)] }]))
+  await until(100, (seen) => (seen.get('one') ?? 0) > 20 && (seen.get('two') ?? 0) > 20)
+
+  await mesh.update(view([{ retries: { attempts: 2, retryOn: 'unavailable' }, route: [to('v1')] }]))
+  await until(5, (seen) => seen.get('one') === 5)
+  one.state.fails = 1
+  const before = one.state.calls
+  assert.equal(await say(), 'one')
+  assert.equal(one.state.calls - before, 2, 'tried again')
+
+  await mesh.update(view([], slices))
+  await until(20, (seen) => seen.size === 2)
+  // One endpoint goes: all calls go to the other, none is lost.
+  await mesh.update(view([], slices.slice(1)))
+  await until(20, (seen) => seen.get('two') === 20)
+  assert.deepEqual(mesh.refusals, [])
+})
+
+/** Our data plane's client, and what it has in force. */
+function dataPlane(mesh: TestMesh, delta: boolean) {
+  const config = new ConfigStore()
+  const resources = new Resources(config, () => {})
+  const client = new XdsClient({
+    host: '127.0.0.1',
+    port: mesh.port,
+    delta,
+    node: { id: 'sidecar~127.0.0.9~app.default~default.svc.cluster.local', cluster: 'app', metadata: {} },
+    config,
+    resources,
+    log: silentLog,
+  })
+  client.start()
+  return { config, close: () => client.close() }
+}
+
+const portsOf = (cluster: ClusterState | undefined) => [...(cluster?.hosts.values() ?? [])].map((h) => h.endpoint.port)
+
+const turns = async (done: () => boolean) => {
+  while (!done()) await new Promise((resolve) => setImmediate(resolve))
+}
+
+for (const delta of [false, true])
+  test(`our data plane follows ${delta ? 'deltas' : 'the state of the world'}: clusters before routes that name them, and after`, async (t) => {
+    const a = serviceAt('a', 80, 'http', [8080])
+    const b = serviceAt('b', 80, 'http', [8081])
+    const of = (...all: (typeof a)[]) => ({
+      services: all.map((s) => s.service),
+      slices: (s: KubeObject) => all.find((x) => x.service === s)?.slices ?? [],
+    })
+    const mesh = await startMesh(of(a))
+    const proxy = dataPlane(mesh, delta)
+    t.after(async () => {
+      proxy.close()
+      await mesh.close()
+    })
+    const { config } = proxy
+    await turns(() => config.ready)
+    const has = (name: string) => config.clusters.has(`outbound|80||${name}.default.svc.cluster.local`)
+    const routed = (name: string) => config.routes.get('80')?.exact.has(`${name}.default.svc.cluster.local`) ?? false
+    assert.ok(has('a') && routed('a') && !has('b'))
+
+    // At no moment is there a route to a cluster that is not there.
+    let broken = ''
+    const watch = setInterval(() => {
+      for (const name of ['a', 'b']) if (routed(name) && !has(name)) broken = name
+    }, 0)
+    await mesh.update(of(a, b))
+    await turns(() => routed('b'))
+    assert.ok(has('b'))
+    assert.deepEqual(portsOf(config.clusters.get('outbound|80||b.default.svc.cluster.local')), [8081])
+    await mesh.update(of(b))
+    await turns(() => !has('a'))
+    clearInterval(watch)
+    assert.equal(broken, '')
+    assert.ok(!routed('a') && routed('b'))
+    await mesh.ads.settled()
+    assert.deepEqual(mesh.refusals, [])
+
+    // Only what changed is told again.
+    const before = config.clusters.get('outbound|80||b.default.svc.cluster.local')
+    await mesh.update({ ...of(b), slices: () => [{ ...b.slices[0]!, ports: [{ name: 'http', port: 9999 }] }] })
+    await mesh.ads.settled()
+    assert.equal(config.clusters.get('outbound|80||b.default.svc.cluster.local'), before)
+    assert.deepEqual(portsOf(before), [9999])
+  })
+
+test('a control plane that comes back finds its proxies with what they had, and tells them what changed meanwhile', async (t) => {
+  const a = serviceAt('a', 80, 'http', [8080])
+  const first = await startMesh({ services: [a.service], slices: () => a.slices })
+  const proxy = dataPlane(first, true)
+  await turns(() => proxy.config.ready)
+  await first.close()
+  const name = 'outbound|80||a.default.svc.cluster.local'
+  assert.ok(proxy.config.clusters.has(name), 'serving with what is known')
+  const second = await startMesh(
+    { services: [a.service], slices: () => [{ ...a.slices[0]!, ports: [{ name: 'http', port: 8082 }] }] },
+    first.port,
+  )
+  t.after(async () => {
+    proxy.close()
+    await second.close()
+  })
+  await turns(() => portsOf(proxy.config.clusters.get(name))[0] === 8082)
+})
+
+test('what a proxy refuses is known by its reason, and what it takes later takes that back', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { service, slices } = serviceAt('a', 80, 'http', [(server.address() as AddressInfo).port])
+  const rule = (simple: string) =>
+    meshObject('DestinationRule', 'a', {
+      spec: { host: 'a', trafficPolicy: { tls: { mode: 'SIMPLE', caCertificates: simple } } },
+    })
+  const mesh = await startMesh({
+    services: [service],
+    slices: () => slices,
+    destinationRules: [rule('/nonexistent/ca.pem')],
+  })
+  const proxy = dataPlane(mesh, false)
+  t.after(async () => {
+    proxy.close()
+    await mesh.close()
+  })
+  await turns(() => mesh.refusals.length > 0)
+  assert.match(mesh.refusals[0] ?? '', /Cluster: .*outbound\|80\|\|a\.default\.svc\.cluster\.local/)
+  await mesh.update({ services: [service], slices: () => slices })
+  await turns(() => proxy.config.clusters.has('outbound|80||a.default.svc.cluster.local'))
+  await mesh.ads.settled()
+  assert.ok([...mesh.ads.connections].every((c) => c.subscriptions.every((s) => s.error === '')))
+})
