@@ -1,7 +1,7 @@
 // `npm run bench -- NAME [--json]`: measures ours and a peer in the same run.
 
 const [name = '', ...flags] = process.argv.slice(2)
-const BENCHES = ['api', 'cluster', 'growth', 'proxy', 'store', 'watch']
+const BENCHES = ['api', 'cluster', 'growth', 'mesh', 'proxy', 'store', 'watch']
 if (!BENCHES.includes(name)) {
   process.stderr.write(`usage: npm run bench -- ${BENCHES.join('|')} [--json]\n`)
   process.exit(2)

@@ -6,6 +6,7 @@ import { groupResource, isAlreadyExists, type KubeObject, keyOf, type Resource, 
 import { type Clock, type Log, messageOf } from '#base'
 import { EventRecorder, type Informers } from '#client'
 import { type ServerCall, serveGrpc } from '#wire/grpc-server'
+import { EndpointVersions } from './endpoint-versions.ts'
 import { GATEWAY_RESOURCES, GatewayController, gatewayApiView } from './gateway-api/controller.ts'
 import { convertGatewayApi } from './gateway-api/convert.ts'
 import { publishIngressAddress } from './ingress-status.ts'
@@ -97,6 +98,7 @@ export class Mesh {
   readonly #views = new Views(layersOf)
   readonly #refusals: Refusals
   readonly #schedule: PushSchedule
+  readonly #endpoints = new EndpointVersions()
   #snapshot: Snapshot | undefined
   #config: { of: KubeObject | undefined; mesh: MeshConfig } | undefined
   #listen: MeshListen | undefined
@@ -170,6 +172,7 @@ export class Mesh {
     slices.addIndex('service', (o) => [
       `${o.metadata.namespace}/${o.metadata.labels?.['kubernetes.io/service-name'] ?? ''}`,
     ])
+    slices.addIndex('address', (o) => (o.endpoints ?? []).flatMap((e: { addresses?: string[] }) => e.addresses ?? []))
     pods.addIndex('ip', (o) => (o.status?.podIP && !o.spec?.hostNetwork ? [o.status.podIP] : []))
     for (const resource of [...WATCHED, resources.deployments]) informers.for(resource)
     informers.for(resources.nodes)
@@ -192,10 +195,7 @@ export class Mesh {
     informers.for(resources.secrets).on(({ object }) => {
       if (object.data?.['tls.crt'] || object.data?.cert || object.data?.['ca.crt'] || object.data?.cacert) changed()
     })
-    pods.on(({ object, old }) => {
-      if (!old || !sameJson(object.metadata.labels, old.metadata.labels) || object.status?.podIP !== old.status?.podIP)
-        changed()
-    })
+    this.#endpoints.follow(informers, changed)
     const events = new EventRecorder(informers.client, clock, log, 'istiod')
     this.#lookAtRules = watchRules({
       informers,
@@ -310,6 +310,7 @@ export class Mesh {
       services: informers.for(resources.services).list(),
       slices: (service) => slices.byIndex('service', keyOf(service)),
       podByIp: (ip) => pods.byIndex('ip', ip)[0],
+      endpointsVersion: (service) => this.#endpoints.of(keyOf(service)),
       pods: (namespace) => pods.list(namespace),
       node: (name) => informers.for(resources.nodes).get(name),
       virtualServices: [...informers.for(resources.virtualServices).list(), ...converted.virtualServices, ...splits],
@@ -330,7 +331,11 @@ export class Mesh {
   }
 
   #layersOf(proxy: ProxyIdentity): readonly EncodedLayer[] {
-    return this.#views.of(this.#current(), this.#nodeOf(proxy))
+    return this.#views.of(
+      proxy,
+      () => this.#current(),
+      () => this.#nodeOf(proxy),
+    )
   }
 
   /** What a pod is comes from its object, not from what the proxy says of itself. */

@@ -91,7 +91,12 @@ export async function startMesh(first: Partial<MeshView>, port = 0): Promise<Tes
   })
   const ads = new AdsServer({
     log: silentLog,
-    layers: (proxy) => views.of(snapshot, nodeOf(proxy)),
+    layers: (proxy) =>
+      views.of(
+        proxy,
+        () => snapshot,
+        () => nodeOf(proxy),
+      ),
     authenticate: async () => ({ name: '', groups: [] }),
     refuse: () => '',
     onAnswer: (_proxy, url, message) => {

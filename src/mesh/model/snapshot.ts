@@ -11,6 +11,7 @@ export interface Snapshot {
   /** Those of Kubernetes first, each kind oldest first. */
   readonly services: readonly MeshService[]
   readonly byHost: ReadonlyMap<string, readonly MeshService[]>
+  readonly byNamespace: ReadonlyMap<string, readonly MeshService[]>
   readonly virtualServices: readonly VirtualService[]
   readonly destinationRules: DestinationRules
   /** Labels of a proxy by which rules tell it from others. */
@@ -23,15 +24,20 @@ export function createSnapshot(view: MeshView): Snapshot {
     ...[...view.serviceEntries].sort(byAge).flatMap(entryServices),
   ]
   const byHost = new Map<string, MeshService[]>()
+  const byNamespace = new Map<string, MeshService[]>()
   for (const service of services) {
     const known = byHost.get(service.host)
     if (known) known.push(service)
     else byHost.set(service.host, [service])
+    const here = byNamespace.get(service.namespace)
+    if (here) here.push(service)
+    else byNamespace.set(service.namespace, [service])
   }
   return {
     view,
     services,
     byHost,
+    byNamespace,
     virtualServices: virtualServices(view.virtualServices, view.mesh.defaultVirtualServiceExportTo),
     destinationRules: indexRules(view.destinationRules),
     labelKeys: labelKeys(view),

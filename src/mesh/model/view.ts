@@ -10,6 +10,8 @@ export interface MeshView {
   /** EndpointSlices of a Service. */
   slices(service: KubeObject): readonly KubeObject[]
   podByIp(ip: string): KubeObject | undefined
+  /** What is another whenever endpoints of a service, or their pods, are others; undefined where nobody keeps count. */
+  endpointsVersion?(service: KubeObject): unknown
   /** Pods of a namespace. */
   pods(namespace: string): readonly KubeObject[]
   node(name: string): KubeObject | undefined

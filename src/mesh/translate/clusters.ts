@@ -7,7 +7,7 @@ import type { Message } from '#wire'
 import { endpointsOf, type MeshEndpoint } from '../model/endpoints.ts'
 import { isHttp, type Protocol } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
-import { clusterName, matches, type XdsResources } from '../model/view.ts'
+import { clusterName, emptyResources, matches, type XdsResources } from '../model/view.ts'
 import { type LocalityGroup, localityGroups, localityMessage, localitySetting } from './locality.ts'
 import type { Place } from './place.ts'
 import { ADS, addAuthority, addCertificate } from './sds.ts'
@@ -58,9 +58,36 @@ function commonOptions(policy: Json): Message | undefined {
   }
 }
 
-/** The clusters of a service's port, with their endpoints and secrets. */
+/** Clusters and endpoints as they were last made of a service, by its port and who uses it. */
+interface Made {
+  readonly inputs: readonly unknown[]
+  readonly part: XdsResources
+}
+const made = new WeakMap<MeshService, Map<string, Made>>()
+
+/** The clusters of a service's port, with their endpoints and secrets; the same messages as long as nothing changed. */
 export function addClusters(result: XdsResources, place: Place, service: MeshService, port: MeshPort): void {
   if (service.resolution === 'alias') return
+  const { view } = place.snapshot
+  const { node } = place
+  if (!view.endpointsVersion || service.object.spec?.workloadSelector) return makeClusters(result, place, service, port)
+  const key = `${node.role} ${node.namespace} ${node.locality} ${port.number}`
+  const inputs = [place.rule(service), view.mesh, view.endpointsVersion(service.object)]
+  const known = made.get(service) ?? new Map<string, Made>()
+  made.set(service, known)
+  let entry = known.get(key)
+  if (!entry?.inputs.every((x, i) => x === inputs[i])) {
+    const part = emptyResources()
+    makeClusters(part, place, service, port)
+    entry = { inputs, part }
+    // What secrets say may change without anything else.
+    if (part.secrets.size === 0) known.set(key, entry)
+  }
+  for (const kind of ['clusters', 'endpoints', 'secrets'] as const)
+    for (const [name, message] of entry.part[kind]) result[kind].set(name, message)
+}
+
+function makeClusters(result: XdsResources, place: Place, service: MeshService, port: MeshPort): void {
   const subsets = [{ name: '', labels: {} }, ...((place.rule(service)?.subsets ?? []) as Json[])]
   const endpoints = endpointsOf(place.snapshot.view, service, port)
   for (const subset of subsets) addCluster(result, place, service, port, subset, endpoints)

@@ -100,12 +100,16 @@ function clusterOf(place: Place, name: string, port: InboundPort): Message {
   }
 }
 
+/** The services that select a workload. */
+export const servicesOf = ({ snapshot, node }: Place): MeshService[] =>
+  (snapshot.byNamespace.get(node.namespace) ?? []).filter((s) => selects(s, node.labels))
+
 /** The workload's ports: those its Sidecar declares, else those its containers and Services do. */
 function portsOf(place: Place): Map<number, InboundPort> {
-  const { snapshot, node, scope } = place
+  const { node, scope } = place
   const ports = new Map<number, InboundPort>()
   const pool: Json | undefined = scope.sidecar?.spec?.inboundConnectionPool
-  const mine = snapshot.services.filter((s) => s.namespace === node.namespace && selects(s, node.labels))
+  const mine = servicesOf(place)
   const serviceAt = (number: number) => mine.find((s) => targetsOf(place, s).some(([target]) => target === number))
   for (const listener of scope.ingress) {
     const { number, protocol, name } = listener.port ?? {}

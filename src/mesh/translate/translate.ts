@@ -1,18 +1,21 @@
 // Translation: the mesh at one moment into the xDS resources of one proxy. Pure.
 // Names and shapes follow Istio's (pilot/pkg/networking), so that its tools and habits fit.
 
+import type { Json } from '#api'
 import { createSnapshot, type Snapshot } from '../model/snapshot.ts'
 import { emptyResources, type MeshView, type ProxyNode, type XdsResources } from '../model/view.ts'
 import { filterPatches } from './envoy-filter.ts'
 import { translateGateway } from './gateway.ts'
 import { translateGrpc } from './grpc.ts'
-import { addInbound } from './inbound.ts'
+import { addInbound, servicesOf } from './inbound.ts'
 import { addOutbound } from './outbound.ts'
-import { placeOf } from './place.ts'
+import { type Place, placeOf } from './place.ts'
 
 /** A part of a proxy's resources that all proxies with the same key have in common. */
 export interface Layer {
   readonly key: string
+  /** What it is made of: as long as these are the same objects, so is what is made. Undefined is never. */
+  inputs(): readonly unknown[] | undefined
   make(): XdsResources
 }
 
@@ -28,6 +31,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
     return [
       {
         key: JSON.stringify(['router', namespace, all, locality, readsSecrets, node.servesIngresses]),
+        inputs: () => undefined,
         make: () => translateGateway(place(), patches()),
       },
     ]
@@ -35,6 +39,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
     return [
       {
         key: JSON.stringify(['grpc', namespace, all, ports, node.ip]),
+        inputs: () => undefined,
         make: () => translateGrpc(place()),
       },
     ]
@@ -44,6 +49,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   return [
     {
       key: JSON.stringify(['outbound', namespace, relevant, locality, readsSecrets]),
+      inputs: () => outboundInputs(place()),
       make: () => {
         const result = emptyResources()
         addOutbound(result, place(), patches())
@@ -52,6 +58,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
     },
     {
       key: JSON.stringify(['inbound', namespace, all, ports, ip]),
+      inputs: () => [...commonInputs(place()), ...servicesOf(place())],
       make: () => {
         const result = emptyResources()
         addInbound(result, place(), patches())
@@ -60,6 +67,33 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
     },
   ]
 }
+
+const commonInputs = ({ snapshot: { view }, scope }: Place): unknown[] => [
+  view.mesh,
+  scope.sidecar,
+  ...view.envoyFilters,
+]
+
+/** What a sidecar's way out is made of: what it imports, the rules for that, and the endpoints. */
+function outboundInputs(place: Place): unknown[] | undefined {
+  const { snapshot, scope } = place
+  const { view } = snapshot
+  // Who counts neither endpoints nor what selectors find is looked at anew.
+  if (!view.endpointsVersion) return undefined
+  const inputs = commonInputs(place)
+  for (const egress of scope.egress) {
+    for (const service of egress.services) {
+      if (service.object.spec?.workloadSelector) return undefined
+      const rule = place.rule(service)
+      if (rule && usesSecrets(rule)) return undefined
+      inputs.push(service, rule, view.endpointsVersion(service.object))
+    }
+    for (const rule of egress.rules) inputs.push(rule.object, ...rule.http)
+  }
+  return inputs
+}
+
+const usesSecrets = (rule: Json): boolean => JSON.stringify(rule).includes('credentialName')
 
 function once<T>(make: () => T): () => T {
   let made: { value: T } | undefined

@@ -76,10 +76,23 @@ export class AdsServer {
   }
 
   /** Resolves when every connected proxy has been sent the endpoints of now and has acknowledged them. */
-  async settled(): Promise<void> {
+  settled(): Promise<void> {
+    return this.#until((c) => c.settled)
+  }
+
+  /** Resolves when every connected proxy has acknowledged everything of now that it asked for. */
+  caughtUp(): Promise<void> {
+    return this.#until((c) => c.caughtUp)
+  }
+
+  async #until(done: (connection: Connection) => boolean): Promise<void> {
     await this.push()
+    // Those found done once need not be looked at again.
     const open = [...this.#connections]
-    const settled = () => open.every((c) => c.settled)
+    const settled = () => {
+      while (open.length > 0 && done(open.at(-1)!)) open.pop()
+      return open.length === 0
+    }
     if (settled()) return
     await new Promise<void>((resolve) => {
       const look = () => {

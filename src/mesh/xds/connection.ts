@@ -60,6 +60,13 @@ export class Connection {
     return endpoints.answered && !endpoints.isBehind(this.#options.layers(this.proxy))
   }
 
+  /** Everything of now that it asked for is sent and answered. */
+  get caughtUp(): boolean {
+    if (!this.#open || !this.proxy) return true
+    const layers = this.#options.layers(this.proxy)
+    return this.subscriptions.every((s) => s.answered && !s.isBehind(layers) && !s.holding)
+  }
+
   close(): void {
     this.#open = false
     clearTimeout(this.#warming)

@@ -7,12 +7,15 @@ import { type EncodedLayer, encodeLayer } from './resource-set.ts'
 /** A part of a proxy's resources; `key` names what it depends on of the proxy. */
 export interface LayerSource {
   readonly key: string
+  /** What it is made of: as long as these are the same objects, so is what is made. Undefined is never. */
+  inputs(): readonly unknown[] | undefined
   make(): XdsResources
 }
 
 interface Entry {
   epoch: number
   layer: EncodedLayer
+  inputs: readonly unknown[] | undefined
   /** The last epoch in which somebody asked for it. */
   used: number
 }
@@ -20,6 +23,8 @@ interface Entry {
 export class Views {
   readonly #layers: (snapshot: Snapshot, node: ProxyNode) => readonly LayerSource[]
   readonly #entries = new Map<string, Entry>()
+  /** What each proxy was last found to see. */
+  #found = new WeakMap<object, EncodedLayer[]>()
   #epoch = 0
 
   constructor(layers: (snapshot: Snapshot, node: ProxyNode) => readonly LayerSource[]) {
@@ -30,17 +35,29 @@ export class Views {
   invalidate(): void {
     for (const [key, entry] of this.#entries) if (entry.used < this.#epoch - 1) this.#entries.delete(key)
     this.#epoch++
+    this.#found = new WeakMap()
   }
 
-  /** The layers of a proxy as the mesh is now. */
-  of(snapshot: Snapshot, node: ProxyNode): EncodedLayer[] {
-    return this.#layers(snapshot, node).map(({ key, make }) => {
-      const entry = this.#entries.get(key)
-      if (entry?.epoch === this.#epoch) return entry.layer
-      const layer = encodeLayer(make(), entry?.layer)
-      this.#entries.set(key, { epoch: this.#epoch, layer, used: this.#epoch })
-      return layer
-    })
+  /** The layers of a proxy as the mesh is now; who it is is asked only when that is not known yet. */
+  of(proxy: object, snapshot: () => Snapshot, node: () => ProxyNode): readonly EncodedLayer[] {
+    let layers = this.#found.get(proxy)
+    if (!layers) {
+      layers = this.#layers(snapshot(), node()).map((source) => this.#layer(source))
+      this.#found.set(proxy, layers)
+    }
+    return layers
+  }
+
+  #layer({ key, inputs, make }: LayerSource): EncodedLayer {
+    const entry = this.#entries.get(key)
+    if (entry?.epoch === this.#epoch) {
+      entry.used = this.#epoch
+      return entry.layer
+    }
+    const now = inputs()
+    const layer = entry && same(entry.inputs, now) ? entry.layer : encodeLayer(make(), entry?.layer)
+    this.#entries.set(key, { epoch: this.#epoch, layer, inputs: now, used: this.#epoch })
+    return layer
   }
 
   /** How many different layers there are. */
@@ -48,3 +65,6 @@ export class Views {
     return this.#entries.size
   }
 }
+
+const same = (a: readonly unknown[] | undefined, b: readonly unknown[] | undefined): boolean =>
+  a !== undefined && b !== undefined && a.length === b.length && a.every((x, i) => x === b[i])
