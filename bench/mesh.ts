@@ -25,7 +25,10 @@ async function measure(report: typeof Report, scope: string): Promise<void> {
   const children: ChildProcess[] = []
   try {
     await writeCertificates(folder)
-    const subject = fork(here('mesh-subject.ts'), [folder, scope], { execArgv: [...FLAGS, '--max-semi-space-size=8'] })
+    const subject = fork(here('mesh-subject.ts'), [folder, scope], {
+      execArgv: [...FLAGS, '--max-semi-space-size=8'],
+      env: { ...process.env, MALLOC_ARENA_MAX: '2' },
+    })
     children.push(subject)
     const [{ connections: port }] = (await once(subject, 'message')) as [MeshAnswer]
     let id = 0

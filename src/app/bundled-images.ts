@@ -24,6 +24,16 @@ const bookinfoNames = (part: string) =>
     `docker.io/istio/examples-bookinfo-${part}:${tag}`,
   ])
 
+/** Images that Istio's tasks send requests from: a shell and curl. */
+const CURL_NAMES = [
+  ...['latest', '8.16.0', '8.11.1', '8.10.1', '8.4.0', '7.88.1'].map((tag) => `curlimages/curl:${tag}`),
+  ...['latest', '7.77.0'].map((tag) => `governmentpaas/curl-ssl:${tag}`),
+  'pstauffer/curl:latest',
+  'tutum/curl:latest',
+  'radial/busyboxplus:curl',
+]
+const tagged = (name: string, ...tags: string[]) => tags.map((tag) => `${name}:${tag}`)
+
 const BUSYBOX_NAMES = ['1', 'latest', '1.28', '1.35', '1.36', '1.37'].map((tag) => `busybox:${tag}`)
 
 /** An image that comes with the program: how manifests call it, what is in it besides the base, how it starts. */
@@ -35,6 +45,8 @@ interface BundledImage {
   readonly script?: string
   readonly env?: readonly string[]
   readonly ports?: readonly string[]
+  /** Scripts of the folder that are programs in the image, by path. */
+  readonly tools?: Readonly<Record<string, string>>
 }
 
 const EXAMPLES: readonly BundledImage[] = [
@@ -71,11 +83,62 @@ const EXAMPLES: readonly BundledImage[] = [
   })),
 ]
 
+/** What Istio's tasks on traffic are shown with. */
+const ISTIO_EXAMPLES: readonly BundledImage[] = [
+  {
+    names: tagged('mccutchen/go-httpbin', 'latest', 'v2.15.0', 'v2.14.0', '2.15.0', 'v2.13.4'),
+    example: 'httpbin',
+    env: ['FLAVOUR=go'],
+    ports: ['8080/tcp'],
+  },
+  {
+    names: [
+      ...tagged('kong/httpbin', 'latest', '0.1.0'),
+      ...tagged('kennethreitz/httpbin', 'latest'),
+      ...tagged('citizenstig/httpbin', 'latest'),
+    ],
+    example: 'httpbin',
+    ports: ['80/tcp'],
+    tools: { 'usr/local/bin/gunicorn': 'gunicorn.sh' },
+  },
+  {
+    names: [
+      ...tagged('istio/tcp-echo-server', 'latest', '1.1', '1.2', '1.3'),
+      ...tagged('registry.istio.io/release/tcp-echo-server', 'latest', '1.2', '1.3'),
+    ],
+    example: 'tcp-echo',
+    ports: ['9000/tcp'],
+  },
+  ...['v1', 'v2'].map((version) => ({
+    names: [
+      ...tagged(`istio/examples-helloworld-${version}`, 'latest', '1.0'),
+      ...tagged(`registry.istio.io/release/examples-helloworld-${version}`, 'latest', '1.0'),
+    ],
+    example: 'helloworld',
+    env: [`SERVICE_VERSION=${version}`],
+    ports: ['5000/tcp'],
+  })),
+  {
+    names: tagged('fortio/fortio', 'latest', 'latest_release', '1.69.5', '1.66.5'),
+    example: 'fortio',
+    script: 'fortio.mjs',
+    ports: ['8080/tcp'],
+    tools: { 'usr/bin/fortio': 'fortio.sh' },
+  },
+  {
+    names: ['sampan.local/echo:1'],
+    example: 'echo',
+    ports: ['8080/tcp'],
+  },
+]
+
 const MYSQL_NAMES = ['mysql:5.7', 'mysql:8.0', 'mariadb:10.11']
 
 /** Names of all bundled images, as manifests write them. */
 const NAMES: ReadonlySet<string> = new Set([
   ...EXAMPLES.flatMap((e) => e.names),
+  ...ISTIO_EXAMPLES.flatMap((e) => e.names),
+  ...CURL_NAMES,
   ...BUSYBOX_NAMES,
   ...MYSQL_NAMES,
   PROXY_IMAGE,
@@ -85,8 +148,8 @@ const NAMES: ReadonlySet<string> = new Set([
 /** True for an image that comes with the program; a registry's default parts may be written or not. */
 export function isBundled(image: string): boolean {
   const short = image.replace(/^docker\.io\/(library\/)?/, '')
-  const tagged = /[:@][^/]*$/.test(short) ? short : `${short}:latest`
-  return NAMES.has(tagged) || NAMES.has(`docker.io/${tagged}`)
+  const full = /[:@][^/]*$/.test(short) ? short : `${short}:latest`
+  return NAMES.has(full) || NAMES.has(`docker.io/${full}`)
 }
 
 /** A program of this machine with the libraries it needs, at the same paths. */
@@ -229,15 +292,29 @@ async function proxyLayer(): Promise<Layer> {
   )
 }
 
+/** Examples whose programs use packages. */
+const PACKED = new Set(['petclinic', 'echo'])
+
 /** An example's programs at /app, and what they share. */
 async function exampleLayer(name: string): Promise<Layer> {
   const folder = join(ROOT, 'examples', name)
   const files = readdirSync(folder).filter((f) => /\.(mjs|css|html)$/.test(f))
   const entries: LayerEntry[] = files.map((f) => ({ path: `app/${name}/${f}`, from: join(folder, f) }))
   entries.push({ path: 'app/shared/serve.mjs', from: join(ROOT, 'examples/shared/serve.mjs') })
-  if (name !== 'petclinic') return createLayer(entries)
-  const bundled = await bundle(join(folder, 'server.mjs'))
-  return createLayer([{ path: `app/${name}/server.mjs`, data: bundled }])
+  if (!PACKED.has(name)) return createLayer(entries)
+  return createLayer(
+    await Promise.all(
+      files
+        .filter((f) => f.endsWith('.mjs'))
+        .map(async (f) => ({ path: `app/${name}/${f}`, data: await bundle(join(folder, f)) })),
+    ),
+  )
+}
+
+function toolLayer(example: string, tools: Readonly<Record<string, string>>): Layer {
+  return createLayer(
+    Object.entries(tools).map(([path, file]) => ({ path, from: join(ROOT, 'examples', example, file), mode: 0o755 })),
+  )
 }
 
 /** MariaDB as this machine has it, with an entry point that reads the mysql image's environment. */
@@ -298,23 +375,25 @@ export async function buildBundledImages(): Promise<boolean> {
   const base = baseLayer()
   const node = nodeLayer()
   const layers = new Map<string, Layer>()
-  for (const name of new Set(EXAMPLES.map((e) => e.example))) if (name) layers.set(name, await exampleLayer(name))
+  for (const name of new Set([...EXAMPLES, ...ISTIO_EXAMPLES].map((e) => e.example)))
+    if (name) layers.set(name, await exampleLayer(name))
   const images: ImageSpec[] = [
     {
       names: [PAUSE_IMAGE],
       layers: [createLayer([{ path: 'pause', data: pauseProgram(process.arch), mode: 0o755 }])],
       entrypoint: ['/pause'],
     },
-    ...EXAMPLES.map(
-      ({ names, example = '', script = 'server.mjs', env = [], ports = [] }): ImageSpec => ({
+    ...[...EXAMPLES, ...ISTIO_EXAMPLES].map(
+      ({ names, example = '', script = 'server.mjs', env = [], ports = [], tools }): ImageSpec => ({
         names,
-        layers: [base, node, layers.get(example)!],
+        layers: [base, node, layers.get(example)!, ...(tools ? [toolLayer(example, tools)] : [])],
         entrypoint: ['/usr/bin/node', `/app/${example}/${script}`],
         env,
         ports,
       }),
     ),
     { names: BUSYBOX_NAMES, layers: [base], command: ['sh'] },
+    { names: CURL_NAMES, layers: [base], command: ['curl'] },
     {
       names: MYSQL_NAMES,
       layers: [base, mysqlLayer()],

@@ -170,6 +170,9 @@ export function renderRuleset(ports: readonly ServicePort[], options: RulesetOpt
     '  chain reject-output {',
     '    type filter hook output priority 0; policy accept;',
     '    meta mark and 0x8000 == 0x8000 reject with icmp type port-unreachable',
+    // While the server is away nobody answers for names: a query is lost and asked again, it does not fail at once.
+    // (The refused packet is UDP to port 53.)
+    `    ip saddr ${gatewayIp} icmp type destination-unreachable @th,136,8 17 @th,240,16 53 drop`,
     '  }',
     // The cluster's own ports on the bridge's address are for pods and for this machine.
     '  chain input {',

@@ -149,6 +149,11 @@ export class GrpcClient {
     this.#connection = undefined
   }
 
+  /** The address of the other side; undefined while there is no connection. */
+  get remoteAddress(): string | undefined {
+    return this.#connection?.remoteAddress
+  }
+
   #connected(): Connection {
     if (!this.#connection || this.#connection.over) this.#connection = new Connection(this.#target)
     return this.#connection
@@ -160,6 +165,10 @@ const LIMITS: H2Limits = { ...H2_LIMITS, window: 4 * 1024 * 1024, streamWindow: 
 
 /** One connection with its calls. */
 class Connection {
+  get remoteAddress(): string | undefined {
+    return this.#socket.remoteAddress
+  }
+
   readonly #socket: Socket
   readonly #session: H2Session
   readonly #authority: string

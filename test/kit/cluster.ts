@@ -16,6 +16,8 @@ export interface TestCluster extends AsyncDisposable {
   sampan(...args: string[]): Promise<ExecResult>
   /** Arguments in one string, split at spaces. */
   kubectl(args: string, stdin?: string): Promise<ExecResult>
+  /** Any program, with the cluster as kubectl's. */
+  exec(program: string, args: string[]): Promise<ExecResult>
 }
 
 /** What a command that must succeed printed. */
@@ -52,6 +54,7 @@ export function testCluster(prefix: string): TestCluster {
     kubeconfig,
     env,
     sampan,
+    exec: (program, args) => exec(program, args, { env }),
     kubectl: (args, stdin) => exec('kubectl', args.split(' '), { env, ...(stdin ? { stdin } : {}) }),
     async [Symbol.asyncDispose]() {
       await sampan('down', '--purge')

@@ -34,6 +34,10 @@ const ORDER = [TYPE.cluster, TYPE.endpoint, TYPE.listener, TYPE.route, TYPE.secr
 /** Types that are asked for whole; the others by the names that those mention. */
 const WHOLE: ReadonlySet<string> = new Set([TYPE.cluster, TYPE.listener])
 const INVALID_ARGUMENT = 3
+/** So often the address that answered last is tried before its name is asked for again. */
+const ADDRESS_TRIES = 50
+/** A control plane that comes back is found within this. */
+const MOST_DELAY_MS = 800
 
 export class XdsClient {
   readonly #options: XdsClientOptions
@@ -44,6 +48,10 @@ export class XdsClient {
   #introduced = false
   #closed = false
   #retry: NodeJS.Timeout | undefined
+  /** Where the control plane was found last. */
+  #address: string | undefined
+  /** Tries since it was heard. */
+  #failures = 0
   /** Whether a control plane is there at this moment. */
   connected = false
 
@@ -56,7 +64,7 @@ export class XdsClient {
     const { host, port, caFile, tokenFile, serverName, log, delta } = this.#options
     try {
       this.#client = new GrpcClient({
-        host,
+        host: this.#address ?? host,
         port,
         ...(caFile ? { tls: { ca: readFileSync(caFile, 'utf8'), servername: serverName ?? host } } : {}),
         ...(tokenFile
@@ -64,7 +72,10 @@ export class XdsClient {
           : {}),
       })
       this.#stream = this.#client.stream(delta ? deltaAggregatedResources : streamAggregatedResources, {
-        onMessage: (m) => this.#receive(m),
+        onMessage: (m) => {
+          this.#failures = 0
+          this.#receive(m)
+        },
         onEnd: (error) => this.#again(error?.message ?? 'the server ended the stream'),
       })
     } catch (error) {
@@ -86,9 +97,12 @@ export class XdsClient {
     this.connected = false
     this.#client?.close()
     if (this.#closed) return
+    // The address that answered last is tried first: who answers for names may be away as well.
+    if (++this.#failures > ADDRESS_TRIES) this.#address = undefined
     this.#options.log.warn('control plane lost, serving with what is known', { reason, retryMs: this.#delay })
-    this.#retry = setTimeout(() => this.start(), this.#delay)
-    this.#delay = Math.min(this.#delay * 2, 5000)
+    // Not all at once: many proxies lose their control plane in the same moment.
+    this.#retry = setTimeout(() => this.start(), this.#delay * (0.5 + Math.random() / 2))
+    this.#delay = Math.min(this.#delay * 2, MOST_DELAY_MS)
   }
 
   /** Asks for what is not asked for yet, by the names that are mentioned now. */
@@ -161,6 +175,7 @@ export class XdsClient {
   #receive(response: Message): void {
     this.#delay = 100
     this.connected = true
+    this.#address = this.#client?.remoteAddress ?? this.#address
     const url: string = response.type_url
     const { resources, delta } = this.#options
     const s = this.#state.get(url)
