@@ -3,6 +3,7 @@
 import { parse } from 'yaml'
 import type { Json } from '#api'
 import type { MeshConfig } from '../model/mesh-config.ts'
+import { envoyContainer, envoyImage } from './envoy.ts'
 import { isGatewayPod } from './policy.ts'
 import { rewriteProbes } from './probes.ts'
 import { canonicalName, canonicalRevision, workloadOf } from './workload.ts'
@@ -29,14 +30,17 @@ export function injectSidecar(pod: Json, namespace: string, config: InjectionCon
   const apps: Json[] = spec.containers ?? []
   const proxyConfig = proxyConfigOf(annotations, config.mesh)
   const native = !gateway && wantsNative(annotations)
-  const merged = mergesMetrics(annotations, config.mesh)
+  const envoy = envoyImage(annotations)
+  // What our own agent does is not in an Envoy's image.
+  const merged = !envoy && mergesMetrics(annotations, config.mesh)
   const workload = workloadOf(pod)
   const probers =
-    !gateway && annotations['sidecar.istio.io/rewriteAppHTTPProbers'] !== 'false' ? rewriteProbes(apps) : {}
+    !gateway && !envoy && annotations['sidecar.istio.io/rewriteAppHTTPProbers'] !== 'false' ? rewriteProbes(apps) : {}
   const proxy = overlaid(
     {
       ...proxyContainer({ pod, namespace, apps, workload, annotations, proxyConfig, config, gateway }),
       ...(native ? { restartPolicy: 'Always' } : {}),
+      ...(envoy ? envoyContainer(envoy, gateway ? 'router' : 'sidecar') : {}),
     },
     own,
   )

@@ -4,18 +4,15 @@ import { type Json, parseDuration } from '#api'
 import { HttpConnectionManager, packAny, TcpProxy, toDuration, toStruct, xds } from '#api/xds'
 import type { Message } from '#wire'
 import type { MeshConfig } from '../model/mesh-config.ts'
+import { extension } from './extension.ts'
 import { ROUTE_FILTERS } from './route-filters.ts'
 import { ADS } from './sds.ts'
 
-const ROUTER = {
-  name: 'envoy.filters.http.router',
-  typed_config: {
-    type_url: 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router',
-    value: new Uint8Array(),
-  },
-}
-export const HTTP_INSPECTOR = { name: 'envoy.filters.listener.http_inspector' }
-export const TLS_INSPECTOR = { name: 'envoy.filters.listener.tls_inspector' }
+const ROUTER = extension('envoy.filters.http.router', 'filters.http.router.v3.Router')
+const LISTENER = 'envoy.filters.listener.'
+export const HTTP_INSPECTOR = extension(`${LISTENER}http_inspector`, 'filters.listener.http_inspector.v3.HttpInspector')
+export const TLS_INSPECTOR = extension(`${LISTENER}tls_inspector`, 'filters.listener.tls_inspector.v3.TlsInspector')
+export const ORIGINAL_DST = extension(`${LISTENER}original_dst`, 'filters.listener.original_dst.v3.OriginalDst')
 /** What plain HTTP looks like to the inspector. */
 export const LOOKS_LIKE_HTTP: Message = { application_protocols: ['http/1.1', 'h2c'] }
 

@@ -6,7 +6,7 @@ import type { Message } from '#wire'
 import { declaredProtocol, isHttp, type Protocol, protocolOf } from '../model/protocol.ts'
 import type { MeshService } from '../model/service.ts'
 import { matches, type XdsResources } from '../model/view.ts'
-import { HTTP_INSPECTOR, inboundHttpChain, LOOKS_LIKE_HTTP, tcpChain } from './chains.ts'
+import { HTTP_INSPECTOR, inboundHttpChain, LOOKS_LIKE_HTTP, ORIGINAL_DST, tcpChain } from './chains.ts'
 import { httpOptions } from './clusters.ts'
 import type { FilterPatches } from './envoy-filter.ts'
 import type { Place } from './place.ts'
@@ -54,7 +54,7 @@ export function addInbound(result: XdsResources, place: Place, patches: FilterPa
     filter_chains: [...chains, passthrough],
     default_filter_chain: { ...tcpChain(mesh, CATCH_ALL), name: 'virtualInbound' },
     use_original_dst: { value: true },
-    listener_filters: [{ name: 'envoy.filters.listener.original_dst' }, HTTP_INSPECTOR],
+    listener_filters: [ORIGINAL_DST, HTTP_INSPECTOR],
     traffic_direction: Direction.inbound,
   })
 }

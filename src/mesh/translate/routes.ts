@@ -7,6 +7,7 @@ import { resolveHost } from '../model/host.ts'
 import type { MeshService } from '../model/service.ts'
 import { clusterName, matches } from '../model/view.ts'
 import { gatewayName, type VirtualService } from '../model/virtual-service.ts'
+import { extension } from './extension.ts'
 import { type Place, serviceOf } from './place.ts'
 import { filterSettings, mirrors } from './route-filters.ts'
 import { hashPolicies } from './traffic-policy.ts'
@@ -250,6 +251,11 @@ const base64 = (text: string | undefined) => Buffer.from(text ?? '', 'base64')
 /** What is tried again where nothing else is said (Istio's default since 1.24). */
 const RETRY_ON = 'connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes'
 
+const OTHER_HOSTS = extension(
+  'envoy.retry_host_predicates.previous_hosts',
+  'retry.host.previous_hosts.v3.PreviousHostsPredicate',
+)
+
 /** A VirtualService's retries, else the mesh's; undefined when there are to be none. */
 function retryPolicy(given: Json | undefined, place: Place, policy: Json): Message | undefined {
   const retries: Json = given ?? place.snapshot.view.mesh.defaultHttpRetryPolicy ?? {}
@@ -271,7 +277,7 @@ function retryPolicy(given: Json | undefined, place: Place, policy: Json): Messa
     num_retries: { value: attempts },
     ...(elsewhere
       ? {
-          retry_host_predicate: [{ name: 'envoy.retry_host_predicates.previous_hosts' }],
+          retry_host_predicate: [OTHER_HOSTS],
           host_selection_retry_max_attempts: 5,
         }
       : {}),

@@ -1,0 +1,274 @@
+// Each of Istio's analyzer codes that is reported: what brings it about, and that what is right does not.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { parseAllDocuments } from 'yaml'
+import type { Json, KubeObject } from '#api'
+import { analyzeObjects } from './analyze.ts'
+
+const objects = (text: string): KubeObject[] =>
+  (parseAllDocuments(text) as { toJS(): Json | null }[]).flatMap((d) => {
+    const o = d.toJS()
+    if (!o) return []
+    const spaced = o.kind === 'Namespace' ? {} : { namespace: 'default' }
+    return {
+      apiVersion: 'v1',
+      ...o,
+      metadata: { uid: '', resourceVersion: '', creationTimestamp: '', ...spaced, ...o.metadata },
+    } as KubeObject
+  })
+
+const codes = (text: string): string[] => [...new Set(analyzeObjects(objects(text)).map((f) => f.code))].sort()
+
+const MESH = `
+kind: Namespace
+metadata: {name: default, labels: {istio-injection: enabled}}
+---
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{name: http, port: 80}]}
+---
+kind: Service
+metadata: {name: many}
+spec: {selector: {app: many}, ports: [{name: http, port: 80}, {name: http-b, port: 81}]}
+---
+kind: Pod
+metadata: {name: web-1, labels: {app: web, version: v1}}
+spec: {containers: [{name: a}], initContainers: [{name: istio-proxy}]}
+---
+kind: Pod
+metadata: {name: gw-1, namespace: istio-system, labels: {istio: gw}}
+spec: {containers: [{name: istio-proxy}]}
+---
+kind: Secret
+metadata: {name: good, namespace: istio-system}
+data: {tls.crt: QQ==, tls.key: QQ==}
+---
+kind: Secret
+metadata: {name: bad, namespace: istio-system}
+data: {tls.crt: QQ==}
+---
+kind: Service
+metadata: {name: gw, namespace: istio-system}
+spec: {selector: {istio: gw}, ports: [{name: http, port: 80}, {name: https, port: 443}]}
+---
+`
+const vs = (spec: string, name = 'v') => `{kind: VirtualService, metadata: {name: ${name}}, spec: ${spec}}\n---\n`
+const dr = (spec: string) => `{kind: DestinationRule, metadata: {name: d}, spec: ${spec}}\n---\n`
+const gw = (spec: string, name = 'g') =>
+  `{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: ${name}}, spec: ${spec}}\n---\n`
+const toWeb = '[{route: [{destination: {host: web}}]}]'
+const http = (hosts: string, tls = '') => `{port: {number: 80, name: http, protocol: HTTP}, hosts: ${hosts}${tls}}`
+
+const CASES: readonly [what: string, text: string, found: readonly string[]][] = [
+  ['nothing wrong', vs(`{hosts: [web], http: ${toWeb}}`), []],
+  ['an unknown host', vs('{hosts: [web], http: [{route: [{destination: {host: nosuch}}]}]}'), ['IST0101']],
+  [
+    'an unknown host of a copy',
+    vs('{hosts: [web], http: [{mirror: {host: nosuch}, route: [{destination: {host: web}}]}]}'),
+    ['IST0101'],
+  ],
+  ['an unknown subset', vs('{hosts: [web], http: [{route: [{destination: {host: web, subset: v9}}]}]}'), ['IST0101']],
+  [
+    'an unknown port',
+    vs('{hosts: [web], http: [{route: [{destination: {host: web, port: {number: 9}}}]}]}'),
+    ['IST0101'],
+  ],
+  ['an unknown gateway', vs(`{hosts: [web], gateways: [nosuch], http: ${toWeb}}`), ['IST0101']],
+  ['a port that must be chosen', vs('{hosts: [web], http: [{route: [{destination: {host: many}}]}]}'), ['IST0112']],
+  [
+    'two rules for a host',
+    vs(`{hosts: [web], http: ${toWeb}}`) + vs(`{hosts: [web.default.svc.cluster.local], http: ${toWeb}}`, 'w'),
+    ['IST0109'],
+  ],
+  [
+    'a rule after one that takes all',
+    vs('{hosts: [web], http: [{route: [{destination: {host: web}}]}, {route: [{destination: {host: web}}]}]}'),
+    ['IST0130'],
+  ],
+  [
+    'a condition said twice',
+    vs(
+      '{hosts: [web], http: [{match: [{uri: {prefix: /a}}], route: [{destination: {host: web}}]}, {match: [{uri: {prefix: /a}}, {uri: {prefix: /b}}], route: [{destination: {host: web}}]}]}',
+    ),
+    ['IST0131'],
+  ],
+  [
+    'hosts the gateway does not serve',
+    gw(`{selector: {istio: gw}, servers: [${http('[a.example]')}]}`) +
+      vs(`{hosts: [b.example], gateways: [g], http: ${toWeb}}`),
+    ['IST0132'],
+  ],
+  ['a spec that is refused', vs('{hosts: [web], http: [{route: []}]}'), ['IST0106']],
+  ['a field that is not known', vs(`{hosts: [web], http: ${toWeb}, htttp: []}`), ['IST0106']],
+  ['a rule for nobody', dr('{host: nosuch}'), ['IST0174']],
+  ['a subset without pods', dr('{host: web, subsets: [{name: v9, labels: {version: v9}}]}'), ['IST0173']],
+  ['TLS that verifies nothing', dr('{host: web, trafficPolicy: {tls: {mode: SIMPLE}}}'), ['IST0128']],
+  [
+    'the same at a port',
+    dr('{host: web, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}}'),
+    ['IST0129'],
+  ],
+  ['a gateway nobody serves', gw(`{selector: {istio: nobody}, servers: [${http('["*"]')}]}`), ['IST0101']],
+  [
+    'a certificate that is not there',
+    gw(
+      '{selector: {istio: gw}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE, credentialName: nosuch}}]}',
+    ),
+    ['IST0101'],
+  ],
+  [
+    'a certificate without a key',
+    gw(
+      '{selector: {istio: gw}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE, credentialName: bad}}]}',
+    ),
+    ['IST0161'],
+  ],
+  [
+    'a port the gateway’s Service has not',
+    gw('{selector: {istio: gw}, servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ["*"]}]}'),
+    ['IST0162'],
+  ],
+  [
+    'two gateways for a host',
+    gw(`{selector: {istio: gw}, servers: [${http('["*"]')}]}`) +
+      gw(`{selector: {istio: gw}, servers: [${http('[a.example]')}]}`, 'h'),
+    ['IST0145'],
+  ],
+  [
+    'a certificate in two gateways',
+    ['g', 'h']
+      .map((n) =>
+        gw(
+          `{selector: {istio: gw}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [${n}.example], tls: {mode: SIMPLE, credentialName: good}}]}`,
+          n,
+        ),
+      )
+      .join(''),
+    ['IST0138'],
+  ],
+  [
+    'a port name outside the convention',
+    '{kind: Service, metadata: {name: x}, spec: {ports: [{name: foo, port: 1}]}}',
+    ['IST0118'],
+  ],
+  [
+    'a port of an ExternalName',
+    '{kind: Service, metadata: {name: x}, spec: {type: ExternalName, externalName: a.b, ports: [{name: foo, port: 1}]}}',
+    ['IST0150'],
+  ],
+  [
+    'services that disagree about a port',
+    '{kind: Deployment, metadata: {name: d}, spec: {template: {metadata: {labels: {app: web}}, spec: {containers: []}}}}\n---\n{kind: Service, metadata: {name: x}, spec: {selector: {app: web}, ports: [{name: tcp, port: 80}]}}',
+    ['IST0116'],
+  ],
+  [
+    'services that disagree about a target',
+    '{kind: Deployment, metadata: {name: d}, spec: {template: {metadata: {labels: {app: web}}, spec: {containers: []}}}}\n---\n{kind: Service, metadata: {name: x}, spec: {selector: {app: web}, ports: [{name: http, port: 8000, targetPort: 80}]}}',
+    ['IST0137'],
+  ],
+  [
+    'bytes without an address',
+    '{kind: ServiceEntry, metadata: {name: s}, spec: {hosts: [a.b], ports: [{number: 9, name: tcp, protocol: TCP}], resolution: NONE}}',
+    ['IST0134'],
+  ],
+  [
+    'a port with two protocols',
+    ['HTTP', 'TCP']
+      .map(
+        (p, i) =>
+          `{kind: ServiceEntry, metadata: {name: s${i}}, spec: {hosts: [a.b], addresses: [192.0.2.1], ports: [{number: 9, name: x, protocol: ${p}}], resolution: DNS}}\n---\n`,
+      )
+      .join(''),
+    ['IST0177'],
+  ],
+  ['a namespace that is not injected', '{kind: Namespace, metadata: {name: other}}', ['IST0102']],
+  [
+    'a namespace with both labels',
+    '{kind: Namespace, metadata: {name: other, labels: {istio-injection: enabled, istio.io/rev: default}}}',
+    ['IST0123'],
+  ],
+  ['a pod without its sidecar', '{kind: Pod, metadata: {name: x}, spec: {containers: [{name: a}]}}', ['IST0103']],
+  [
+    'an application as the proxy’s user',
+    '{kind: Deployment, metadata: {name: x}, spec: {template: {spec: {containers: [{name: a, securityContext: {runAsUser: 1337}}]}}}}',
+    ['IST0144'],
+  ],
+  [
+    'two Sidecars for all',
+    ['a', 'b']
+      .map((n) => `{kind: Sidecar, metadata: {name: ${n}}, spec: {egress: [{hosts: ["./*"]}]}}\n---\n`)
+      .join(''),
+    ['IST0111'],
+  ],
+  [
+    'two Sidecars for a pod',
+    ['a', 'b']
+      .map(
+        (n) =>
+          `{kind: Sidecar, metadata: {name: ${n}}, spec: {workloadSelector: {labels: {app: web}}, egress: [{hosts: ["./*"]}]}}\n---\n`,
+      )
+      .join(''),
+    ['IST0110'],
+  ],
+  [
+    'a Sidecar for nobody',
+    '{kind: Sidecar, metadata: {name: a}, spec: {workloadSelector: {labels: {app: no}}, egress: [{hosts: ["./*"]}]}}',
+    ['IST0101'],
+  ],
+  [
+    'a policy for nobody',
+    '{kind: PeerAuthentication, metadata: {name: a}, spec: {selector: {matchLabels: {app: no}}}}',
+    ['IST0127'],
+  ],
+  [
+    'an EnvoyFilter relative to others',
+    '{kind: EnvoyFilter, metadata: {name: a}, spec: {configPatches: [{applyTo: HTTP_FILTER, patch: {operation: INSERT_BEFORE, value: {name: x}}}]}}',
+    ['IST0151', 'SMP0001'],
+  ],
+  [
+    'an EnvoyFilter that replaces',
+    '{kind: EnvoyFilter, metadata: {name: a}, spec: {configPatches: [{applyTo: CLUSTER, patch: {operation: REPLACE, value: {name: x}}}]}}',
+    ['IST0152', 'SMP0001'],
+  ],
+  [
+    'an EnvoyFilter that adds a route',
+    '{kind: EnvoyFilter, metadata: {name: a}, spec: {configPatches: [{applyTo: HTTP_ROUTE, patch: {operation: ADD, value: {name: x}}}]}}',
+    ['IST0153', 'SMP0001'],
+  ],
+  [
+    'an EnvoyFilter that removes a route',
+    '{kind: EnvoyFilter, metadata: {name: a}, spec: {configPatches: [{applyTo: HTTP_ROUTE, patch: {operation: REMOVE}}]}}',
+    ['IST0154', 'SMP0001'],
+  ],
+  [
+    'an unknown annotation',
+    '{kind: Service, metadata: {name: x, annotations: {foo.istio.io/bar: "1"}}, spec: {ports: []}}',
+    ['IST0108'],
+  ],
+  [
+    'a misplaced annotation',
+    '{kind: Service, metadata: {name: x, annotations: {sidecar.istio.io/inject: "true"}}, spec: {ports: []}}',
+    ['IST0107'],
+  ],
+  [
+    'a wrong annotation',
+    '{kind: Deployment, metadata: {name: x}, spec: {template: {metadata: {annotations: {sidecar.istio.io/inject: maybe}}}}}',
+    ['IST0125'],
+  ],
+  [
+    'a deprecated annotation',
+    '{kind: Pod, metadata: {name: x, annotations: {sidecar.istio.io/enableCoreDump: "true", sidecar.istio.io/inject: "false"}}, spec: {containers: []}}',
+    ['IST0135'],
+  ],
+]
+
+for (const [what, text, found] of CASES) test(`analysis: ${what}`, () => assert.deepEqual(codes(MESH + text), found))
+
+test('what an object’s annotation suppresses is not said of it', () => {
+  const broken = (annotations: string) =>
+    `{kind: VirtualService, metadata: {name: v, annotations: ${annotations}}, spec: {hosts: [web], http: [{route: [{destination: {host: nosuch}}]}]}}`
+  assert.deepEqual(codes(MESH + broken('{galley.istio.io/analyze-suppress: IST0101}')), [])
+  assert.deepEqual(codes(MESH + broken('{galley.istio.io/analyze-suppress: "*"}')), [])
+  assert.deepEqual(codes(MESH + broken('{galley.istio.io/analyze-suppress: IST0102}')), ['IST0101'])
+})
