@@ -51,6 +51,7 @@ export class PodWorker {
     this.uid = pod.metadata.uid
     this.#pod = pod
     this.#node = node
+    this.#recall(pod.status ?? {})
     this.#job = new Coalesced(
       () => this.#sync(),
       (error) => {
@@ -105,6 +106,19 @@ export class PodWorker {
   logDirectory(container = ''): string {
     const { namespace, name } = this.#pod.metadata
     return join(this.#node.logDir, `${namespace}_${name}_${this.uid}`, container)
+  }
+
+  /**
+   * Verdicts on containers from before a restart of ours hold until a probe says otherwise: a pod that serves would
+   * lose its traffic while its first probe is under way.
+   */
+  #recall({ containerStatuses, initContainerStatuses }: Json): void {
+    for (const s of [...(containerStatuses ?? []), ...(initContainerStatuses ?? [])] as Json[]) {
+      const id = String(s.containerID ?? '').replace('containerd://', '')
+      if (!id || !s.state?.running) continue
+      if (s.ready) this.#ready.set(id, true)
+      if (s.started) this.#started.set(id, true)
+    }
   }
 
   #again(ms: number): void {

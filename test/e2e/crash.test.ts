@@ -1,7 +1,7 @@
 // kill -9 of the server under writes, again and again: what was acknowledged is there. CRASHES sets how often.
 
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -64,10 +64,19 @@ test(`${CRASHES} times kill -9 under writes: every acknowledged object is there,
     assert.equal(r.code, 0, r.stderr)
     return r.stdout
   }
-  await kubectl('create', 'deployment', 'web', '--image=oliwave/kubia:v1', '--replicas=2')
+  const file = join(folder, 'web.yaml')
+  writeFileSync(
+    file,
+    `---\n{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 2, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: "oliwave/kubia:v1", readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}, startupProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}]}}}}`,
+  )
+  await kubectl('apply', '-f', file)
   await kubectl('rollout', 'status', 'deployment/web', '--timeout=60s')
   const containers = () => kubectl('get', 'pods', '-o', 'jsonpath={.items[*].status.containerStatuses[*].containerID}')
   const before = await containers()
+  // Pods with probes were not ready for a moment after each restart, until their first probe: their traffic was lost.
+  const readySince = () =>
+    kubectl('get', 'pods', '-o', 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].lastTransitionTime}')
+  const ready = await readySince()
   let revision = 0
   for (let crash = 0; crash < CRASHES; crash++) {
     const call = client()
@@ -97,5 +106,6 @@ test(`${CRASHES} times kill -9 under writes: every acknowledged object is there,
     assert.ok(Number(list.metadata.resourceVersion) >= revision, 'the resourceVersion went back')
   }
   assert.equal(await containers(), before, 'containers were started again')
+  assert.equal(await readySince(), ready, 'pods were not ready for a while')
   console.log(`${acknowledged.size} objects acknowledged, all there`)
 })
