@@ -1,12 +1,12 @@
 // The mesh's control plane in a process of its own: 1,000 services and their pods in 20 namespaces, changed on demand.
 
 import { readFileSync } from 'node:fs'
-import http2 from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { createServer } from 'node:tls'
 import type { KubeObject } from '#api'
 import { silentLog, systemClock } from '#base'
-import { serveGrpc } from '#wire/grpc-server'
+import { serveGrpc } from '#wire'
 import { createSnapshot, type Snapshot } from '../src/mesh/model/snapshot.ts'
 import { viewOf } from '../src/mesh/model/view.ts'
 import { PushSchedule } from '../src/mesh/push-schedule.ts'
@@ -213,11 +213,6 @@ process.on('message', async (command: MeshCommand) => {
 
 const folder = process.argv[2]!
 const read = (name: string) => readFileSync(join(folder, name), 'utf8')
-const server = http2.createSecureServer({
-  cert: read('server.crt'),
-  key: read('server.key'),
-  settings: { maxConcurrentStreams: 100 },
-})
-server.on('session', (session) => session.on('error', () => {}))
+const server = createServer({ cert: read('server.crt'), key: read('server.key'), ALPNProtocols: ['h2'] })
 serveGrpc(server, ads.methods)
 server.listen(0, '127.0.0.1', () => process.send!({ id: -1, connections: (server.address() as AddressInfo).port }))

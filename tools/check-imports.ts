@@ -19,7 +19,7 @@ const MAY: Record<string, readonly string[]> = {
   node: ['base', 'api', 'client', 'wire'],
   netproxy: ['base', 'api', 'client', 'wire'],
   dns: ['base', 'api', 'client', 'wire'],
-  mesh: ['base', 'base/re2', 'api', 'api/xds', 'client', 'wire', 'wire/grpc-server'],
+  mesh: ['base', 'base/re2', 'api', 'api/xds', 'client', 'wire'],
   proxy: ['base', 'base/re2', 'api/xds', 'wire'],
 }
 

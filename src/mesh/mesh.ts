@@ -1,11 +1,12 @@
 // The mesh control plane: puts the parts together and keeps them in step with the cluster.
 
-import { createServer, type Server } from 'node:http'
-import http2 from 'node:http2'
+import { createServer } from 'node:http'
+import { createServer as createPlain, type Server } from 'node:net'
+import { createServer as createSecure } from 'node:tls'
 import { groupResource, isAlreadyExists, type KubeObject, keyOf, type Resource, resources, sameJson } from '#api'
 import { type Clock, type Log, messageOf } from '#base'
 import { EventRecorder, type Informers } from '#client'
-import { type ServerCall, serveGrpc } from '#wire/grpc-server'
+import { type ServerCall, serveGrpc } from '#wire'
 import { EndpointVersions } from './endpoint-versions.ts'
 import { GATEWAY_RESOURCES, GatewayController, gatewayApiView } from './gateway-api/controller.ts'
 import { convertGatewayApi } from './gateway-api/convert.ts'
@@ -102,8 +103,8 @@ export class Mesh {
   #snapshot: Snapshot | undefined
   #config: { of: KubeObject | undefined; mesh: MeshConfig } | undefined
   #listen: MeshListen | undefined
-  #servers: (Server | http2.Http2SecureServer | http2.Http2Server)[] = []
-  readonly #sessions = new Set<http2.ServerHttp2Session>()
+  #servers: Server[] = []
+  #streams: { destroy(): void }[] = []
   /** Callers on the plain port, who have no token. */
   readonly #anonymous = new WeakSet<ProxyUser>()
   #lookAtRules: () => void = () => {}
@@ -213,17 +214,9 @@ export class Mesh {
   }
 
   async #serve(listen: MeshListen): Promise<void> {
-    const settings = { maxConcurrentStreams: 100 }
-    const secure = http2.createSecureServer({ ...listen.tls, minVersion: 'TLSv1.2', settings })
-    const plain = http2.createServer({ settings })
-    for (const server of [secure, plain]) {
-      server.on('session', (session) => {
-        this.#sessions.add(session)
-        session.on('close', () => this.#sessions.delete(session))
-        session.on('error', () => {})
-      })
-      serveGrpc(server, this.#ads.methods)
-    }
+    const secure = createSecure({ ...listen.tls, minVersion: 'TLSv1.2', ALPNProtocols: ['h2'] })
+    const plain = createPlain()
+    this.#streams = [secure, plain].map((server) => serveGrpc(server, this.#ads.methods))
     const monitoring = createServer((request, response) => {
       const { code, type, body } = debugAnswer(
         {
@@ -237,7 +230,7 @@ export class Mesh {
       )
       response.writeHead(code, { 'Content-Type': type }).end(body)
     })
-    const open = (server: Server | http2.Http2Server | http2.Http2SecureServer, port: number) =>
+    const open = (server: Server, port: number) =>
       new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, listen.host, resolve))
     await Promise.all([
       open(secure, listen.port),
@@ -259,7 +252,7 @@ export class Mesh {
   }
 
   close(): void {
-    for (const session of this.#sessions) session.destroy()
+    for (const streams of this.#streams) streams.destroy()
     for (const server of this.#servers) server.close()
   }
 

@@ -1,12 +1,17 @@
-// A server of gRPC on Node's own HTTP/2. It stands apart: who only calls does not load that.
+// A server of gRPC on our own HTTP/2: many connections that are mostly silent cost little.
 
-import type http2 from 'node:http2'
+import type { Server, Socket } from 'node:net'
 import { frameMessage, GrpcCode, MessageReader, type Method } from './grpc.ts'
+import { H2Code } from './h2-frames.ts'
+import { H2Session } from './h2-session.ts'
+import type { H2Stream } from './h2-stream.ts'
+import { Output } from './output.ts'
 import type { Message } from './protobuf.ts'
 
 /** One call as a server sees it. */
 export interface ServerCall {
-  readonly headers: http2.IncomingHttpHeaders
+  readonly headers: Readonly<Record<string, string>>
+  /** The address of the other side. */
   readonly peer: string
   /** Whether it came over TLS. */
   readonly secure: boolean
@@ -22,58 +27,132 @@ export interface ServerCall {
   readonly backlog: number
 }
 
-/** Serves methods on an HTTP/2 server; other paths are answered with UNIMPLEMENTED. */
-export function serveGrpc(
-  server: http2.Http2Server | http2.Http2SecureServer,
-  methods: readonly { method: Method; handle: (call: ServerCall) => void }[],
-): void {
+/** A method and what answers its calls. */
+export interface Served {
+  readonly method: Method
+  handle(call: ServerCall): void
+}
+
+/** A peer that does not answer for this long is gone. */
+const BEAT_MS = 60_000
+
+/** Serves methods on a server of sockets, with TLS or without; other paths are answered with UNIMPLEMENTED. */
+export function serveGrpc(server: Server, methods: readonly Served[]): { destroy(): void } {
   const byPath = new Map(methods.map((m) => [m.method.path, m]))
-  server.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => {
-    stream.on('error', () => {})
-    const entry = byPath.get(String(headers[':path']))
-    if (!entry || !String(headers['content-type']).startsWith('application/grpc')) {
-      stream.respond(
-        { ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '12', 'grpc-message': 'unknown method' },
-        { endStream: true },
-      )
-      return
-    }
-    let status = { code: 0, text: '' }
-    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
-    stream.on('wantTrailers', () =>
-      stream.sendTrailers({
-        'grpc-status': String(status.code),
-        ...(status.text ? { 'grpc-message': encodeURIComponent(status.text) } : {}),
-      }),
-    )
-    const reader = new MessageReader()
-    const call: ServerCall = {
-      headers,
-      peer: stream.session?.socket.remoteAddress ?? '',
-      secure: stream.session?.encrypted ?? false,
-      send: (m) => {
-        if (!stream.closed && !stream.destroyed) stream.write(frameMessage(entry.method.response.encode(m)))
+  const connections = new Set<Connection>()
+  const secure = 'setSecureContext' in server
+  server.on(secure ? 'secureConnection' : 'connection', (socket: Socket) => {
+    const connection = new Connection(socket, byPath, secure)
+    connections.add(connection)
+    socket.on('close', () => connections.delete(connection))
+  })
+  const beat = setInterval(() => {
+    for (const connection of connections) connection.beat()
+  }, BEAT_MS).unref()
+  server.on('close', () => clearInterval(beat))
+  return {
+    destroy: () => {
+      for (const connection of connections) connection.destroy()
+    },
+  }
+}
+
+class Connection {
+  readonly #socket: Socket
+  readonly #session: H2Session
+  #unanswered = 0
+
+  constructor(socket: Socket, byPath: ReadonlyMap<string, Served>, secure: boolean) {
+    this.#socket = socket
+    socket.setNoDelay(true)
+    const output = new Output(socket)
+    this.#session = new H2Session('server', output, {
+      onRequest: (stream, fields, end) => {
+        const headers: Record<string, string> = {}
+        for (let i = 0; i < fields.length; i += 2) headers[fields[i]!] ??= fields[i + 1]!
+        const served = byPath.get(headers[':path'] ?? '')
+        const grpc = headers['content-type']?.startsWith('application/grpc')
+        if (!served || !grpc || headers[':method'] !== 'POST') {
+          stream.head([':status', '200', ...TYPE, 'grpc-status', '12', 'grpc-message', 'unknown method'], true)
+          if (!end) stream.reset(H2Code.noError)
+          return
+        }
+        answer(stream, end, headers, { peer: socket.remoteAddress ?? '', secure, output, served })
       },
-      end: (code = 0, text = '') => {
-        status = { code, text }
-        if (!stream.writableEnded) stream.end()
+      onEnd: () => {
+        output.end()
+        setTimeout(() => socket.destroy(), 500).unref()
       },
-      get backlog() {
-        return stream.writableLength
-      },
-      onMessage: () => {},
-      onEnd: () => {},
-      onClose: () => {},
-    }
-    stream.on('data', (data: Buffer) => {
+    })
+    socket.on('data', (data: Buffer) => this.#session.push(data))
+    socket.on('error', () => socket.destroy())
+    socket.on('close', () => this.#session.end())
+  }
+
+  /** Asks whether the peer is there; one that has not answered since the last time is let go. */
+  beat(): void {
+    if (this.#unanswered++ > 0) return this.destroy()
+    this.#session.ping(() => {
+      this.#unanswered = 0
+    })
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+}
+
+const TYPE = ['content-type', 'application/grpc']
+
+interface Place {
+  readonly peer: string
+  readonly secure: boolean
+  readonly output: Output
+  readonly served: Served
+}
+
+function answer(stream: H2Stream, end: boolean, headers: Readonly<Record<string, string>>, place: Place): void {
+  const { peer, secure, output, served } = place
+  const { request, response } = served.method
+  const reader = new MessageReader()
+  let over = false
+  const close = () => {
+    if (over) return
+    over = true
+    call.onClose()
+  }
+  const call: ServerCall = {
+    headers,
+    peer,
+    secure,
+    send: (m) => void stream.data(frameMessage(response.encode(m))),
+    end: (code = 0, text = '') => {
+      if (stream.over) return
+      stream.end(['grpc-status', String(code), ...(text ? ['grpc-message', encodeURIComponent(text)] : [])])
+      // What the client still sends is not wanted.
+      if (!stream.remoteEnded) setImmediate(() => stream.reset(H2Code.noError))
+      close()
+    },
+    get backlog() {
+      return output.backlog
+    },
+    onMessage: () => {},
+    onEnd: () => {},
+    onClose: () => {},
+  }
+  stream.events = {
+    onData: (data) => {
       try {
-        for (const body of reader.push(data)) call.onMessage(entry.method.request.decode(body))
+        for (const body of reader.push(data)) call.onMessage(request.decode(body))
       } catch (cause) {
         call.end(GrpcCode.invalidArgument, (cause as Error).message)
       }
-    })
-    stream.on('end', () => call.onEnd())
-    stream.on('close', () => call.onClose())
-    entry.handle(call)
-  })
+    },
+    onEnd: () => call.onEnd(),
+    onReset: close,
+    onDrain: () => {},
+  }
+  stream.head([':status', '200', ...TYPE], false)
+  served.handle(call)
+  if (end) call.onEnd()
 }

@@ -4,14 +4,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
-import http2 from 'node:http2'
-import { type AddressInfo, connect } from 'node:net'
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import { test } from 'node:test'
 import { deltaAggregatedResources, packAny, streamAggregatedResources, TYPE, xds } from '#api/xds'
 import { silentLog } from '#base'
 import { endpointAt, freePort, httpListener, staticCluster, toCluster } from '#kit'
 import type { Message } from '#wire'
-import { type ServerCall, serveGrpc } from '#wire/grpc-server'
+import { type ServerCall, serveGrpc } from '#wire'
 import { adminHandler, listenHttp } from '../../src/proxy/admin/admin.ts'
 import { agentHandler } from '../../src/proxy/admin/agent.ts'
 import { Resources } from '../../src/proxy/config/resources.ts'
@@ -21,17 +20,15 @@ import { createProxy } from '../../src/proxy/proxy.ts'
 
 /** A control plane under the test's hand: it writes down what it is asked and sends what it is told to. */
 async function controlPlane(port = 0) {
-  const server = http2.createServer()
+  const server = createTcpServer()
   const asked: Message[] = []
   const calls = new Set<ServerCall>()
-  const sessions = new Set<http2.ServerHttp2Session>()
-  server.on('session', (s) => sessions.add(s))
   const handle = (call: ServerCall) => {
     calls.add(call)
     call.onMessage = (m) => asked.push(m)
     call.onClose = () => calls.delete(call)
   }
-  serveGrpc(server, [
+  const streams = serveGrpc(server, [
     { method: streamAggregatedResources, handle },
     { method: deltaAggregatedResources, handle },
   ])
@@ -75,7 +72,7 @@ async function controlPlane(port = 0) {
       )
     },
     [Symbol.dispose]() {
-      for (const s of sessions) s.destroy()
+      streams.destroy()
       server.close()
     },
   }

@@ -1,11 +1,10 @@
 // The control plane of the mesh over a view that a test holds in its hand, without a cluster.
 
 import { once } from 'node:events'
-import http2 from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import type { KubeObject } from '#api'
 import { silentLog } from '#base'
-import { serveGrpc } from '#wire/grpc-server'
+import { serveGrpc } from '#wire'
 import { createSnapshot } from '../../src/mesh/model/snapshot.ts'
 import { type MeshView, type ProxyNode, viewOf } from '../../src/mesh/model/view.ts'
 import { layersOf } from '../../src/mesh/translate/translate.ts'
@@ -103,14 +102,8 @@ export async function startMesh(first: Partial<MeshView>, port = 0): Promise<Tes
       if (message) refusals.push(`${url.split('.').at(-1)}: ${message}`)
     },
   })
-  const server = http2.createServer()
-  const sessions = new Set<http2.ServerHttp2Session>()
-  server.on('session', (session) => {
-    sessions.add(session)
-    session.on('close', () => sessions.delete(session))
-    session.on('error', () => {})
-  })
-  serveGrpc(server, ads.methods)
+  const server = createServer()
+  const streams = serveGrpc(server, ads.methods)
   server.listen(port, '127.0.0.1')
   await once(server, 'listening')
   return {
@@ -123,7 +116,7 @@ export async function startMesh(first: Partial<MeshView>, port = 0): Promise<Tes
       return ads.push()
     },
     close: async () => {
-      for (const session of sessions) session.destroy()
+      streams.destroy()
       server.close()
       await once(server, 'close')
     },

@@ -2,8 +2,8 @@
 
 import { deltaAggregatedResources, streamAggregatedResources } from '#api/xds'
 import type { Log } from '#base'
+import type { ServerCall } from '#wire'
 import { GrpcCode, type Message } from '#wire'
-import type { ServerCall } from '#wire/grpc-server'
 import { Connection } from './connection.ts'
 import type { ProxyIdentity, ProxyUser } from './identity.ts'
 import type { EncodedLayer } from './resource-set.ts'

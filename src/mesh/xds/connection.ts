@@ -1,7 +1,7 @@
 // One proxy's stream: takes its requests and sends it what it is behind with, in an order that breaks nothing.
 
+import type { ServerCall } from '#wire'
 import { GrpcCode, type Message } from '#wire'
-import type { ServerCall } from '#wire/grpc-server'
 import { identify, mismatch, type ProxyIdentity, type ProxyUser } from './identity.ts'
 import { type EncodedLayer, KINDS, type Kind, type ResourceSet } from './resource-set.ts'
 import { Subscription } from './subscription.ts'
