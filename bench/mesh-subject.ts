@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createServer } from 'node:tls'
 import type { KubeObject } from '#api'
-import { silentLog, systemClock } from '#base'
+import { giveBackMemoryAtRest, silentLog, systemClock } from '#base'
 import { serveGrpc } from '#wire'
 import { createSnapshot, type Snapshot } from '../src/mesh/model/snapshot.ts'
 import { viewOf } from '../src/mesh/model/view.ts'
@@ -148,6 +148,8 @@ const schedule = new PushSchedule(systemClock, async () => {
 })
 
 let turn = 0
+// As the server does.
+giveBackMemoryAtRest(() => turn + ads.accepted)
 function change(what: 'rule' | 'endpoint'): void {
   turn++
   const namespace = `team-${turn % NAMESPACES}`
@@ -213,6 +215,6 @@ process.on('message', async (command: MeshCommand) => {
 
 const folder = process.argv[2]!
 const read = (name: string) => readFileSync(join(folder, name), 'utf8')
-const server = createServer({ cert: read('server.crt'), key: read('server.key'), ALPNProtocols: ['h2'] })
+const server = createServer({ cert: read('server.crt'), key: read('server.key'), ALPNCallback: () => 'h2' })
 serveGrpc(server, ads.methods)
 server.listen(0, '127.0.0.1', () => process.send!({ id: -1, connections: (server.address() as AddressInfo).port }))

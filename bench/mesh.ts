@@ -54,7 +54,7 @@ async function measure(report: typeof Report, scope: string): Promise<void> {
       if (connected < SIDECARS) await new Promise((resolve) => setTimeout(resolve, 200))
     }
     // At rest.
-    await new Promise((resolve) => setTimeout(resolve, 5000))
+    await new Promise((resolve) => setTimeout(resolve, 15_000))
     const before = await ask('cost')
     await new Promise((resolve) => setTimeout(resolve, 10_000))
     const after = await ask('cost')

@@ -280,7 +280,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
   await defaultAccount(plane.informers)
   state.ready = true
   writeFileSync(stateFile(cluster), JSON.stringify(state))
-  giveBackMemoryAtRest(() => api.begun)
+  giveBackMemoryAtRest(() => api.begun + mesh!.work)
   main.info('ready', { ms: Date.now() - state.startedAt })
 
   await new Promise<void>((resolve) => {

@@ -93,6 +93,9 @@ const WATCHED: readonly Resource[] = [
   resources.ingressClasses,
 ]
 
+/** A list of protocols would be copied for every connection. */
+const chooseH2 = ({ protocols }: { protocols: string[] }) => (protocols.includes('h2') ? 'h2' : undefined)
+
 export class Mesh {
   readonly #options: MeshOptions
   readonly #ads: AdsServer
@@ -214,7 +217,7 @@ export class Mesh {
   }
 
   async #serve(listen: MeshListen): Promise<void> {
-    const secure = createSecure({ ...listen.tls, minVersion: 'TLSv1.2', ALPNProtocols: ['h2'] })
+    const secure = createSecure({ ...listen.tls, minVersion: 'TLSv1.2', ALPNCallback: chooseH2 })
     const plain = createPlain()
     this.#streams = [secure, plain].map((server) => serveGrpc(server, this.#ads.methods))
     const monitoring = createServer((request, response) => {
@@ -244,6 +247,11 @@ export class Mesh {
   async settled(): Promise<void> {
     await this.#schedule.flush()
     await this.#ads.settled()
+  }
+
+  /** What has been done so far: pushes and streams. */
+  get work(): number {
+    return this.#schedule.pushes + this.#ads.accepted
   }
 
   /** Why proxies are not served, if so. */

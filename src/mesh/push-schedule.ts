@@ -22,6 +22,10 @@ export class PushSchedule {
     this.#push = push
   }
 
+  get pushes(): number {
+    return this.#pushes
+  }
+
   /** Something changed: it is sent soon. */
   changed(): void {
     this.#dirty = true

@@ -51,11 +51,12 @@ export function frameMessage(body: Uint8Array): Buffer {
   return frame
 }
 
+const EMPTY = Buffer.alloc(0)
 const MAX_MESSAGE = 64 * 1024 * 1024
 
 /** Cuts a byte stream into messages. */
 export class MessageReader {
-  #buffer: Buffer = Buffer.alloc(0)
+  #buffer: Buffer = EMPTY
 
   /** Adds bytes; returns the messages that are now whole. Fails with GrpcError on a message that is too large. */
   push(data: Buffer): Buffer[] {
@@ -70,7 +71,7 @@ export class MessageReader {
         )
       if (this.#buffer.length < 5 + length) break
       messages.push(this.#buffer.subarray(5, 5 + length))
-      this.#buffer = this.#buffer.subarray(5 + length)
+      this.#buffer = this.#buffer.length === 5 + length ? EMPTY : this.#buffer.subarray(5 + length)
     }
     return messages
   }

@@ -53,6 +53,8 @@ export interface H2SessionEvents {
   onEnd(error: H2Error | undefined): void
 }
 
+const EMPTY = Buffer.alloc(0)
+
 export class H2Session {
   readonly server: boolean
   readonly output: Output
@@ -63,7 +65,7 @@ export class H2Session {
   readonly #streams = new Map<number, H2Stream>()
   /** Streams whose writers wait for room in the connection's window or in the socket. */
   readonly #blocked = new Set<H2Stream>()
-  #buffer: Buffer = Buffer.alloc(0)
+  #buffer: Buffer = EMPTY
   #preface: boolean
   #settled = false
   #nextId: number
@@ -164,7 +166,8 @@ export class H2Session {
         const length = buffer.readUIntBE(0, 3)
         if (length > FRAME_SIZE) throw new H2Error(H2Code.frameSize, 'a frame is too large')
         if (buffer.length < FRAME_HEAD + length) return
-        this.#buffer = buffer.subarray(FRAME_HEAD + length)
+        // An empty rest would keep the whole piece in memory for as long as the connection is silent.
+        this.#buffer = buffer.length === FRAME_HEAD + length ? EMPTY : buffer.subarray(FRAME_HEAD + length)
         this.#onFrame(
           buffer[3]!,
           buffer[4]!,

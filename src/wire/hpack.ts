@@ -206,7 +206,8 @@ export class HpackEncoder {
   /** When each value of a name was put in, counted from 1. */
   readonly #known = new Map<string, Map<string, number>>()
   #announce: number | undefined
-  #out = Buffer.allocUnsafe(4096)
+  // Not out of Node's pool: a piece that lives as long as the connection would keep all 64 KB of it.
+  #out = Buffer.allocUnsafeSlow(512)
   #at = 0
 
   constructor() {
@@ -233,7 +234,7 @@ export class HpackEncoder {
     this.#at = 0
     let room = 64
     for (let i = 0; i < fields.length; i++) room += fields[i]!.length + 6
-    if (room > this.#out.length) this.#out = Buffer.allocUnsafe(room * 2)
+    if (room > this.#out.length) this.#out = Buffer.allocUnsafeSlow(room * 2)
     if (this.#announce !== undefined) {
       this.#integer(0x20, 5, this.#announce)
       this.#announce = undefined

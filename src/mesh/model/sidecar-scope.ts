@@ -39,10 +39,25 @@ export function sidecarOf(sidecars: readonly KubeObject[], node: ProxyNode, root
   )
 }
 
+/** The Sidecar of a proxy; they are not for gateways. */
+export const sidecarFor = ({ view }: Snapshot, node: ProxyNode): KubeObject | undefined =>
+  node.role === 'router' ? undefined : sidecarOf(view.sidecars, node, view.mesh.rootNamespace)
+
+/** Scopes of one moment, which all workloads of a namespace with the same Sidecar share. */
+const scopes = new WeakMap<Snapshot, Map<string, Scope>>()
+
 export function scopeOf(snapshot: Snapshot, node: ProxyNode): Scope {
+  const sidecar = sidecarFor(snapshot, node)
+  const key = `${node.namespace} ${sidecar ? `${sidecar.metadata.namespace}/${sidecar.metadata.name}` : ''}`
+  const known = scopes.get(snapshot) ?? new Map<string, Scope>()
+  scopes.set(snapshot, known)
+  const scope = known.get(key) ?? makeScope(snapshot, node, sidecar)
+  known.set(key, scope)
+  return scope
+}
+
+function makeScope(snapshot: Snapshot, node: ProxyNode, sidecar: KubeObject | undefined): Scope {
   const { mesh } = snapshot.view
-  // Sidecars are not for gateways.
-  const sidecar = node.role === 'router' ? undefined : sidecarOf(snapshot.view.sidecars, node, mesh.rootNamespace)
   const spec: Json = sidecar?.spec ?? {}
   const listeners: Json[] = spec.egress?.length ? spec.egress : [{ hosts: ['*/*'] }]
   const egress = listeners.map((l) => egressOf(snapshot, node.namespace, l))

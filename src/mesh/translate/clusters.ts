@@ -14,8 +14,18 @@ import { ADS, addAuthority, addCertificate } from './sds.ts'
 import { clusterSettings } from './traffic-policy.ts'
 import { upstreamTls } from './upstream-tls.ts'
 
+/** Options that no policy changes, made once. */
+const usual = new Map<Protocol, Message>()
+
 /** The protocol a cluster speaks, and what of HTTP is set for it. */
 export function httpOptions(protocol: Protocol, policy: Json = {}, byHost = false): Message {
+  if (policy.connectionPool || byHost) return makeOptions(protocol, policy, byHost)
+  const known = usual.get(protocol) ?? makeOptions(protocol, {}, false)
+  usual.set(protocol, known)
+  return known
+}
+
+function makeOptions(protocol: Protocol, policy: Json, byHost: boolean): Message {
   const http: Json = policy.connectionPool?.http ?? {}
   const upgraded = protocol === 'http' && http.h2UpgradePolicy === 'UPGRADE' ? 'http2' : protocol
   const h2 = {

@@ -101,7 +101,7 @@ function clusterOf(place: Place, name: string, port: InboundPort): Message {
 }
 
 /** The services that select a workload. */
-export const servicesOf = ({ snapshot, node }: Place): MeshService[] =>
+export const servicesOf = ({ snapshot, node }: Pick<Place, 'snapshot' | 'node'>): MeshService[] =>
   (snapshot.byNamespace.get(node.namespace) ?? []).filter((s) => selects(s, node.labels))
 
 /** The workload's ports: those its Sidecar declares, else those its containers and Services do. */

@@ -2,6 +2,7 @@
 // Names and shapes follow Istio's (pilot/pkg/networking), so that its tools and habits fit.
 
 import type { Json } from '#api'
+import { sidecarFor } from '../model/sidecar-scope.ts'
 import { createSnapshot, type Snapshot } from '../model/snapshot.ts'
 import { emptyResources, type MeshView, type ProxyNode, type XdsResources } from '../model/view.ts'
 import { filterPatches } from './envoy-filter.ts'
@@ -58,7 +59,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
     },
     {
       key: JSON.stringify(['inbound', namespace, all, ports, ip]),
-      inputs: () => [...commonInputs(place()), ...servicesOf(place())],
+      inputs: () => [...commonInputs(snapshot, node), ...servicesOf({ snapshot, node })],
       make: () => {
         const result = emptyResources()
         addInbound(result, place(), patches())
@@ -68,10 +69,10 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   ]
 }
 
-const commonInputs = ({ snapshot: { view }, scope }: Place): unknown[] => [
-  view.mesh,
-  scope.sidecar,
-  ...view.envoyFilters,
+const commonInputs = (snapshot: Snapshot, node: ProxyNode): unknown[] => [
+  snapshot.view.mesh,
+  sidecarFor(snapshot, node),
+  ...snapshot.view.envoyFilters,
 ]
 
 /** What a sidecar's way out is made of: what it imports, the rules for that, and the endpoints. */
@@ -80,7 +81,7 @@ function outboundInputs(place: Place): unknown[] | undefined {
   const { view } = snapshot
   // Who counts neither endpoints nor what selectors find is looked at anew.
   if (!view.endpointsVersion) return undefined
-  const inputs = commonInputs(place)
+  const inputs = commonInputs(snapshot, place.node)
   for (const egress of scope.egress) {
     for (const service of egress.services) {
       if (service.object.spec?.workloadSelector) return undefined

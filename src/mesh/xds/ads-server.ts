@@ -43,6 +43,11 @@ export class AdsServer {
     ]
   }
 
+  /** Streams that have begun so far. */
+  get accepted(): number {
+    return this.#count
+  }
+
   get connections(): ReadonlySet<Connection> {
     return this.#connections
   }

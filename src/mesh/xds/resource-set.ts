@@ -49,8 +49,11 @@ export function encodeSet(type: MessageType, messages: ReadonlyMap<string, Messa
 }
 
 function encodeOne(type: MessageType, name: string, message: Message, old: WireResource | undefined): WireResource {
-  const body = type.encode(message)
-  if (old?.body.equals(body)) return old
+  const bytes = type.encode(message)
+  if (old?.body.equals(bytes)) return old
+  // Of its own size: what is cut out of a larger piece would keep all of that.
+  const body = Buffer.allocUnsafeSlow(bytes.length)
+  body.set(bytes)
   return { name, body, version: createHash('sha1').update(body).digest('base64url').slice(0, 12) }
 }
 
