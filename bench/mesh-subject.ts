@@ -120,7 +120,9 @@ const current = () =>
       sidecars,
     }),
   ))
-const views = new Views(layersOf)
+const views = new Views(layersOf, (_key, error) => {
+  throw error
+})
 const ads = new AdsServer({
   log: silentLog,
   layers: (proxy) => {
@@ -131,6 +133,7 @@ const ads = new AdsServer({
       ip: proxy.ip,
       locality: '',
       ports: [{ containerPort: 8080 }],
+      trusted: false,
       readsSecrets: false,
       servesIngresses: false,
     }))

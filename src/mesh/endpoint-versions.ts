@@ -35,7 +35,9 @@ export class EndpointVersions {
     for (const resource of [resources.workloadEntries, resources.nodes] satisfies Resource[])
       informers.for(resource).on(({ object, old }) => {
         const same = old && sameJson(object.metadata.labels, old.metadata.labels) && sameJson(object.spec, old.spec)
-        if (!same) this.#all++
+        if (same) return
+        this.#all++
+        changed()
       })
     informers.for(resources.pods).on(({ object, old }) => {
       const same =

@@ -9,7 +9,7 @@ import { EventRecorder, type Informers } from '#client'
 import { type ServerCall, serveGrpc } from '#wire'
 import { EndpointVersions } from './endpoint-versions.ts'
 import { GATEWAY_RESOURCES, GatewayController, gatewayApiView } from './gateway-api/controller.ts'
-import { convertGatewayApi } from './gateway-api/convert.ts'
+import { type Converted, convertGatewayApi } from './gateway-api/convert.ts'
 import { publishIngressAddress } from './ingress-status.ts'
 import { injectSidecar } from './inject/inject.ts'
 import { wantsSidecar } from './inject/policy.ts'
@@ -17,7 +17,7 @@ import { podLocality } from './model/endpoints.ts'
 import { type MeshConfig, meshConfig } from './model/mesh-config.ts'
 import { smiRules } from './model/smi.ts'
 import { createSnapshot, type Snapshot } from './model/snapshot.ts'
-import { type MeshView, matches, type ProxyNode } from './model/view.ts'
+import { type MeshView, matches, type ProxyNode, viewOf } from './model/view.ts'
 import { PushSchedule } from './push-schedule.ts'
 import { installKinds } from './schema/install.ts'
 import { validateIstio } from './schema/validate.ts'
@@ -99,11 +99,14 @@ const chooseH2 = ({ protocols }: { protocols: string[] }) => (protocols.includes
 export class Mesh {
   readonly #options: MeshOptions
   readonly #ads: AdsServer
-  readonly #views = new Views(layersOf)
+  readonly #views: Views
   readonly #refusals: Refusals
   readonly #schedule: PushSchedule
   readonly #endpoints = new EndpointVersions()
   #snapshot: Snapshot | undefined
+  /** The last that could be made. */
+  #last: Snapshot | undefined
+  #converted: Converted | undefined
   #config: { of: KubeObject | undefined; mesh: MeshConfig } | undefined
   #listen: MeshListen | undefined
   #servers: Server[] = []
@@ -115,6 +118,9 @@ export class Mesh {
   constructor(options: MeshOptions) {
     this.#options = options
     this.#refusals = new Refusals()
+    this.#views = new Views(layersOf, (key, error) =>
+      options.log.error('resources not made', { for: key, error: error instanceof Error ? error.stack : error }),
+    )
     this.#ads = new AdsServer({
       log: options.log,
       layers: (proxy) => this.#layersOf(proxy),
@@ -124,6 +130,7 @@ export class Mesh {
         if (this.#refusals.note(proxy.id, url, message)) this.#lookAtRules()
         if (message) options.log.warn('configuration refused by a proxy', { proxy: proxy.id, type: url, message })
       },
+      onGone: (proxy) => this.#refusals.forget(proxy.id),
       onOther: (connection, request) => {
         const url = String(request.type_url ?? '')
         if (!url.startsWith(DEBUG_TYPES)) return false
@@ -182,6 +189,7 @@ export class Mesh {
     informers.for(resources.nodes)
     await informers.synced()
     const changed = () => this.#schedule.changed()
+    const ofGatewayApi = new Set<Resource>([...GATEWAY_RESOURCES, resources.services])
     // Status says what we have found ourselves: it changes nothing but the addresses we give.
     for (const resource of WATCHED)
       informers.for(resource).on(({ object, old }) => {
@@ -190,13 +198,25 @@ export class Mesh {
           object.metadata.generation !== undefined &&
           object.metadata.generation === old.metadata.generation &&
           sameJson(object.metadata.annotations, old.metadata.annotations) &&
+          sameJson(object.metadata.labels, old.metadata.labels) &&
           sameJson(object.status?.addresses, old.status?.addresses)
-        if (!same || resource === resources.endpointSlices) changed()
+        if (same && resource !== resources.endpointSlices) return
+        if (ofGatewayApi.has(resource)) this.#converted = undefined
+        changed()
       })
     informers.for(resources.configMaps).on(({ object }) => {
-      if (keyOf(object) === MESH_CONFIG) changed()
+      const authority = object.data?.['ca.crt'] !== undefined
+      if (authority) this.#converted = undefined
+      if (authority || keyOf(object) === MESH_CONFIG) changed()
+    })
+    // Routes are allowed by the labels of their namespace.
+    informers.for(resources.namespaces).on(({ object, old }) => {
+      if (old && sameJson(object.metadata.labels, old.metadata.labels)) return
+      this.#converted = undefined
+      changed()
     })
     informers.for(resources.secrets).on(({ object }) => {
+      this.#converted = undefined
       if (object.data?.['tls.crt'] || object.data?.cert || object.data?.['ca.crt'] || object.data?.cacert) changed()
     })
     this.#endpoints.follow(informers, changed)
@@ -266,8 +286,8 @@ export class Mesh {
 
   async #authenticate(call: ServerCall): Promise<ProxyUser | undefined> {
     const header = String(call.headers.authorization ?? '')
-    if (header.startsWith('Bearer ')) return this.#listen?.verify(header.slice(7))
-    if (call.secure) return undefined
+    // A token that came without TLS may be anybody's by now.
+    if (call.secure) return header.startsWith('Bearer ') ? this.#listen?.verify(header.slice(7)) : undefined
     const user: ProxyUser = { name: '', groups: [], peer: call.peer.replace(/^::ffff:/, '') }
     this.#anonymous.add(user)
     return user
@@ -294,7 +314,20 @@ export class Mesh {
   }
 
   #current(): Snapshot {
-    return (this.#snapshot ??= createSnapshot(this.#view()))
+    if (this.#snapshot) return this.#snapshot
+    try {
+      this.#last = createSnapshot(this.#view())
+    } catch (error) {
+      this.#options.log.error('the mesh cannot be read', { error: error instanceof Error ? error.stack : error })
+      this.#last ??= createSnapshot(viewOf({}))
+    }
+    this.#snapshot = this.#last
+    return this.#snapshot
+  }
+
+  /** The Gateway API as Istio's kinds, made anew only when something of it has changed. */
+  #fromGatewayApi(): Converted {
+    return (this.#converted ??= convertGatewayApi(gatewayApiView(this.#options.informers)))
   }
 
   #view(): MeshView {
@@ -302,7 +335,7 @@ export class Mesh {
     const slices = informers.for(resources.endpointSlices)
     const pods = informers.for(resources.pods)
     const classes = informers.for(resources.ingressClasses).list()
-    const converted = convertGatewayApi(gatewayApiView(informers))
+    const converted = this.#fromGatewayApi()
     const splits = smiRules(
       informers.for(resources.trafficSplits).list(),
       informers.for(resources.httpRouteGroups).list(),
@@ -353,6 +386,7 @@ export class Mesh {
       ip: proxy.ip,
       locality: podLocality(this.#current().view, pod),
       ports: Array.isArray(ports) ? ports : [],
+      trusted: known,
       readsSecrets: known && (this.#listen?.readsSecrets(proxy.user, proxy.namespace) ?? false),
       servesIngresses: proxy.role === 'router' && proxy.user.name === GATEWAY_USER && matches(INGRESS_GATEWAY, labels),
     }

@@ -256,7 +256,7 @@ spec:
 
 /** Writes the certificate of a host, of an authority of its own, to a folder. */
 async function writeKeys(folder: string, host: string) {
-  const ca = await createAuthority(host)
+  const ca = await createAuthority(`authority of ${host}`)
   const { cert, key } = await issue(ca, { commonName: host, usage: 'server', dnsNames: [host] })
   const file = (name: string, text: string) => {
     writeFileSync(join(folder, `${host}.${name}`), text)

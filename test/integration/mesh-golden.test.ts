@@ -109,6 +109,7 @@ function make(of: Case, objects: readonly KubeObject[]) {
     ip: '10.1.0.99',
     locality: '',
     ports: [],
+    trusted: true,
     readsSecrets: true,
     servesIngresses: false,
     ...of.proxy,

@@ -74,7 +74,9 @@ export interface TestMesh {
 
 /** Serves xDS without TLS on the loopback address. */
 export async function startMesh(first: Partial<MeshView>, port = 0): Promise<TestMesh> {
-  const views = new Views(layersOf)
+  const views = new Views(layersOf, (_key, error) => {
+    throw error
+  })
   let snapshot = createSnapshot(viewOf(first))
   const refusals: string[] = []
   const nodeOf = (proxy: ProxyIdentity): ProxyNode => ({
@@ -85,6 +87,7 @@ export async function startMesh(first: Partial<MeshView>, port = 0): Promise<Tes
     ip: proxy.ip,
     locality: '',
     ports: [],
+    trusted: false,
     readsSecrets: false,
     servesIngresses: false,
   })

@@ -1,6 +1,7 @@
 // The Gateway API as Istio's own kinds, and the status of each of its objects. Pure.
 
 import { type Json, type KubeObject, keyOf } from '#api'
+import { byNarrowness, covers } from '../model/host.ts'
 import { byAge } from '../model/view.ts'
 import { byPrecedence, entriesOf, type HttpEntry, weighted } from './http-rules.ts'
 import { commonHosts, GATEWAY_NAME, isServed, istioGateway, listenersOf, refusesRoute } from './listeners.ts'
@@ -132,7 +133,10 @@ function attach(
     const result = attachTo(making, route, ref)
     if (!result) continue
     const refused = result.problem ?? unsupported
-    if (!refused) found.push(...result.places)
+    if (!refused) {
+      found.push(...result.places)
+      for (const key of result.listeners ?? []) making.attached.set(key, (making.attached.get(key) ?? 0) + 1)
+    }
     states.push({
       parentRef: ref,
       conditions: [
@@ -149,8 +153,8 @@ function attachTo(
   making: Making,
   route: KubeObject,
   ref: Json,
-): { places: Attachment[]; problem: Problem | undefined } | undefined {
-  const { view, listeners, attached } = making
+): { places: Attachment[]; problem: Problem | undefined; listeners?: string[] } | undefined {
+  const { view, listeners } = making
   const { group = GROUP, kind = 'Gateway', name, namespace = namespaceOf(route), sectionName, port } = ref
   if (kind === 'Service' && group === '') return attachToService(view, route, namespace, name, port)
   if (kind !== 'Gateway' || group !== GROUP) return undefined
@@ -169,20 +173,34 @@ function attachTo(
   const allowed = asked.filter((_, i) => refusals[i] === undefined)
   if (allowed.length === 0) return { places: [], problem: refusals[0] }
   const hostnames: string[] = route.kind === 'TCPRoute' ? [] : (route.spec?.hostnames ?? [])
+  const taken: string[] = []
   const places = allowed.flatMap((l) => {
-    const hosts = commonHosts(l, hostnames)
+    const common = commonHosts(l, hostnames)
+    if (common.length === 0) return []
+    taken.push(`${keyOf(l.gateway)} ${l.listener.name}`)
+    const hosts = common.filter((h) => !isSiblings(l, h, all))
     if (hosts.length === 0) return []
-    const key = `${keyOf(l.gateway)} ${l.listener.name}`
-    attached.set(key, (attached.get(key) ?? 0) + 1)
     return [{ gateway: `${namespace}/${l.name}`, hosts, port: undefined, exportTo: ['*'] }]
   })
-  if (places.length === 0)
+  if (taken.length === 0)
     return none(
       'NoMatchingListenerHostname',
       `no hostnames matched parent hostname ${JSON.stringify(allowed[0]?.host ?? '*')}`,
     )
-  return { places, problem: undefined }
+  return { places, problem: undefined, listeners: taken }
 }
+
+/** True when a host is for another listener of the port, whose hostname is the narrower one (listener isolation). */
+const isSiblings = (l: ListenerState, host: string, all: readonly ListenerState[]): boolean =>
+  all.some(
+    (o) =>
+      o !== l &&
+      o.listener.port === l.listener.port &&
+      o.listener.protocol === l.listener.protocol &&
+      o.host !== l.host &&
+      covers(o.host, host) &&
+      byNarrowness(o.host, l.host) < 0,
+  )
 
 /** A route for a Service inside the mesh; one of another namespace is for clients of that namespace only (GAMMA). */
 function attachToService(

@@ -234,7 +234,7 @@ function redirectOf(r: Json, prefix: string): Json {
   return {
     ...(r.scheme ? { scheme: r.scheme } : {}),
     ...(r.hostname ? { authority: r.hostname } : {}),
-    ...(r.port ? { port: r.port } : {}),
+    ...(r.port ? { port: r.port } : r.scheme ? {} : { listenerPort: true }),
     redirectCode: r.statusCode ?? 302,
     ...(r.path?.type === 'ReplaceFullPath' ? { uri: r.path.replaceFullPath } : {}),
     ...(r.path?.type === 'ReplacePrefixMatch'

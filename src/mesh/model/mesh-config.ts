@@ -80,10 +80,24 @@ export function meshConfig(map: KubeObject | undefined): { config: MeshConfig; p
   }
 }
 
+/** Types of fields whose default does not show them. */
+const SPECIAL: Readonly<Record<string, string>> = {
+  tcpKeepalive: 'object',
+  defaultHttpRetryPolicy: 'object',
+  outboundTrafficPolicy: 'object',
+  pathNormalization: 'object',
+}
+const typeName = (value: unknown): string => (Array.isArray(value) ? 'list' : typeof value)
+
 function merge(given: Json): MeshConfig {
+  const usual: Json = DEFAULT_MESH
   const config: Json = { ...DEFAULT_MESH }
   for (const key of Object.keys(DEFAULT_MESH))
-    if (given[key] !== undefined && given[key] !== null) config[key] = given[key]
+    if (given[key] !== undefined && given[key] !== null) {
+      const [is, wanted] = [typeName(given[key]), SPECIAL[key] ?? typeName(usual[key])]
+      if (is !== wanted) throw new TypeError(`${key} is ${is}, not ${wanted}`)
+      config[key] = given[key]
+    }
   config.outboundTrafficPolicy = given.outboundTrafficPolicy?.mode ?? DEFAULT_MESH.outboundTrafficPolicy
   config.pathNormalization = given.pathNormalization?.normalization ?? DEFAULT_MESH.pathNormalization
   config.inboundLocalhost = given.inboundTrafficPolicy?.mode === 'LOCALHOST'

@@ -86,13 +86,25 @@ function egressOf(snapshot: Snapshot, viewer: string, listener: Json): Egress {
     )
   const { mesh } = snapshot.view
   const visible = (s: MeshService) => isExported(s.exportTo ?? mesh.defaultServiceExportTo, s.namespace, viewer)
-  const rules = snapshot.virtualServices.filter(
-    (v) => v.gateways.includes('mesh') && isExported(v.exportTo, v.namespace, viewer) && wanted(v.namespace, v.hosts),
-  )
-  const chosen = new Map<string, MeshService>()
+  // What is kept to the viewer's namespace comes first, then what is exported to it by name (Istio's order).
+  const nearness = (v: VirtualService) =>
+    v.exportTo?.includes('.') && v.namespace === viewer ? 0 : v.exportTo?.includes(viewer) ? 1 : 2
+  const rules = snapshot.virtualServices
+    .filter(
+      (v) => v.gateways.includes('mesh') && isExported(v.exportTo, v.namespace, viewer) && wanted(v.namespace, v.hosts),
+    )
+    .sort((a, b) => nearness(a) - nearness(b))
+  const chosen = new Map<string, MeshService[]>()
   const take = (service: MeshService) => {
-    const other = chosen.get(service.host)
-    if (!other || prefer(service, other, viewer)) chosen.set(service.host, service)
+    const known = chosen.get(service.host)
+    const [first] = known ?? []
+    if (!known || !first || prefer(service, first, viewer)) chosen.set(service.host, [service])
+    else if (!known.includes(service) && service.namespace === first.namespace) {
+      // Entries of one host in one namespace add up: the older has a port that both name.
+      const taken = new Set(known.flatMap((s) => s.ports.map((p) => p.number)))
+      const more = withoutPorts(service, taken)
+      if (more && !known.includes(more)) known.push(more)
+    }
   }
   for (const service of snapshot.services)
     if (visible(service) && wanted(service.namespace, [service.host])) take(service)
@@ -103,9 +115,24 @@ function egressOf(snapshot: Snapshot, viewer: string, listener: Json): Egress {
   return {
     port: listener.port?.number,
     bind: listener.bind ?? '',
-    services: [...chosen.values()],
+    services: [...chosen.values()].flat(),
     rules,
   }
+}
+
+const narrowed = new WeakMap<MeshService, Map<string, MeshService>>()
+
+/** A service but for some of its ports, the same object every time; undefined when none is left. */
+function withoutPorts(service: MeshService, taken: ReadonlySet<number>): MeshService | undefined {
+  const ports = service.ports.filter((p) => !taken.has(p.number))
+  if (ports.length === 0) return undefined
+  if (ports.length === service.ports.length) return service
+  const key = ports.map((p) => p.number).join()
+  const known = narrowed.get(service) ?? new Map<string, MeshService>()
+  narrowed.set(service, known)
+  const found = known.get(key) ?? { ...service, ports }
+  known.set(key, found)
+  return found
 }
 
 /** Of two services of one host: that of the viewer's namespace, a Service before a ServiceEntry, the older. */

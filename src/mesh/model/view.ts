@@ -63,6 +63,8 @@ export interface ProxyNode {
   readonly locality: string
   /** The pod's declared container ports. */
   readonly ports: readonly { containerPort: number; name?: string }[]
+  /** Whether it has shown a token over TLS: nobody else is given a key. */
+  readonly trusted: boolean
   /** Whether it may be given the certificates of its namespace. */
   readonly readsSecrets: boolean
   /** Whether it is the cluster's own gateway, which serves the Ingresses of all namespaces with their certificates. */

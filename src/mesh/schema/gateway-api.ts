@@ -73,10 +73,20 @@ BackendTLSValidation < caCertificateRefs [LocalRef], wellKnownCACertificates (Sy
 SubjectAltName < type! (Hostname|URI), hostname string, uri string >
 `)
 
+/** Bounds without which shares and weights would make no sense. */
+function bound(rule: Json): void {
+  const mirror: Json = rule.filters.items.properties.requestMirror.properties
+  Object.assign(mirror.fraction.properties.numerator, { minimum: 0 })
+  Object.assign(mirror.fraction.properties.denominator, { minimum: 1 })
+  Object.assign(mirror.percent, { minimum: 0, maximum: 100 })
+  Object.assign(rule.backendRefs.items.properties.weight, { minimum: 0, maximum: 1_000_000 })
+}
+
 /** The OpenAPI schema of a kind's spec, with the defaults that are more than a value. */
 export function gatewaySpecSchema(kind: string): Json {
   const schema = openApi(MESSAGES, kind)
   const rules = schema.properties.rules
+  if (kind === 'HTTPRoute') bound(rules.items.properties)
   if (kind === 'HTTPRoute') {
     const path = { path: { type: 'PathPrefix', value: '/' } }
     rules.items.properties.matches.default = [path]

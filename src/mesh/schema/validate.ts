@@ -208,6 +208,17 @@ function httpRoute(route: Json, path: string, delegate: boolean, p: Problems): v
         `${JSON.stringify(word)} is not a valid retryOn policy`,
       )
   }
+  const copies: [Json | undefined, string][] = [
+    ...(route.mirror ? [[route.mirror, `${path}.mirror`] as [Json, string]] : []),
+    ...((route.mirrors ?? []) as Json[]).map((m, i): [Json | undefined, string] => [
+      m?.destination,
+      `${path}.mirrors[${i}].destination`,
+    ]),
+  ]
+  for (const [destination, at] of copies) {
+    if (!destination?.host) p.add(`${at}.host`, 'mirror destination must have a host')
+    else host(destination.host, `${at}.host`, p)
+  }
   if (route.mirror && route.mirrors?.length) p.add(path, 'HTTP route cannot contain both mirror and mirrors')
   for (const [name, value] of [
     ['mirrorPercentage', route.mirrorPercentage?.value],
@@ -234,7 +245,7 @@ function httpMatch(m: Json, path: string, p: Problems): void {
       p.check(name !== '', `${path}.${key}`, `header match name cannot be empty`)
       if (key !== 'queryParams')
         p.check(
-          /^[-_A-Za-z0-9]+$|^$/.test(name),
+          /^[-_A-Za-z0-9]+$|^$|^@request\.auth\.claims[.[]/.test(name),
           `${path}.${key}`,
           `header name ${JSON.stringify(name)} is not a valid header name`,
         )

@@ -81,8 +81,12 @@ export function addClusters(result: XdsResources, place: Place, service: MeshSer
   const { view } = place.snapshot
   const { node } = place
   if (!view.endpointsVersion || service.object.spec?.workloadSelector) return makeClusters(result, place, service, port)
-  const key = `${node.role} ${node.namespace} ${node.locality} ${port.number}`
-  const inputs = [place.rule(service), view.mesh, view.endpointsVersion(service.object)]
+  const rule = place.rule(service)
+  // What a Secret says may change without anything else.
+  if (rule && usesSecrets(rule)) return makeClusters(result, place, service, port)
+  const labels = place.snapshot.labelKeys.map((k) => node.labels[k] ?? '').join()
+  const key = `${node.role} ${node.namespace} ${node.locality} ${labels} ${port.number}`
+  const inputs = [rule, view.mesh, view.endpointsVersion(service.object)]
   const known = made.get(service) ?? new Map<string, Made>()
   made.set(service, known)
   let entry = known.get(key)
@@ -90,12 +94,14 @@ export function addClusters(result: XdsResources, place: Place, service: MeshSer
     const part = emptyResources()
     makeClusters(part, place, service, port)
     entry = { inputs, part }
-    // What secrets say may change without anything else.
-    if (part.secrets.size === 0) known.set(key, entry)
+    known.set(key, entry)
   }
-  for (const kind of ['clusters', 'endpoints', 'secrets'] as const)
+  for (const kind of ['clusters', 'endpoints'] as const)
     for (const [name, message] of entry.part[kind]) result[kind].set(name, message)
 }
+
+/** Whether a rule names Secrets. */
+export const usesSecrets = (rule: Json): boolean => JSON.stringify(rule).includes('credentialName')
 
 function makeClusters(result: XdsResources, place: Place, service: MeshService, port: MeshPort): void {
   const subsets = [{ name: '', labels: {} }, ...((place.rule(service)?.subsets ?? []) as Json[])]

@@ -44,6 +44,7 @@ function gateway(view: Partial<MeshView>, readsSecrets = true, servesIngresses =
   return translate(viewOf({ services: [front, service('kubia', 80), service('reviews', 9080)], ...view }), {
     role: 'router',
     locality: '',
+    trusted: true,
     namespace: 'istio-system',
     labels,
     ip: '10.1.0.1',

@@ -4,7 +4,7 @@ import type { Json, KubeObject } from '#api'
 import { ClusterType, Direction, DownstreamTlsContext, packAny, RequireTls, toDuration } from '#api/xds'
 import type { Message } from '#wire'
 import { OWN_NAMESPACE } from '../gateway-api/listeners.ts'
-import { covers, intersection } from '../model/host.ts'
+import { intersection } from '../model/host.ts'
 import { byAge, emptyResources, type MeshView, matches, type ProxyNode, type XdsResources } from '../model/view.ts'
 import type { VirtualService } from '../model/virtual-service.ts'
 import { isExported } from '../model/visibility.ts'
@@ -169,7 +169,10 @@ function addRules(hosts: Hosts, place: Place, servers: readonly Server[]): void 
       const served = servedHosts(server, rule)
       if (served.length === 0 || rule.http.length === 0) continue
       const routes = httpRoutes(scope, rule)
-      for (const host of served) hosts.add(host, routes)
+      for (const host of served) {
+        hosts.add(host, routes)
+        if (server.spec.tls?.httpsRedirect) hosts.redirect(host)
+      }
     }
     if (server.spec.tls?.httpsRedirect) for (const host of hostsOf(server)) hosts.redirect(host)
   }
@@ -196,7 +199,7 @@ class Hosts {
       domains: [host],
       routes: [...routes.filter((r) => !catchAll(r)), ...routes.filter(catchAll)],
       include_request_attempt_count: true,
-      ...([...this.#redirects].some((r) => covers(r, host)) ? { require_tls: RequireTls.all } : {}),
+      ...(this.#redirects.has(host) ? { require_tls: RequireTls.all } : {}),
     }))
     return { name, virtual_hosts: virtualHosts, ignore_port_in_host_matching: true }
   }
@@ -278,7 +281,8 @@ function downstreamTls(
   const given: string[] = tls?.credentialNames?.length ? tls.credentialNames : [tls?.credentialName ?? '']
   const files = tls?.serverCertificate && tls.privateKey
   // A name with its namespace is that of a Secret elsewhere that was granted.
-  const split = (name: string) => (name.includes('/') ? name.split('/') : [namespace, name]) as [string, string]
+  const split = (name: string) =>
+    (tls?.granted && name.includes('/') ? name.split('/') : [namespace, name]) as [string, string]
   const certificates = given
     .filter(Boolean)
     .map((name) => addCertificate(result, snapshot.view, node, ...split(name), tls?.granted))

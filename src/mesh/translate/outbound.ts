@@ -203,15 +203,11 @@ function hostOf(g: Gathering, service: MeshService, port: MeshPort): Message {
   return {
     name: `${service.host}:${port.number}`,
     domains: domainsOf(service, port.number, place.node.namespace),
-    // A rule all of whose routes are for other places leaves the host as it was.
-    routes: rule?.http.length && (ruled.length > 0 || !rule.http.every((h) => elsewhere(h))) ? ruled : own,
+    // A rule none of whose routes is for here leaves the host as it was.
+    routes: ruled.length > 0 ? ruled : own,
     include_request_attempt_count: true,
   }
 }
-
-/** True when every condition of a route names gateways that are not the mesh. */
-const elsewhere = (http: { match?: { gateways?: string[] }[] }): boolean =>
-  (http.match?.length ?? 0) > 0 && http.match!.every((m) => m.gateways?.length && !m.gateways.includes('mesh'))
 
 /** The names a service is called by from a namespace, with and without the port. */
 export function domainsOf(service: MeshService, port: number, from: string): string[] {

@@ -43,7 +43,8 @@ export function placeOf(snapshot: Snapshot, node: ProxyNode): Place {
     snapshot,
     node,
     scope,
-    byHost: new Map(scope.services.map((s) => [s.host, s])),
+    // The first of several counts.
+    byHost: new Map([...scope.services].reverse().map((s) => [s.host, s])),
     rule,
     policy: (service, subset, port) => policyFor(rule(service), subset, port),
   }

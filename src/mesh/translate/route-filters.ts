@@ -76,9 +76,10 @@ export function mirrors(http: Json, clusterOf: (destination: Json) => string): M
     ...(http.mirror ? [{ destination: http.mirror, percentage: http.mirrorPercentage ?? percentOf(http) }] : []),
     ...(http.mirrors ?? []),
   ]
-  if (all.length === 0) return {}
+  const whole = all.filter((m) => m.destination?.host)
+  if (whole.length === 0) return {}
   return {
-    request_mirror_policies: all.map((m) => ({
+    request_mirror_policies: whole.map((m) => ({
       cluster: clusterOf(m.destination),
       runtime_fraction: { default_value: share(m.percentage === undefined ? {} : { percentage: m.percentage }) },
       disable_shadow_host_suffix_append: true,

@@ -73,10 +73,8 @@ const takesAll = (match: Json) =>
 export function applies(match: Json, scope: RouteScope, namespace: string): boolean {
   const { node } = scope.place
   if (match.port && match.port !== scope.port) return false
-  if (match.gateways?.length && !match.gateways.some((g: string) => scope.gateways.has(gatewayName(g, namespace))))
-    return false
-  // A gateway's clients are not workloads it knows.
-  if (!scope.gateways.has('mesh')) return true
+  // Who names gateways is matched by these alone; a gateway has labels and a namespace like any workload (Istio).
+  if (match.gateways?.length) return match.gateways.some((g: string) => scope.gateways.has(gatewayName(g, namespace)))
   if (match.sourceNamespace && match.sourceNamespace !== node.namespace) return false
   return matches(match.sourceLabels, node.labels)
 }
@@ -167,11 +165,16 @@ const REDIRECT_CODES: Record<number, number> = {
   308: RedirectCode.permanent,
 }
 
-function redirect(r: Json): Message {
+/** `port`: of the listener, where a redirect keeps that. */
+function redirect(r: Json, port: number): Message {
   return {
     ...(r.authority ? { host_redirect: r.authority } : {}),
     ...(r.scheme ? { scheme_redirect: r.scheme } : {}),
-    ...(r.port ? { port_redirect: r.port } : {}),
+    ...(r.port
+      ? { port_redirect: r.port }
+      : r.listenerPort && ![80, 443].includes(port)
+        ? { port_redirect: port }
+        : {}),
     ...(r.uri ? { path_redirect: r.uri } : {}),
     ...(r.prefixRewrite ? { prefix_rewrite: r.prefixRewrite } : {}),
     ...(r.uriRegexRewrite
@@ -198,7 +201,7 @@ function rewrite(r: Json | undefined, match: Json | undefined): Message {
 }
 
 function routeAction(scope: RouteScope, rule: VirtualService, http: Json, match: Json | undefined): Message {
-  if (http.redirect) return { redirect: redirect(http.redirect) }
+  if (http.redirect) return { redirect: redirect(http.redirect, scope.port) }
   const namespace: string = http.namespace ?? rule.namespace
   if (http.directResponse) {
     const { status, body } = http.directResponse
@@ -206,7 +209,7 @@ function routeAction(scope: RouteScope, rule: VirtualService, http: Json, match:
     return { direct_response: { status, ...(body ? { body: data } : {}) } }
   }
   const timeout = toDuration(parseDuration(http.timeout) ?? 0)
-  const routes: Json[] = http.route ?? []
+  const routes: Json[] = ((http.route ?? []) as Json[]).filter((r) => r.destination?.host)
   const policies = routes.map((r) => policyOf(r.destination, scope, namespace))
   const retry = retryPolicy(http.retries, scope.place, policies[0] ?? {})
   const hashes = policies.flatMap(hashPolicies)

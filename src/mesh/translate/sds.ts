@@ -32,7 +32,7 @@ export function addCertificate(
   name: string,
   granted = false,
 ): string | undefined {
-  if (!granted && !mayRead(node, namespace)) return undefined
+  if (!node.trusted || (!granted && !mayRead(node, namespace))) return undefined
   const pair = keyPair(view.secret(namespace, name))
   if (!pair) return undefined
   const resource = `kubernetes://${namespace}/${name}`
@@ -51,7 +51,7 @@ export function addAuthority(
   namespace: string,
   name: string,
 ): string | undefined {
-  if (!mayRead(node, namespace)) return undefined
+  if (!node.trusted || !mayRead(node, namespace)) return undefined
   const own = view.secret(namespace, name)?.data
   const beside = view.secret(namespace, `${name}-cacert`)?.data
   const ca = own?.['ca.crt'] ?? own?.cacert ?? beside?.['ca.crt'] ?? beside?.cacert

@@ -52,6 +52,7 @@ const resources = (http: object[]) =>
     {
       role: 'sidecar',
       locality: '',
+      trusted: true,
       readsSecrets: false,
       servesIngresses: false,
       namespace: 'default',

@@ -1,10 +1,10 @@
 // Translation: the mesh at one moment into the xDS resources of one proxy. Pure.
 // Names and shapes follow Istio's (pilot/pkg/networking), so that its tools and habits fit.
 
-import type { Json } from '#api'
 import { sidecarFor } from '../model/sidecar-scope.ts'
 import { createSnapshot, type Snapshot } from '../model/snapshot.ts'
 import { emptyResources, type MeshView, type ProxyNode, type XdsResources } from '../model/view.ts'
+import { usesSecrets } from './clusters.ts'
 import { filterPatches } from './envoy-filter.ts'
 import { translateGateway } from './gateway.ts'
 import { translateGrpc } from './grpc.ts'
@@ -24,14 +24,14 @@ export interface Layer {
 export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   const place = once(() => placeOf(snapshot, node))
   const patches = once(() => filterPatches(snapshot, node))
-  const { namespace, labels, locality, ports, readsSecrets } = node
+  const { namespace, labels, locality, ports, readsSecrets, trusted } = node
   const all = Object.keys(labels)
     .sort()
     .map((k) => [k, labels[k]])
   if (node.role === 'router')
     return [
       {
-        key: JSON.stringify(['router', namespace, all, locality, readsSecrets, node.servesIngresses]),
+        key: JSON.stringify(['router', namespace, all, locality, readsSecrets, trusted, node.servesIngresses]),
         inputs: () => undefined,
         make: () => translateGateway(place(), patches()),
       },
@@ -49,7 +49,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   const ip = snapshot.view.sidecars.length > 0 ? node.ip : ''
   return [
     {
-      key: JSON.stringify(['outbound', namespace, relevant, locality, readsSecrets]),
+      key: JSON.stringify(['outbound', namespace, relevant, locality, readsSecrets, trusted]),
       inputs: () => outboundInputs(place()),
       make: () => {
         const result = emptyResources()
@@ -93,8 +93,6 @@ function outboundInputs(place: Place): unknown[] | undefined {
   }
   return inputs
 }
-
-const usesSecrets = (rule: Json): boolean => JSON.stringify(rule).includes('credentialName')
 
 function once<T>(make: () => T): () => T {
   let made: { value: T } | undefined

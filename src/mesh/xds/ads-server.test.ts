@@ -75,3 +75,119 @@ test('settled waits for an acknowledgement of now, not for an address to be gone
   call.onClose()
   await last
 })
+
+/** A stream under the test's hand. */
+async function open(
+  options: Partial<ConstructorParameters<typeof AdsServer>[0]> & { layers: () => EncodedLayer[] },
+  delta = true,
+) {
+  const ads = new AdsServer({
+    log: silentLog,
+    authenticate: async () => ({ name: 'system:serviceaccount:default:default', groups: [] }),
+    onAnswer: () => {},
+    ...options,
+  })
+  const sent: Message[] = []
+  const call: ServerCall = {
+    headers: {},
+    peer: '',
+    secure: true,
+    backlog: 0,
+    send: (m) => void sent.push(m),
+    end: () => {},
+    onMessage: () => {},
+    onEnd: () => {},
+    onClose: () => {},
+  }
+  ads.methods[delta ? 1 : 0]!.handle(call)
+  return { ads, call, sent, of: (url: string) => sent.filter((m) => m.type_url === url) }
+}
+
+const layerOf = (part: Partial<ReturnType<typeof emptyResources>>, before?: EncodedLayer) =>
+  encodeLayer({ ...emptyResources(), ...part }, before)
+const named = (name: string): [string, Message] => [name, { name }]
+const names = (m: Message | undefined) => ((m?.resources ?? []) as Message[]).map((r) => r.name)
+
+// An Envoy acknowledges clusters only when it has the endpoints of those that are new: each waited for the other.
+test('endpoints are sent while clusters are not acknowledged yet, and again with a cluster that changed', async () => {
+  let layer = layerOf({ clusters: new Map([named('web')]), endpoints: new Map([['web', assignment('10.0.0.1')]]) })
+  const { ads, call, of } = await open({ layers: () => [layer] })
+  await nextTurn()
+  call.onMessage({ node: NODE, type_url: TYPE.cluster })
+  call.onMessage({ type_url: TYPE.endpoint, resource_names_subscribe: ['web'] })
+  await nextTurn()
+  assert.deepEqual(names(of(TYPE.cluster)[0]), ['web'])
+  assert.deepEqual(names(of(TYPE.endpoint)[0]), ['web'], 'without an acknowledgement of clusters')
+  for (const url of [TYPE.cluster, TYPE.endpoint]) call.onMessage({ type_url: url, response_nonce: of(url)[0]!.nonce })
+  layer = layerOf(
+    { clusters: new Map([['web', { name: 'web', type: 3 }]]), endpoints: new Map([['web', assignment('10.0.0.1')]]) },
+    layer,
+  )
+  await ads.push()
+  assert.deepEqual(names(of(TYPE.endpoint)[1]), ['web'], 'the cluster is warmed again')
+})
+
+// The second request before the first answer was taken for the first: names of the first were forgotten.
+test('names asked for in two requests before the first answer are both followed', async () => {
+  let layer = layerOf({ routes: new Map([named('a'), named('b')]) })
+  const { ads, call, of } = await open({ layers: () => [layer] })
+  await nextTurn()
+  call.onMessage({ node: NODE, type_url: TYPE.cluster })
+  call.onMessage({ type_url: TYPE.route, resource_names_subscribe: ['a'], initial_resource_versions: { gone: '1' } })
+  call.onMessage({ type_url: TYPE.route, resource_names_subscribe: ['b'] })
+  await nextTurn()
+  const [first] = of(TYPE.cluster)
+  call.onMessage({ type_url: TYPE.cluster, response_nonce: first!.nonce })
+  await nextTurn()
+  assert.deepEqual(names(of(TYPE.route)[0]).sort(), ['a', 'b'])
+  assert.deepEqual(of(TYPE.route)[0]!.removed_resources, ['gone'])
+  call.onMessage({ type_url: TYPE.route, response_nonce: of(TYPE.route)[0]!.nonce })
+  layer = layerOf({ routes: new Map([['a', { name: 'a', validate_clusters: { value: true } }], named('b')]) }, layer)
+  await ads.push()
+  assert.deepEqual(names(of(TYPE.route)[1]), ['a'])
+})
+
+test('a stream that closes while its token is looked at is not waited for', async () => {
+  let admit: (user: { name: string; groups: string[] }) => void = () => {}
+  const { ads, call } = await open({
+    layers: () => [],
+    authenticate: () => new Promise((resolve) => (admit = resolve)),
+  })
+  call.onClose()
+  admit({ name: 'system:serviceaccount:default:default', groups: [] })
+  await nextTurn()
+  assert.equal(ads.connections.size, 0)
+  await ads.settled()
+})
+
+// A throw on the first request left the others unread: the proxy was told clusters for ever and nothing else.
+test('requests that come while nothing can be made are remembered', async () => {
+  let broken = true
+  const layer = layerOf({ clusters: new Map([named('web')]), listeners: new Map([named('l')]) })
+  const { ads, call, of } = await open({
+    layers: () => {
+      if (broken) throw new Error('on purpose')
+      return [layer]
+    },
+  })
+  await nextTurn()
+  call.onMessage({ node: NODE, type_url: TYPE.cluster })
+  call.onMessage({ type_url: TYPE.listener })
+  await ads.settled()
+  broken = false
+  await ads.push()
+  assert.deepEqual(names(of(TYPE.cluster)[0]), ['web'])
+  call.onMessage({ type_url: TYPE.cluster, response_nonce: of(TYPE.cluster)[0]!.nonce })
+  assert.deepEqual(names(of(TYPE.listener)[0]), ['l'])
+})
+
+test('who named resources and names none any more has asked for none (state of the world)', async () => {
+  const layer = layerOf({ clusters: new Map([named('a'), named('b')]) })
+  const { call, of } = await open({ layers: () => [layer] }, false)
+  await nextTurn()
+  call.onMessage({ node: NODE, type_url: TYPE.cluster, resource_names: ['a'] })
+  const [first] = of(TYPE.cluster)
+  assert.equal(first!.resources.length, 1)
+  call.onMessage({ type_url: TYPE.cluster, response_nonce: first!.nonce, resource_names: [] })
+  assert.equal(of(TYPE.cluster).length, 1)
+})

@@ -19,6 +19,8 @@ export interface AdsOptions {
   /** A proxy has answered: with the reason of a refusal, or "" when it took what it was sent. */
   onAnswer(proxy: ProxyIdentity, url: string, message: string): void
   onOther?(connection: Connection, request: Message): boolean
+  /** A proxy has gone. */
+  onGone?(proxy: ProxyIdentity): void
 }
 
 /** So many proxies are looked at in one turn of the event loop. */
@@ -72,7 +74,7 @@ export class AdsServer {
         try {
           connection.push()
         } catch (error) {
-          this.#options.log.error('push failed', { proxy: connection.proxy?.id, error: (error as Error).stack })
+          this.#failed(connection.proxy, error)
         }
         if (++n % BATCH === 0) await new Promise((resolve) => setImmediate(resolve))
       }
@@ -95,7 +97,7 @@ export class AdsServer {
     // Those found done once need not be looked at again.
     const open = [...this.#connections]
     const settled = () => {
-      while (open.length > 0 && done(open.at(-1)!)) open.pop()
+      while (open.length > 0 && this.#isDone(done, open.at(-1)!)) open.pop()
       return open.length === 0
     }
     if (settled()) return
@@ -109,17 +111,37 @@ export class AdsServer {
     })
   }
 
+  /** A proxy for which nothing can be made is not waited for. */
+  #isDone(done: (connection: Connection) => boolean, connection: Connection): boolean {
+    try {
+      return done(connection)
+    } catch (error) {
+      this.#failed(connection.proxy, error)
+      return true
+    }
+  }
+
+  #failed(proxy: ProxyIdentity | undefined, error: unknown): void {
+    this.#options.log.error('push failed', { proxy: proxy?.id, error: error instanceof Error ? error.stack : error })
+  }
+
   #look(): void {
     for (const look of [...this.#waiters]) look()
   }
 
   async #accept(call: ServerCall, delta: boolean): Promise<void> {
     const early: Message[] = []
+    let closed = false
     call.onMessage = (m) => early.push(m)
+    call.onClose = () => {
+      closed = true
+    }
     const user = await this.#options.authenticate(call)
+    // It may have gone while its token was looked at.
+    if (closed) return
     if (!user)
       return call.end(GrpcCode.unauthenticated, 'a service-account token for the audience istio-ca is required')
-    const { layers, refuse, onAnswer, onOther } = this.#options
+    const { layers, refuse, onAnswer, onOther, onGone } = this.#options
     const connection = new Connection({
       call,
       user,
@@ -129,12 +151,14 @@ export class AdsServer {
       refuse: refuse ?? (() => undefined),
       onAnswer,
       onOther: onOther ?? (() => false),
+      onError: (proxy, error) => this.#failed(proxy, error),
       onProgress: () => this.#look(),
     })
     this.#connections.add(connection)
     call.onClose = () => {
       connection.close()
       this.#connections.delete(connection)
+      if (connection.proxy) onGone?.(connection.proxy)
       this.#look()
     }
     call.onEnd = () => call.end()

@@ -17,6 +17,7 @@ export interface ConnectionOptions {
   onAnswer(proxy: ProxyIdentity, url: string, message: string): void
   /** A request for something that is not of the mesh's resources; true when it was taken. */
   onOther(connection: Connection, request: Message): boolean
+  onError(proxy: ProxyIdentity, error: unknown): void
   /** A proxy has acknowledged something or has gone. */
   onProgress(): void
 }
@@ -34,7 +35,8 @@ export class Connection {
   #warming: NodeJS.Timeout | undefined
   /** The endpoints that this proxy has been found to have asked for. */
   #warm: readonly ResourceSet[] = []
-  /** Clusters whose endpoints were waited for in vain. */
+  /** Clusters whose endpoints are waited for, and those for which they were in vain. */
+  readonly #missing = new Set<string>()
   readonly #givenUp = new Set<string>()
 
   constructor(options: ConnectionOptions) {
@@ -95,7 +97,13 @@ export class Connection {
       this.#options.onAnswer(this.proxy, entry.url, s.error)
       this.#options.onProgress()
     }
-    if (asks || request.response_nonce || acked !== s.acked) this.push()
+    if (!asks && !request.response_nonce && acked === s.acked) return
+    try {
+      this.push()
+    } catch (error) {
+      // What it asked for is noted: it is sent with the next push.
+      this.#options.onError(this.proxy, error)
+    }
   }
 
   /**
@@ -105,16 +113,24 @@ export class Connection {
   push(): void {
     if (!this.#open || !this.proxy) return
     const layers = this.#options.layers(this.proxy)
+    // Clusters and endpoints that are under way: what names them waits. Endpoints do not wait for clusters, whose
+    // acknowledgement an Envoy withholds until it has their endpoints.
+    let underWay = false
     for (const { kind } of KINDS) {
       const s = this.#subscriptions.get(kind)
+      if (!s) continue
+      const named = kind === 'clusters' || kind === 'endpoints'
       // One answer at a time: a storm of changes becomes the last of them.
-      if (!s?.answered) {
-        if (s && (kind === 'clusters' || kind === 'endpoints')) return
+      if (!s.answered) {
+        underWay ||= named
         continue
       }
-      if ((kind === 'listeners' || kind === 'routes') && this.#awaitsEndpoints(layers)) return
+      if ((kind === 'listeners' || kind === 'routes') && (underWay || this.#awaitsEndpoints(layers))) return
       const next = s.next(layers, kind === 'clusters' && this.#namedByOthers(layers))
       if (!next) continue
+      underWay ||= named
+      // A cluster that changed is warmed again: its endpoints are told again.
+      if (kind === 'clusters') this.#subscriptions.get('endpoints')?.refresh(next.changed.map((r) => r.name))
       s.nonce = String(++this.#nonce)
       s.error = ''
       this.#options.call.send(
@@ -137,7 +153,6 @@ export class Connection {
               resources: next.resources.map((r) => ({ type_url: s.url, value: r.body })),
             },
       )
-      if (kind === 'clusters' || kind === 'endpoints') return
     }
   }
 
@@ -159,13 +174,18 @@ export class Connection {
     const missing = sets.flatMap((set) =>
       [...set.keys()].filter((n) => clusters.wants(n) && !endpoints.wants(n) && !this.#givenUp.has(n)),
     )
-    clearTimeout(this.#warming)
     if (missing.length === 0) {
+      clearTimeout(this.#warming)
+      this.#warming = undefined
       this.#warm = sets
       return false
     }
-    this.#warming = setTimeout(() => {
-      for (const name of missing) this.#givenUp.add(name)
+    for (const name of missing) this.#missing.add(name)
+    // Changes that come meanwhile do not make it longer.
+    this.#warming ??= setTimeout(() => {
+      this.#warming = undefined
+      for (const name of this.#missing) this.#givenUp.add(name)
+      this.#missing.clear()
       this.push()
     }, WARMING_MS).unref()
     return true

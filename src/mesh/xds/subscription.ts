@@ -8,6 +8,8 @@ import { difference, type EncodedLayer, find, type Kind, type WireResource } fro
 export interface Outgoing {
   readonly resources: readonly WireResource[]
   readonly removed: readonly string[]
+  /** Those of the resources that are new or others. */
+  readonly changed: readonly WireResource[]
 }
 
 export class Subscription {
@@ -18,7 +20,11 @@ export class Subscription {
   #names: Set<string> | undefined
   /** Names asked for since the last sending, or never sent: they get an answer whatever it is. */
   readonly #fresh = new Set<string>()
+  /** Those of them that were not asked for: nothing is said of one that is not there. */
+  readonly #refreshed = new Set<string>()
   #first = true
+  /** A request has come. */
+  #asked = false
   /** The layers that the last sending was made from. */
   #sent: readonly EncodedLayer[] = []
   /** Versions a client of the delta protocol has from before; they need not be sent again. */
@@ -57,10 +63,13 @@ export class Subscription {
       this.#answer(message)
     }
     const before = this.#names
-    const wanted = names.length > 0 && !names.includes('*') ? new Set(names) : undefined
+    // No names are all of them until there were some; then they are none.
+    const whole = names.includes('*') || (names.length === 0 && before === undefined)
+    const wanted = whole ? undefined : new Set(names)
     for (const name of wanted ?? []) if (!before?.has(name)) this.#fresh.add(name)
     const widened = !this.#first && before !== undefined && wanted === undefined && this.kind !== 'secrets'
-    this.#names = wanted ?? (names.length === 0 && before !== undefined && !this.#whole ? new Set() : undefined)
+    this.#names = wanted
+    this.#asked = true
     return this.#first || widened || this.#fresh.size > 0
   }
 
@@ -71,7 +80,8 @@ export class Subscription {
     }
     const add: string[] = message.resource_names_subscribe ?? []
     const drop: string[] = message.resource_names_unsubscribe ?? []
-    if (this.#first && !message.response_nonce) {
+    if (!this.#asked) {
+      this.#asked = true
       this.#known = new Map(Object.entries((message.initial_resource_versions ?? {}) as Record<string, string>))
       if (add.length > 0 && !add.includes('*')) this.#names = new Set()
     }
@@ -91,6 +101,16 @@ export class Subscription {
 
   get #whole(): boolean {
     return this.kind === 'clusters' || this.kind === 'listeners'
+  }
+
+  /** These are to be sent again, as far as they are wanted, though they have not changed. */
+  refresh(names: readonly string[]): void {
+    if (this.#first) return
+    for (const name of names)
+      if (this.wants(name)) {
+        this.#fresh.add(name)
+        this.#refreshed.add(name)
+      }
   }
 
   /** Whether what is subscribed differs between what was sent and what is now. */
@@ -139,22 +159,23 @@ export class Subscription {
       const resource = find(layers, kind, name)
       if (resource) changed.push(resource)
       // Who asks for what is not there is told so.
-      else if (this.delta) removed.push(name)
+      else if (this.delta && !this.#refreshed.has(name)) removed.push(name)
     }
     const first = this.#first
     this.#first = false
     this.#fresh.clear()
+    this.#refreshed.clear()
     this.#sent = layers
     if (this.delta) {
       const resources = first ? changed.filter((r) => this.#known.get(r.name) !== r.version) : changed
       const gone = first ? [...this.#known.keys()].filter((n) => !find(layers, kind, n)) : []
       this.#known = new Map()
       if (!first && resources.length === 0 && removed.length + gone.length === 0) return undefined
-      return { resources, removed: [...removed, ...gone] }
+      return { resources, removed: [...removed, ...gone], changed: resources }
     }
     // Types that are told whole are; of the others what is not mentioned is as it was.
-    if (!this.#whole) return !first && changed.length === 0 ? undefined : { resources: changed, removed: [] }
+    if (!this.#whole) return !first && changed.length === 0 ? undefined : { resources: changed, removed: [], changed }
     const all = layers.flatMap((layer) => [...layer[kind].values()].filter((r) => this.wants(r.name)))
-    return { resources: [...all, ...this.#held.values()], removed: [] }
+    return { resources: [...all, ...this.#held.values()], removed: [], changed }
   }
 }

@@ -1,7 +1,7 @@
 // The resources of proxies, made once for all that see the same of the mesh, and anew only when the mesh has changed.
 
 import type { Snapshot } from '../model/snapshot.ts'
-import type { ProxyNode, XdsResources } from '../model/view.ts'
+import { emptyResources, type ProxyNode, type XdsResources } from '../model/view.ts'
 import { type EncodedLayer, encodeLayer } from './resource-set.ts'
 
 /** A part of a proxy's resources; `key` names what it depends on of the proxy. */
@@ -22,13 +22,19 @@ interface Entry {
 
 export class Views {
   readonly #layers: (snapshot: Snapshot, node: ProxyNode) => readonly LayerSource[]
+  readonly #onError: (key: string, error: unknown) => void
   readonly #entries = new Map<string, Entry>()
   /** What each proxy was last found to see. */
   #found = new WeakMap<object, EncodedLayer[]>()
   #epoch = 0
 
-  constructor(layers: (snapshot: Snapshot, node: ProxyNode) => readonly LayerSource[]) {
+  /** `onError`: a layer, by its key, that could not be made. */
+  constructor(
+    layers: (snapshot: Snapshot, node: ProxyNode) => readonly LayerSource[],
+    onError: (key: string, error: unknown) => void,
+  ) {
     this.#layers = layers
+    this.#onError = onError
   }
 
   /** The mesh has changed: layers are made anew when they are asked for next. Those nobody asks for are forgotten. */
@@ -55,9 +61,19 @@ export class Views {
       return entry.layer
     }
     const now = inputs()
-    const layer = entry && same(entry.inputs, now) ? entry.layer : encodeLayer(make(), entry?.layer)
+    const layer = entry && same(entry.inputs, now) ? entry.layer : this.#made(key, make, entry?.layer)
     this.#entries.set(key, { epoch: this.#epoch, layer, inputs: now, used: this.#epoch })
     return layer
+  }
+
+  /** What cannot be made stays as it was: one bad object does not stop what others are sent. */
+  #made(key: string, make: () => XdsResources, before: EncodedLayer | undefined): EncodedLayer {
+    try {
+      return encodeLayer(make(), before)
+    } catch (error) {
+      this.#onError(key, error)
+      return before ?? encodeLayer(emptyResources(), undefined)
+    }
   }
 
   /** How many different layers there are. */
