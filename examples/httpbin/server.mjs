@@ -1,11 +1,15 @@
 // httpbin: says what it was asked, delays, fails and redirects as the path wants. FLAVOUR=go writes fields as lists.
 import { randomBytes, randomUUID } from 'node:crypto'
 import os from 'node:os'
-import { bodyOf, escapeHtml, json, serve } from '../shared/serve.mjs'
+import { bodyOf, escapeHtml, serve } from '../shared/serve.mjs'
 
 const go = process.env.FLAVOUR === 'go'
 const at = /-b=?\s*[^ ]*:(\d+)/.exec(process.argv.slice(2).join(' '))?.[1]
 const port = Number(at ?? process.env.PORT ?? (go ? 8080 : 80))
+const json = (response, code, value) =>
+  response
+    .writeHead(code, { 'Content-Type': 'application/json; charset=utf-8' })
+    .end(`${JSON.stringify(value, null, 2)}\n`)
 const most = 10 * 1024 * 1024
 
 const titled = (name) => name.replace(/(^|-)([a-z])/g, (_, dash, letter) => dash + letter.toUpperCase())

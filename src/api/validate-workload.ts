@@ -93,7 +93,14 @@ const CHANGEABLE = [
 
 export function statefulSet(o: Json, old?: Json): FieldError[] {
   const spec = o.spec ?? {}
-  const problems = workload(o, undefined, 'statefulset')
+  // Each claim is a volume of the pods, under the name of its template.
+  const claims = ((spec.volumeClaimTemplates ?? []) as Json[]).map((c) => ({ name: c.metadata?.name, emptyDir: {} }))
+  const own: Json[] = (spec.template?.spec?.volumes ?? []).filter((v: Json) => !claims.some((c) => c.name === v.name))
+  const pods = spec.template && {
+    ...spec.template,
+    spec: { ...spec.template.spec, ...(claims.length > 0 ? { volumes: [...own, ...claims] } : {}) },
+  }
+  const problems = workload({ ...o, spec: { ...spec, template: pods } }, undefined, 'statefulset')
   problems.push(...oneOf(spec.podManagementPolicy, 'spec.podManagementPolicy', ['OrderedReady', 'Parallel']))
   problems.push(...oneOf(spec.updateStrategy?.type, 'spec.updateStrategy.type', ['OnDelete', 'RollingUpdate']))
   problems.push(

@@ -25,6 +25,7 @@ export function serviceAdmission(services: WatchCache, range: ServiceRange): Adm
     mutate({ kind, operation, subresource, object, old, context }) {
       if (groupResource(kind) !== 'services' || subresource || operation === 'DELETE') return
       const spec = object.spec
+      if (old?.spec && old.spec.type !== spec.type) dropFieldsOfType(spec, old.spec)
       const used = new Set<string>()
       for (const { object: other } of services.entries())
         if (other.metadata.uid !== object.metadata.uid) for (const key of claims(other)) used.add(key)
@@ -125,6 +126,27 @@ export function serviceAdmission(services: WatchCache, range: ServiceRange): Adm
       return problems
     },
   }
+}
+
+const OUTSIDE = new Set(['NodePort', 'LoadBalancer'])
+
+/**
+ * A Service of another type now loses what only its old type had, unless it was changed with the type
+ * (upstream's dropTypeDependentFields).
+ */
+function dropFieldsOfType(spec: Json, old: Json): void {
+  const drop = (name: string, had: boolean, has: boolean) => {
+    if (had && !has && JSON.stringify(spec[name]) === JSON.stringify(old[name])) delete spec[name]
+  }
+  const outside = [OUTSIDE.has(old.type), OUTSIDE.has(spec.type)] as const
+  const balanced = [old.type === 'LoadBalancer', spec.type === 'LoadBalancer'] as const
+  drop('externalTrafficPolicy', ...outside)
+  drop('healthCheckNodePort', ...balanced)
+  drop('allocateLoadBalancerNodePorts', ...balanced)
+  drop('loadBalancerClass', ...balanced)
+  for (const name of ['clusterIP', 'clusterIPs', 'ipFamilies', 'ipFamilyPolicy', 'internalTrafficPolicy'])
+    drop(name, old.type !== 'ExternalName', spec.type !== 'ExternalName')
+  drop('externalName', old.type === 'ExternalName', spec.type === 'ExternalName')
 }
 
 function claims(service: KubeObject): string[] {

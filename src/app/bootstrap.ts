@@ -19,6 +19,16 @@ const namespace = (name: string): Wanted => ({ resource: resources.namespaces, o
 
 const NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease', 'istio-system']
 
+/** MeshConfig as it is from the start; people edit it. */
+const MESH_CONFIG = `defaultConfig:
+  discoveryAddress: istiod.istio-system.svc:15012
+enablePrometheusMerge: true
+outboundTrafficPolicy:
+  mode: ALLOW_ANY
+rootNamespace: istio-system
+trustDomain: cluster.local
+`
+
 /** The mesh's ingress gateway as Istio installs it: an account, a Deployment and a load balancer. */
 function ingressGateway(): Wanted[] {
   const namespaceName = 'istio-system'
@@ -55,6 +65,8 @@ function ingressGateway(): Wanted[] {
             { name: 'status-port', port: 15021, targetPort: 15021, protocol: 'TCP' },
             { name: 'http2', port: 80, targetPort: 8080, protocol: 'TCP' },
             { name: 'https', port: 443, targetPort: 8443, protocol: 'TCP' },
+            { name: 'tcp', port: 31400, targetPort: 31400, protocol: 'TCP' },
+            { name: 'tls', port: 15443, targetPort: 15443, protocol: 'TCP' },
           ],
         },
       },
@@ -147,6 +159,13 @@ function ingressGateway(): Wanted[] {
             },
           },
         },
+      },
+    },
+    {
+      resource: resources.configMaps,
+      object: {
+        metadata: { name: 'istio', namespace: namespaceName, labels: { 'istio.io/rev': 'default' } },
+        data: { mesh: MESH_CONFIG, meshNetworks: 'networks: {}' },
       },
     },
     {

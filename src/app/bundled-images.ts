@@ -210,6 +210,7 @@ function baseLayer(): Layer {
     ...applets.filter((a) => !own.has(a)).map((a): LayerEntry => ({ path: `usr/bin/${a}`, link: 'busybox' })),
     ...SCRIPTS.map((name) => ({ path: `usr/bin/${name}`, from: join(ROOT, 'examples/busybox', name), mode: 0o755 })),
     ...merged(program('/usr/bin/curl')),
+    ...(existsSync('/bin/bash') ? merged(program('/bin/bash')) : []),
     ...merged(['libnss_dns.so.2', 'libnss_files.so.2', 'libresolv.so.2'].flatMap((n) => libraryOf(n))),
     ...(existsSync('/etc/ssl/certs/ca-certificates.crt')
       ? [{ path: 'etc/ssl/certs/ca-certificates.crt', from: '/etc/ssl/certs/ca-certificates.crt' }]

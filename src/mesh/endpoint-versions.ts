@@ -33,14 +33,19 @@ export class EndpointVersions {
       if (type === 'deleted') this.#versions.delete(keyOf(object))
     })
     for (const resource of [resources.workloadEntries, resources.nodes] satisfies Resource[])
-      informers.for(resource).on(({ object, old }) => {
-        const same = old && sameJson(object.metadata.labels, old.metadata.labels) && sameJson(object.spec, old.spec)
+      informers.for(resource).on(({ type, object, old }) => {
+        const same =
+          type === 'updated' &&
+          old &&
+          sameJson(object.metadata.labels, old.metadata.labels) &&
+          sameJson(object.spec, old.spec)
         if (same) return
         this.#all++
         changed()
       })
-    informers.for(resources.pods).on(({ object, old }) => {
+    informers.for(resources.pods).on(({ type, object, old }) => {
       const same =
+        type === 'updated' &&
         old &&
         sameJson(object.metadata.labels, old.metadata.labels) &&
         object.status?.podIP === old.status?.podIP &&

@@ -189,11 +189,12 @@ export class Mesh {
     informers.for(resources.nodes)
     await informers.synced()
     const changed = () => this.#schedule.changed()
-    const ofGatewayApi = new Set<Resource>([...GATEWAY_RESOURCES, resources.services])
+    const ofGatewayApi = new Set<Resource>([...GATEWAY_RESOURCES, resources.services, resources.serviceEntries])
     // Status says what we have found ourselves: it changes nothing but the addresses we give.
     for (const resource of WATCHED)
-      informers.for(resource).on(({ object, old }) => {
+      informers.for(resource).on(({ type, object, old }) => {
         const same =
+          type === 'updated' &&
           old !== undefined &&
           object.metadata.generation !== undefined &&
           object.metadata.generation === old.metadata.generation &&
@@ -210,8 +211,8 @@ export class Mesh {
       if (authority || keyOf(object) === MESH_CONFIG) changed()
     })
     // Routes are allowed by the labels of their namespace.
-    informers.for(resources.namespaces).on(({ object, old }) => {
-      if (old && sameJson(object.metadata.labels, old.metadata.labels)) return
+    informers.for(resources.namespaces).on(({ type, object, old }) => {
+      if (type === 'updated' && sameJson(object.metadata.labels, old?.metadata.labels)) return
       this.#converted = undefined
       changed()
     })

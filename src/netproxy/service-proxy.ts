@@ -165,7 +165,11 @@ function loadBalancerStatus(service: KubeObject, refusals: readonly Refusal[], h
   const { spec } = service
   if (spec.loadBalancerClass && spec.type === 'LoadBalancer') return service.status?.loadBalancer ?? {}
   if (spec.type !== 'LoadBalancer') return {}
-  const taken = refusals.some((r) => r.port.key.startsWith(`${keyOf(service)}:`) && r.number === r.port.port)
+  // Every gateway has a port for its state, and only one of them can have it here.
+  const taken = refusals.some(
+    (r) =>
+      r.port.key.startsWith(`${keyOf(service)}:`) && r.number === r.port.port && !r.port.key.endsWith(':status-port'),
+  )
   return taken ? {} : { ingress: [{ ip: hostIp, ipMode: 'VIP' }] }
 }
 

@@ -116,8 +116,14 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     log,
   })
   const servers: { close(): void }[] = []
+  let leaving = false
+  const drainListeners = () => {
+    context.draining = true
+    for (const server of servers) server.close()
+  }
   const drain = () => {
-    if (context.draining) return
+    if (leaving) return
+    leaving = true
     context.draining = true
     log.info('draining')
     // New connections are still taken: whoever does not know yet that this pod goes must not fail.
@@ -143,7 +149,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
   }
   xds.start()
   const quit = () => process.exit(0)
-  const ready = () => config.ready && !context.draining
+  const ready = () => config.ready && !leaving
   const scrape = json<{ scrape?: string; port?: string; path?: string }>(env.ISTIO_PROMETHEUS_ANNOTATIONS, {})
   const agent: AgentOptions = {
     metrics: () => envoyPrometheus(statRows(config, stats, xds.connected)) + stats.render(),
@@ -165,6 +171,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     ready,
     connected: () => xds.connected,
     drain,
+    drainListeners,
     quit,
   })
   await Promise.all([

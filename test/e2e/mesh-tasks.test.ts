@@ -177,7 +177,9 @@ test('request timeouts: the callee is slow, the caller is told in time', async (
   )
   await eventually(async () => assert.equal(await code('http://reviews:9080/reviews/1'), '504'))
   assert.equal(await curl('http://reviews:9080/reviews/1'), 'upstream request timeout')
+  // A rule that was deleted stayed in force until something else changed.
   await remove(rule('ratings', '{}') + rule('reviews', '{}') + REVIEWS)
+  await eventually(async () => assert.equal(await code('http://reviews:9080/reviews/1'), '200'), 5)
 })
 
 test('TCP traffic shifting: one version, then a share of both', async () => {
@@ -358,6 +360,7 @@ spec:
     ),
   )
   await ok(kubectl('delete envoyfilter limit'))
+  await eventually(async () => assert.equal(await code(`http://${ip}:8080/status/200`), '200'), 5)
 })
 
 test('the Gateway API: a gateway of its own, a route, its status', async () => {
@@ -379,6 +382,11 @@ spec:
     backendRefs: [{name: httpbin, port: 8000}]
   - matches: [{path: {type: PathPrefix, value: /nobody}}]
     backendRefs: [{name: nosuch, port: 1}]`)
+  // The Service follows the annotation, whatever the type was before; a Gateway that failed stopped all others.
+  await ok(kubectl('annotate gtw own networking.istio.io/service-type=ClusterIP'))
+  await eventually(async () =>
+    assert.equal(await ok(kubectl('get svc own-istio -o jsonpath={.spec.type}')), 'ClusterIP'),
+  )
   await ok(kubectl('wait --timeout=60s --for=condition=programmed gtw own'))
   const ip = (await ok(kubectl('get gtw own -o jsonpath={.status.addresses[0].value}'))).trim()
   const at = async (path: string, host = 'web.example.com') =>

@@ -67,6 +67,7 @@ function make(of: Case, objects: readonly KubeObject[]) {
     grants: kind('ReferenceGrant'),
     tlsPolicies: kind('BackendTLSPolicy'),
     service: named('Service'),
+    serviceEntry: named('ServiceEntry'),
     namespace: (name: string) => kind('Namespace').find((o) => o.metadata.name === name),
     secret: named('Secret'),
     configMap: named('ConfigMap'),

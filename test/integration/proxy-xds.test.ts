@@ -305,7 +305,8 @@ test('the admin interface shows configuration, clusters, listeners and counters 
     },
     ready: () => data.config.ready,
     connected: () => data.client.connected,
-    drain: () => drained++,
+    drain: () => {},
+    drainListeners: () => drained++,
     quit: () => quits++,
   })
   await using admin = await serving(handler)

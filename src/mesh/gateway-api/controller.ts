@@ -42,6 +42,7 @@ export function gatewayApiView(informers: Informers): GatewayApiView {
     grants: list(resources.referenceGrants),
     tlsPolicies: list(resources.backendTlsPolicies),
     service: (namespace, name) => informers.for(resources.services).get(`${namespace}/${name}`),
+    serviceEntry: (namespace, name) => informers.for(resources.serviceEntries).get(`${namespace}/${name}`),
     namespace: (name) => informers.for(resources.namespaces).get(name),
     secret: (namespace, name) => informers.for(resources.secrets).get(`${namespace}/${name}`),
     configMap: (namespace, name) => informers.for(resources.configMaps).get(`${namespace}/${name}`),
@@ -62,6 +63,8 @@ export class GatewayController {
   readonly #options: GatewayControllerOptions
   readonly #job: Coalesced
   #again: { cancel(): void } | undefined
+  /** The first failure of a look. */
+  #failure: unknown
 
   constructor(options: GatewayControllerOptions) {
     this.#options = options
@@ -108,12 +111,14 @@ export class GatewayController {
     const view = gatewayApiView(informers)
     const converted = convertGatewayApi(view)
     const now = rfc3339(clock.now())
+    this.#failure = undefined
     for (const c of view.classes) if (isOurs(c)) await this.#write(resources.gatewayClasses, c, classStatus(c, now))
     for (const gateway of view.gateways) {
       const listeners = converted.listeners.get(keyOf(gateway))
       if (!listeners || gateway.metadata.deletionTimestamp) continue
       if (!manualService(view, gateway))
-        for (const wanted of deploymentOf(gateway, listeners, proxyImage)) await this.#ensure(wanted)
+        for (const wanted of deploymentOf(gateway, listeners, proxyImage))
+          await this.#attempt(() => this.#ensure(wanted))
       await this.#write(
         resources.k8sGateways,
         gateway,
@@ -129,6 +134,16 @@ export class GatewayController {
       for (const route of routes) await this.#write(resource, route, routeStatus(route, converted, now))
     for (const policy of view.tlsPolicies)
       await this.#write(resources.backendTlsPolicies, policy, policyStatus(policy, converted, now))
+    if (this.#failure) throw this.#failure
+  }
+
+  /** What fails for one object is tried again with the next look, and does not stop the others. */
+  async #attempt(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      this.#failure ??= error
+    }
   }
 
   /** Where a Gateway is reached: at its load balancer's address, else at its Service's own. */
@@ -155,7 +170,11 @@ export class GatewayController {
     }
   }
 
-  async #write(resource: Resource, object: KubeObject, status: Json): Promise<void> {
+  #write(resource: Resource, object: KubeObject, status: Json): Promise<void> {
+    return this.#attempt(() => this.#writeStatus(resource, object, status))
+  }
+
+  async #writeStatus(resource: Resource, object: KubeObject, status: Json): Promise<void> {
     const next = { ...object.status, ...status }
     if (sameJson(object.status ?? {}, next)) return
     try {

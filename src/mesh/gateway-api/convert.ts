@@ -156,7 +156,12 @@ function attachTo(
 ): { places: Attachment[]; problem: Problem | undefined; listeners?: string[] } | undefined {
   const { view, listeners } = making
   const { group = GROUP, kind = 'Gateway', name, namespace = namespaceOf(route), sectionName, port } = ref
-  if (kind === 'Service' && group === '') return attachToService(view, route, namespace, name, port)
+  if (kind === 'Service' && group === '') {
+    const found = view.service(namespace, name)
+    return attachToMesh(route, namespace, name, port, found && [`${name}.${namespace}.svc.cluster.local`])
+  }
+  if (kind === 'ServiceEntry' && group === 'networking.istio.io')
+    return attachToMesh(route, namespace, name, port, view.serviceEntry(namespace, name)?.spec?.hosts)
   if (kind !== 'Gateway' || group !== GROUP) return undefined
   const all = listeners.get(`${namespace}/${name}`)
   if (!all) return undefined
@@ -202,15 +207,15 @@ const isSiblings = (l: ListenerState, host: string, all: readonly ListenerState[
       byNarrowness(o.host, l.host) < 0,
   )
 
-/** A route for a Service inside the mesh; one of another namespace is for clients of that namespace only (GAMMA). */
-function attachToService(
-  view: GatewayApiView,
+/** A route for hosts inside the mesh; one of another namespace is for clients of that namespace only (GAMMA). */
+function attachToMesh(
   route: KubeObject,
   namespace: string,
   name: string,
   port: number | undefined,
-) {
-  if (!view.service(namespace, name))
+  hosts: readonly string[] | undefined,
+): { places: Attachment[]; problem: Problem | undefined } {
+  if (!hosts)
     return {
       places: [],
       problem: {
@@ -218,9 +223,8 @@ function attachToService(
         message: `parent service: "${name}.${namespace}.svc.cluster.local" not found`,
       },
     }
-  const host = `${name}.${namespace}.svc.cluster.local`
   const exportTo = namespace === namespaceOf(route) ? ['*'] : ['.']
-  return { places: [{ gateway: 'mesh', hosts: [host], port, exportTo }], problem: undefined }
+  return { places: [{ gateway: 'mesh', hosts, port, exportTo }], problem: undefined }
 }
 
 /** A route of a parent's port only. */

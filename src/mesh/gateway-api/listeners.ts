@@ -140,6 +140,12 @@ export function commonHosts(state: ListenerState, hostnames: readonly string[]):
   return [...new Set(wanted.flatMap((h) => intersection(state.host, h.toLowerCase()) ?? []))]
 }
 
+/** Istio's options of a listener's TLS: clients show a certificate, or may. */
+function modeOf(listener: Json): string {
+  const asked = String(listener.tls?.options?.['gateway.istio.io/tls-terminate-mode'] ?? '').toUpperCase()
+  return ['MUTUAL', 'OPTIONAL_MUTUAL', 'ISTIO_MUTUAL'].includes(asked) ? asked : 'SIMPLE'
+}
+
 const PROTOCOLS: Readonly<Record<string, string>> = { HTTP: 'HTTP', HTTPS: 'HTTPS', TLS: 'TLS', TCP: 'TCP' }
 
 /** The Istio Gateway of a listener. `selector`: of the pods that serve it. */
@@ -152,7 +158,7 @@ export function istioGateway(
   const refs: Json[] = listener.tls?.certificateRefs ?? []
   const names = refs.map((r) => `${r.namespace ?? namespaceOf(gateway)}/${r.name}`)
   const tls = terminates(listener)
-    ? { mode: 'SIMPLE', credentialNames: names, granted: true }
+    ? { mode: modeOf(listener), credentialNames: names, granted: true }
     : listener.protocol === 'TLS'
       ? { mode: 'PASSTHROUGH' }
       : undefined

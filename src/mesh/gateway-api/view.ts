@@ -15,6 +15,7 @@ export interface GatewayApiView {
   readonly grants: readonly KubeObject[]
   readonly tlsPolicies: readonly KubeObject[]
   service(namespace: string, name: string): KubeObject | undefined
+  serviceEntry(namespace: string, name: string): KubeObject | undefined
   namespace(name: string): KubeObject | undefined
   secret(namespace: string, name: string): KubeObject | undefined
   configMap(namespace: string, name: string): KubeObject | undefined

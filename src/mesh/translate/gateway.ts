@@ -290,7 +290,7 @@ function downstreamTls(
   if (certificates.length === 0 && !files) return undefined
   const mutual = tls?.mode === 'MUTUAL' || tls?.mode === 'OPTIONAL_MUTUAL'
   const authority = mutual
-    ? addAuthority(result, snapshot.view, node, ...split(tls?.caCertCredentialName || given[0] || ''))
+    ? addAuthority(result, snapshot.view, node, ...split(tls?.caCertCredentialName || given[0] || ''), tls?.granted)
     : undefined
   if (mutual && !authority && !tls?.caCertificates) return undefined
   const names: string[] = tls?.subjectAltNames ?? []

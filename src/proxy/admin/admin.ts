@@ -15,6 +15,8 @@ export interface AdminOptions {
   readonly ready: () => boolean
   readonly connected: () => boolean
   readonly drain: () => void
+  /** Takes no connections any more; the process goes on. */
+  readonly drainListeners: () => void
   readonly quit: () => void
 }
 
@@ -107,7 +109,7 @@ export function adminHandler(options: AdminOptions): RequestListener {
       case '/certs':
         return json({ certificates: [...config.secrets].map(([name]) => ({ name })) })
       case '/drain_listeners':
-        return mutate(options.drain)
+        return mutate(options.drainListeners)
       case '/quitquitquit':
         return mutate(() => setImmediate(options.quit))
       case '/reset_counters':

@@ -108,14 +108,26 @@ const CLUSTER_STATS = [
   'upstream_rq_4xx',
   'upstream_rq_5xx',
   'upstream_rq_pending_overflow',
+  'upstream_rq_pending_failure_eject',
+  'upstream_rq_pending_total',
   'upstream_rq_retry',
   'upstream_rq_timeout',
+]
+
+/** Gauges that say whether a breaker of a cluster is open. */
+const BREAKERS: readonly [string, (c: ClusterState) => boolean][] = [
+  ['cx_open', (c) => c.connections >= c.config.breakers.connections],
+  ['rq_open', (c) => c.requests >= c.config.breakers.requests],
+  ['rq_pending_open', (c) => c.pending >= c.config.breakers.pending],
+  ['rq_retry_open', (c) => c.retries >= c.config.breakers.retries],
 ]
 
 const gauges = (c: ClusterState): [string, number][] => [
   ['upstream_cx_active', c.connections],
   ['upstream_rq_active', c.requests],
   ['upstream_rq_pending_active', c.pending],
+  ...BREAKERS.map(([name, full]): [string, number] => [`circuit_breakers.default.${name}`, Number(full(c))]),
+  ...BREAKERS.map(([name]): [string, number] => [`circuit_breakers.high.${name}`, 0]),
   ['membership_total', c.hosts.size],
   ['membership_healthy', [...c.hosts.values()].filter((h) => h.usable).length],
   ['outlier_detection.ejections_active', [...c.hosts.values()].filter((h) => h.ejected).length],
