@@ -273,6 +273,12 @@ function program(): Command {
     .option('-R, --recursive', 'also files in folders within folders')
     .option('-S, --suppress <code=object>', 'leave out, like "IST0102=Namespace default"; may be repeated', gather, [])
     .option('-L, --list-analyzers', 'list the analyzers')
+    .option('--color [boolean]', 'istioctl has it; nothing is coloured here')
+    .option('--ignore-unknown', 'istioctl has it; files that are not of Kubernetes are passed over anyway')
+    .option('--timeout <duration>', 'istioctl has it; the cluster is asked once')
+    .option('-i, --istioNamespace <name>', 'istioctl has it; the control plane is in istio-system')
+    .option('--revision <name>', 'istioctl has it; there is one revision')
+    .option('-v, --verbose', 'istioctl has it; there is no more to say')
     .addOption(levelOption('--failure-threshold <level>', 'fail from this level on', 'Error'))
     .addOption(levelOption('--output-threshold <level>', 'show from this level on', 'Info'))
     .addHelpText(

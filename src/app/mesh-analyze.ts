@@ -42,6 +42,37 @@ const LOOKED_AT: readonly Resource[] = [
   { group: 'telemetry.istio.io', version: 'v1', plural: 'telemetries', kind: 'Telemetry', namespaced: true },
 ]
 
+/** Files alone are looked at as if they were in a cluster with the usual ingress gateway, as istioctl does. */
+const INGRESS_GATEWAY: readonly KubeObject[] = ['Service', 'Pod'].map((kind) => {
+  const labels = { app: 'istio-ingressgateway', istio: 'ingressgateway' }
+  const port = (name: string, number: number, targetPort: number) => ({ name, port: number, targetPort })
+  return {
+    apiVersion: 'v1',
+    kind,
+    metadata: {
+      name: 'istio-ingressgateway',
+      namespace: 'istio-system',
+      labels,
+      uid: '',
+      resourceVersion: '',
+      creationTimestamp: '',
+    },
+    spec:
+      kind === 'Service'
+        ? {
+            selector: labels,
+            ports: [
+              port('status-port', 15021, 15021),
+              port('http2', 80, 8080),
+              port('https', 443, 8443),
+              port('tcp', 31400, 31400),
+              port('tls', 15443, 15443),
+            ],
+          }
+        : { containers: [{ name: 'istio-proxy' }] },
+  }
+})
+
 /** A finding with where it is from. */
 export interface Located extends Finding {
   /** The namespace of the object; "" for what is in none. */
@@ -66,7 +97,8 @@ export async function analyze(options: AnalyzeOptions): Promise<Analysis> {
   // What a file says takes the place of what is in the cluster.
   const nameOf = (o: KubeObject) => `${o.kind} ${keyOf(o)}`
   const byName = new Map(files.map((f) => [nameOf(f.object), f]))
-  const objects = [...live.filter((o) => !byName.has(nameOf(o))), ...files.map((f) => f.object)]
+  const others = access ? live : INGRESS_GATEWAY
+  const objects = [...others.filter((o) => !byName.has(nameOf(o))), ...files.map((f) => f.object)]
   const suppressed = options.suppress.map(suppression)
   const findings = analyzeObjects(objects)
     .map((f) => locate(f, byName.get(f.object)))
@@ -100,7 +132,8 @@ function locate(finding: Finding, from: FileObject | undefined): Located {
 }
 
 function suppression(text: string): (f: Located) => boolean {
-  const [, code = '', kind = '', rest = ''] = /^([^=]+)=(\S+) (\S+)$/.exec(text) ?? []
+  // "IST0102=Namespace default", "IST0101=VirtualService a.b", "IST0173=*.b"
+  const [, code = '', kind = '*', rest = ''] = /^([^=]+)=(?:(\S+) )?(\S+)$/.exec(text) ?? []
   if (!code)
     throw new SampanError(
       'BadSuppression',

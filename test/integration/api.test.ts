@@ -353,3 +353,28 @@ test('the objects of a CustomResourceDefinition go with it', async () => {
   await api.clock.advance(1000)
   assert.deepEqual((await call(api, 'GET', things)).body.items, [])
 })
+
+// A patch of the type alone was refused: what defaults had filled in for the old type stood in its way.
+test('a Service of another type loses what only its old type had', async () => {
+  await using api = await startApi()
+  const services = '/api/v1/namespaces/default/services'
+  const made = await call(api, 'POST', services, {
+    metadata: { name: 's' },
+    spec: { type: 'LoadBalancer', ports: [{ port: 80 }] },
+  })
+  assert.equal(made.body.spec.externalTrafficPolicy, 'Cluster')
+  const patched = await call(
+    api,
+    'PATCH',
+    `${services}/s`,
+    { spec: { type: 'ClusterIP' } },
+    { type: 'application/merge-patch+json' },
+  )
+  assert.equal(patched.status, 200, patched.body.message)
+  const { externalTrafficPolicy, allocateLoadBalancerNodePorts, ports, clusterIP } = patched.body.spec
+  assert.deepEqual(
+    [externalTrafficPolicy, allocateLoadBalancerNodePorts, ports[0].nodePort],
+    [undefined, undefined, undefined],
+  )
+  assert.equal(clusterIP, made.body.spec.clusterIP)
+})

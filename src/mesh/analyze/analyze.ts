@@ -4,6 +4,7 @@ import type { KubeObject } from '#api'
 import { annotations } from './annotations.ts'
 import * as gateway from './gateway.ts'
 import type { Level } from './messages.ts'
+import * as policies from './policies.ts'
 import * as services from './services.ts'
 import * as rules from './virtual-service.ts'
 import * as workloads from './workloads.ts'
@@ -20,6 +21,7 @@ const ANALYZERS: Readonly<Record<string, Analyzer>> = {
   'destinationrule.Analyzer': rules.destinationRules,
   'gateway.ServingAnalyzer': gateway.serving,
   'gateway.ConflictingGatewayAnalyzer': gateway.conflicts,
+  'gateway.CertificateAnalyzer': gateway.certificatesTwice,
   'service.PortNameAnalyzer': services.portNames,
   'deployment.ServiceAssociationAnalyzer': services.deploymentPorts,
   'serviceentry.Analyzer': services.serviceEntries,
@@ -29,6 +31,13 @@ const ANALYZERS: Readonly<Record<string, Analyzer>> = {
   'policy.SelectorAnalyzer': workloads.selectors,
   'envoyfilter.EnvoyPatchAnalyzer': workloads.envoyFilters,
   'annotations.K8sAnalyzer': annotations,
+  'telemetry.Analyzer': policies.telemetry,
+  'k8sgateway.SelectorAnalyzer': policies.gatewaySelectors,
+  'conditions.ConditionAnalyzer': policies.conditions,
+  'deprecation.DeprecationAnalyzer': policies.deprecated,
+  'injection.ImageAutoAnalyzer': policies.imageAuto,
+  'virtualservice.JWTClaimRouteAnalyzer': policies.claims,
+  'virtualservice.IngressAnalyzer': policies.ingresses,
 }
 
 const LEVELS: readonly Level[] = ['Error', 'Warning', 'Info']

@@ -69,17 +69,16 @@ function certificates(world: World, gateway: KubeObject, namespaces: ReadonlySet
   }
 }
 
-/** Servers of different Gateways for the same workload, port and host; one certificate in several (IST0145, IST0138). */
+/** Servers of different Gateways for the same workload, port and host (IST0145). */
 export function conflicts(world: World): void {
   const all = world.of('Gateway')
-  const certificatesOf = new Map<string, Set<KubeObject>>()
   for (const gateway of all) {
     const selector: Record<string, string> = gateway.spec?.selector ?? {}
     for (const server of servers(gateway)) {
       const others = all.filter(
         (o) =>
           o !== gateway &&
-          sameSelector(o.spec?.selector ?? {}, selector) &&
+          samePods(world, o.spec?.selector ?? {}, selector) &&
           servers(o).some((s) => s.port?.number === server.port?.number && overlap(s, server, o, gateway)),
       )
       if (others.length > 0)
@@ -88,23 +87,39 @@ export function conflicts(world: World): void {
           gateway,
           `Conflict with gateways ${others.map((o) => `${o.metadata.namespace}/${o.metadata.name}`).join(',')} (workload selector ${selectorText(selector)}, port ${server.port?.number}, hosts ${(server.hosts ?? []).join(',')}).`,
         )
-      const credential = server.tls?.credentialName
-      if (credential) {
-        const key = `${selectorText(selector)} ${credential}`
-        certificatesOf.set(key, (certificatesOf.get(key) ?? new Set()).add(gateway))
-      }
     }
   }
-  for (const using of certificatesOf.values())
-    if (using.size > 1) {
-      const names = [...using].map((g) => `${g.metadata.namespace}/${g.metadata.name}`).sort()
-      for (const g of using)
-        world.report(
-          'DUPLICATE_CERTIFICATE',
-          g,
-          `Duplicate certificate in multiple gateways [${names.join(' ')}] may cause 404s if clients re-use HTTP2 connections.`,
-        )
+}
+
+/** One certificate in several Gateways of the same pods (IST0138). */
+export function certificatesTwice(world: World): void {
+  const all = world.of('Gateway')
+  const key = (server: Json): string =>
+    server.tls?.credentialName ||
+    (server.tls?.serverCertificate && server.tls.privateKey
+      ? `${server.tls.serverCertificate} ${server.tls.privateKey}`
+      : '')
+  const within = (a: KubeObject, b: KubeObject) => matches(a.spec?.selector, b.spec?.selector)
+  for (const gateway of all)
+    for (const other of all) {
+      if (other === gateway || !(within(gateway, other) || within(other, gateway))) continue
+      for (const a of servers(gateway))
+        for (const b of servers(other))
+          if (key(a) && key(a) === key(b))
+            world.report(
+              'DUPLICATE_CERTIFICATE',
+              gateway,
+              `Duplicate certificate in multiple gateways [${gateway.metadata.namespace}/${gateway.metadata.name} ${other.metadata.namespace}/${other.metadata.name}] may cause 404s if clients re-use HTTP2 connections.`,
+              ['metadata', 'name'],
+            )
     }
+}
+
+/** Whether two selectors are the same, or one is a part of the other and a pod bears both. */
+function samePods(world: World, a: Record<string, string>, b: Record<string, string>): boolean {
+  if (sameSelector(a, b)) return true
+  if (!matches(a, b) && !matches(b, a)) return false
+  return world.of('Pod').some((p) => matches(a, p.metadata.labels) && matches(b, p.metadata.labels))
 }
 
 const sameSelector = (a: object, b: object) =>

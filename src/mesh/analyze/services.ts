@@ -3,6 +3,7 @@
 import type { Json, KubeObject } from '#api'
 import { byName, declaredProtocol, protocolOf } from '../model/protocol.ts'
 import { matches } from '../model/view.ts'
+import { isExported } from '../model/visibility.ts'
 import type { World } from './world.ts'
 
 const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage', 'istio-system'])
@@ -73,29 +74,38 @@ export function deploymentPorts(world: World): void {
 
 /** Bytes told apart by nothing, and one port with two protocols (IST0134, IST0177). */
 export function serviceEntries(world: World): void {
-  const claimed = new Map<string, { protocol: string; entry: KubeObject }>()
-  for (const entry of world.of('ServiceEntry')) {
-    const { ports = [], addresses = [], resolution = 'NONE', hosts = [] } = (entry.spec ?? {}) as Json
-    for (const [i, port] of (ports as Json[]).entries()) {
-      const protocol = declaredProtocol(port.protocol || port.name)
-      if ((protocol === 'tcp' || protocol === 'auto') && addresses.length === 0 && resolution === 'NONE')
+  const entries = world.of('ServiceEntry')
+  for (const entry of entries) {
+    if (entry.spec?.addresses || entry.status?.addresses?.length) continue
+    for (const [i, port] of ((entry.spec?.ports ?? []) as Json[]).entries())
+      if (!port.protocol || String(port.protocol).toUpperCase() === 'TCP')
         world.report('ADDRESSES_REQUIRED', entry, 'ServiceEntry addresses are required for this protocol.', [
           'spec',
           'ports',
           i,
         ])
-      for (const host of hosts as string[]) {
-        const key = `${host}:${port.number}`
-        const other = claimed.get(key)
-        if (other && other.protocol !== protocol && other.entry !== entry)
-          world.report(
-            'ENTRY_PROTOCOLS',
-            entry,
-            `Host ${host} port ${port.number} is declared with protocol ${protocol} here and ${other.protocol} in ${other.entry.metadata.namespace}/${other.entry.metadata.name}; the older one is used.`,
-            ['spec', 'ports', i],
-          )
-        else claimed.set(key, { protocol, entry })
+  }
+  const claims = new Map<string, { entry: KubeObject; protocol: string }[]>()
+  for (const entry of entries)
+    for (const host of (entry.spec?.hosts ?? []) as string[])
+      for (const port of (entry.spec?.ports ?? []) as Json[]) {
+        const key = `${host} ${port.number}`
+        claims.set(key, [...(claims.get(key) ?? []), { entry, protocol: declaredProtocol(port.protocol || port.name) }])
       }
-    }
+  for (const [key, all] of claims) {
+    // Those that nobody sees together do not contradict.
+    const sees = (a: KubeObject, b: KubeObject) =>
+      a.metadata.namespace === b.metadata.namespace ||
+      (isExported(a.spec?.exportTo, a.metadata.namespace ?? '', b.metadata.namespace ?? '') &&
+        isExported(b.spec?.exportTo, b.metadata.namespace ?? '', a.metadata.namespace ?? ''))
+    const odd = all.filter((a) => all.some((b) => a.protocol !== b.protocol && sees(a.entry, b.entry)))
+    const [host, number] = key.split(' ')
+    const who = odd.map(({ entry }) => `${entry.metadata.namespace}/${entry.metadata.name}`).sort()
+    for (const { entry } of odd)
+      world.report(
+        'ENTRY_PROTOCOLS',
+        entry,
+        `Multiple ServiceEntries (${who.join(', ')}) define the same host "${host}" and port ${number} with conflicting protocols (${[...new Set(odd.map((o) => o.protocol))].sort().join(', ')}).`,
+      )
   }
 }

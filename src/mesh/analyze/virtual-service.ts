@@ -28,7 +28,7 @@ export function references(world: World): void {
       const host: string = destination.host ?? ''
       const service = world.service(host, namespace)
       if (!service) {
-        if (host && !host.startsWith('*'))
+        if (!host.startsWith('*'))
           world.report('REFERENCE', vs, `Referenced host not found: "${host}"`, [...path, 'host'])
         continue
       }
@@ -200,24 +200,30 @@ export function destinationRules(world: World): void {
         world.report(
           'SUBSET_WITHOUT_PODS',
           rule,
-          `The Subset ${subset.name} defined in the DestinationRule does not select any pods.`,
+          `The Subset ${subset.name} defined in the DestinationRule does not select any pods. Which may lead to 503 UH (NoHealthyUpstream).`,
           ['spec', 'subsets', i],
         )
   }
 }
 
-const unverified = (tls: Json | undefined) =>
-  ['SIMPLE', 'MUTUAL'].includes(tls?.mode) && !tls?.caCertificates && !tls?.credentialName && !tls?.insecureSkipVerify
+const unverified = (tls: Json | undefined, selected: boolean) =>
+  ['SIMPLE', 'MUTUAL'].includes(tls?.mode) &&
+  !tls?.caCertificates &&
+  !(tls?.credentialName && selected) &&
+  !tls?.insecureSkipVerify
 
 function verification(world: World, rule: KubeObject): void {
   const { name, namespace } = rule.metadata
   const host = rule.spec?.host
   const policy: Json = rule.spec?.trafficPolicy ?? {}
+  // A credential is had by gateways, and by the workloads that a selector names.
+  const selected = rule.spec?.workloadSelector !== undefined
   const text = (mode: string) =>
     `DestinationRule ${namespace}/${name} in namespace ${namespace} has TLS mode set to ${mode} but no caCertificates are set to validate server identity for host: ${host}`
-  if (unverified(policy.tls)) world.report('NO_CA', rule, text(policy.tls.mode), ['spec', 'trafficPolicy', 'tls'])
+  if (unverified(policy.tls, selected))
+    world.report('NO_CA', rule, text(policy.tls.mode), ['spec', 'trafficPolicy', 'tls'])
   for (const [i, p] of ((policy.portLevelSettings ?? []) as Json[]).entries())
-    if (unverified(p.tls))
+    if (unverified(p.tls, selected))
       world.report('NO_CA_PORT', rule, `${text(p.tls.mode)} at port number:${p.port?.number}`, [
         'spec',
         'trafficPolicy',

@@ -16,13 +16,24 @@ export function injection(world: World): void {
     if (SYSTEM.has(name)) continue
     const legacy = labels['istio-injection']
     const revision = labels['istio.io/rev']
-    if (legacy !== undefined && revision !== undefined)
+    const ambient = labels['istio.io/dataplane-mode']
+    const kinds = [
+      ...(legacy === undefined ? [] : [`istio-injection=${legacy}`]),
+      ...(legacy === undefined || legacy === 'enabled'
+        ? [
+            ...(revision === undefined ? [] : [`istio.io/rev=${revision}`]),
+            ...(ambient === undefined ? [] : [`istio.io/dataplane-mode=${ambient}`]),
+          ]
+        : []),
+    ]
+    if (kinds.length > 1)
       world.report(
         'INJECTION_LABELS',
         namespace,
-        `The namespace has both new and legacy injection labels. Run 'kubectl label namespace ${name} istio.io/rev-' or 'kubectl label namespace ${name} istio-injection-'`,
+        `The namespace has more than one type of injection labels [${kinds.join(' ')}], which may lead to undefined behavior. Make sure only one injection label exists.`,
       )
-    if (legacy === undefined && revision === undefined && labels['istio.io/dataplane-mode'] === undefined) {
+    if (ambient === 'ambient') continue
+    if (legacy === undefined && revision === undefined) {
       world.report(
         'NOT_INJECTED',
         namespace,
@@ -108,7 +119,7 @@ const selectorText = (labels: Record<string, string>) =>
 
 /** Policies whose selector finds no pod (IST0127). */
 export function selectors(world: World): void {
-  for (const kind of ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication', 'Telemetry'])
+  for (const kind of ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication'])
     for (const policy of world.of(kind)) {
       const labels = policy.spec?.selector?.matchLabels
       if (!labels) continue
@@ -125,23 +136,36 @@ export function selectors(world: World): void {
 
 /** EnvoyFilters: operations that do not do what they seem to, and what is not done here at all (IST0151 to 0154). */
 export function envoyFilters(world: World): void {
+  /** Names of filters that are patched for some versions of the proxy only. */
+  const versioned = new Set<string>()
   for (const filter of world.of('EnvoyFilter'))
     for (const [i, patch] of ((filter.spec?.configPatches ?? []) as Json[]).entries()) {
       const path: FieldPath = ['spec', 'configPatches', i, 'patch', 'operation']
       const { operation } = patch.patch ?? {}
-      const filters = ['HTTP_FILTER', 'NETWORK_FILTER'].includes(patch.applyTo)
-      if (
-        ['INSERT_BEFORE', 'INSERT_AFTER', 'MERGE'].includes(operation) &&
-        filter.spec?.priority === undefined &&
-        filters
-      )
-        world.report(
-          'FILTER_RELATIVE',
-          filter,
-          'This EnvoyFilter does not have a priority and has a relative patch operation set which can cause the EnvoyFilter not to be applied. Using the INSERT_FIRST or ADD option or setting the priority may help in ensuring the EnvoyFilter is applied correctly.',
-          path,
-        )
-      if (operation === 'REPLACE' && !filters)
+      const routes = ['ROUTE_CONFIGURATION', 'HTTP_ROUTE'].includes(patch.applyTo)
+      const replaceable = ['NETWORK_FILTER', 'HTTP_FILTER', 'VIRTUAL_HOST'].includes(patch.applyTo)
+      const name = String(patch.patch?.value?.name ?? patch.match?.listener?.filterChain?.filter?.name ?? '')
+      const relative =
+        ['INSERT_BEFORE', 'INSERT_AFTER'].includes(operation) ||
+        (operation === 'REMOVE' && !routes) ||
+        (operation === 'REPLACE' && replaceable)
+      if (relative && !filter.spec?.priority)
+        if (versioned.has(name))
+          world.report(
+            'FILTER_RELATIVE_VERSION',
+            filter,
+            'This EnvoyFilter does not have a priority and has a relative patch operation (INSERT_BEFORE/AFTER, REPLACE, MERGE, DELETE) and proxyVersion set which can cause the EnvoyFilter not to be applied during an upgrade. Using the INSERT_FIRST or ADD option or setting the priority may help in ensuring the EnvoyFilter is applied correctly.',
+            path,
+          )
+        else
+          world.report(
+            'FILTER_RELATIVE',
+            filter,
+            'This EnvoyFilter does not have a priority and has a relative patch operation set which can cause the EnvoyFilter not to be applied. Using the INSERT_FIRST or ADD option or setting the priority may help in ensuring the EnvoyFilter is applied correctly.',
+            path,
+          )
+      if (patch.match?.proxy?.proxyVersion) versioned.add(name)
+      if (operation === 'REPLACE' && !replaceable)
         world.report(
           'FILTER_REPLACE',
           filter,

@@ -3,6 +3,7 @@
 import { type Json, type KubeObject, keyOf } from '#api'
 import { covers, resolveHost } from '../model/host.ts'
 import { entryServices, kubeService, type MeshService } from '../model/service.ts'
+import { isExported } from '../model/visibility.ts'
 import { type Level, type MessageId, messageType } from './messages.ts'
 
 /** Where in an object: field names and indexes. */
@@ -55,7 +56,10 @@ export class World {
   /** The service that a host written in a namespace means. */
   service(host: string, namespace: string): MeshService | undefined {
     const full = resolveHost(host, namespace)
-    return this.hosts.get(full) ?? [...this.hosts.values()].find((s) => s.host.startsWith('*') && covers(s.host, full))
+    const seen = (s: MeshService) => isExported(s.exportTo, s.namespace, namespace)
+    const exact = this.hosts.get(full)
+    if (exact && seen(exact)) return exact
+    return [...this.hosts.values()].find((s) => s.host.startsWith('*') && covers(s.host, full) && seen(s))
   }
 
   report(id: MessageId, object: KubeObject, message: string, path?: FieldPath): void {
