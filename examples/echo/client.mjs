@@ -1,5 +1,6 @@
 // A client that asks without pause, over HTTP/1.1, HTTP/2, gRPC streams and WebSockets, and counts what it loses.
 // GET /: the count; POST /begin: counting starts anew. On the loopback address only.
+import dns from 'node:dns'
 import http from 'node:http'
 import http2 from 'node:http2'
 import WebSocket from 'ws'
@@ -98,10 +99,21 @@ function stream() {
 
 function socket() {
   return new Promise((resolve) => {
-    const ws = new WebSocket(`ws://${HOST}:8080/`)
+    const begun = Date.now()
+    let step = 'looked up'
+    const ws = new WebSocket(`ws://${HOST}:8080/`, {
+      lookup: (name, options, done) =>
+        dns.lookup(name, options, (...found) => {
+          step = `opened, its name was found in ${Date.now() - begun} ms`
+          done(...found)
+        }),
+    })
     let answers = 0
     const timer = setTimeout(() => ws.terminate(), TIMEOUT)
-    ws.on('open', () => ws.send('hi'))
+    ws.on('open', () => {
+      step = 'answered'
+      ws.send('hi')
+    })
     ws.on('message', (data) => {
       saw(data)
       if (++answers < 5) setTimeout(() => ws.send('hi'), 100)
@@ -110,7 +122,11 @@ function socket() {
     ws.on('error', () => {})
     ws.on('close', () => {
       clearTimeout(timer)
-      resolve(answers === 5 ? undefined : lost('WebSocket', `closed after ${answers} answers`))
+      resolve(
+        answers === 5
+          ? undefined
+          : lost('WebSocket', `closed after ${answers} answers and ${Date.now() - begun} ms, before it was ${step}`),
+      )
     })
   })
 }

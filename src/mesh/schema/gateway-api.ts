@@ -7,7 +7,8 @@ const FILTERS = `requestHeaderModifier HeaderModifier, responseHeaderModifier He
 requestRedirect RequestRedirect, urlRewrite URLRewrite, cors CORS, extensionRef LocalRef`
 const BACKEND = `group string=, kind string=Service, name! string, namespace string, port integer, weight integer=1`
 
-const MESSAGES = parseIdl(`
+/** The messages, by name. */
+export const GATEWAY_API = parseIdl(`
 GatewayClass < controllerName! string, parametersRef ParametersRef, description string >
 ParametersRef < group! string, kind! string, name! string, namespace string >
 Gateway < gatewayClassName! string, listeners! [Listener], addresses [GatewayAddress], infrastructure Infrastructure,
@@ -84,7 +85,7 @@ function bound(rule: Json): void {
 
 /** The OpenAPI schema of a kind's spec, with the defaults that are more than a value. */
 export function gatewaySpecSchema(kind: string): Json {
-  const schema = openApi(MESSAGES, kind)
+  const schema = openApi(GATEWAY_API, kind)
   const rules = schema.properties.rules
   if (kind === 'HTTPRoute') bound(rules.items.properties)
   if (kind === 'HTTPRoute') {
