@@ -65,4 +65,5 @@ export const resources = {
   trafficSplits: r('split.smi-spec.io', 'v1alpha4', 'trafficsplits', 'TrafficSplit'),
   httpRouteGroups: r('specs.smi-spec.io', 'v1alpha4', 'httproutegroups', 'HTTPRouteGroup'),
   envoyFilters: r('networking.istio.io', 'v1alpha3', 'envoyfilters', 'EnvoyFilter'),
+  proxyConfigs: r('networking.istio.io', 'v1beta1', 'proxyconfigs', 'ProxyConfig'),
 } as const

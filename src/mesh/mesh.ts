@@ -157,7 +157,12 @@ export class Mesh {
         mutate: ({ kind, operation, subresource, namespace, object }) => {
           if (groupResource(kind) !== 'pods' || operation !== 'CREATE' || subresource) return
           if (wantsSidecar(namespaces.get(namespace), object))
-            injectSidecar(object, namespace, { proxyImage, excludeCidrs, mesh: this.#meshConfig() })
+            injectSidecar(object, namespace, {
+              proxyImage,
+              excludeCidrs,
+              mesh: this.#meshConfig(),
+              proxyConfigs: informers.for(resources.proxyConfigs).list(),
+            })
         },
       },
       {
@@ -185,7 +190,7 @@ export class Mesh {
     ])
     slices.addIndex('address', (o) => (o.endpoints ?? []).flatMap((e: { addresses?: string[] }) => e.addresses ?? []))
     pods.addIndex('ip', (o) => (o.status?.podIP && !o.spec?.hostNetwork ? [o.status.podIP] : []))
-    for (const resource of [...WATCHED, resources.deployments]) informers.for(resource)
+    for (const resource of [...WATCHED, resources.deployments, resources.proxyConfigs]) informers.for(resource)
     informers.for(resources.nodes)
     await informers.synced()
     const changed = () => this.#schedule.changed()
@@ -337,6 +342,7 @@ export class Mesh {
     const pods = informers.for(resources.pods)
     const classes = informers.for(resources.ingressClasses).list()
     const converted = this.#fromGatewayApi()
+    const mesh = this.#meshConfig()
     const splits = smiRules(
       informers.for(resources.trafficSplits).list(),
       informers.for(resources.httpRouteGroups).list(),
@@ -358,10 +364,10 @@ export class Mesh {
       ingresses: informers
         .for(resources.ingresses)
         .list()
-        .filter((i) => servesIngress(i, classes)),
+        .filter((i) => servesIngress(i, classes, mesh.ingressControllerMode)),
       secret: (namespace, name) => informers.for(resources.secrets).get(`${namespace}/${name}`),
       configMap: (namespace, name) => informers.for(resources.configMaps).get(`${namespace}/${name}`),
-      mesh: this.#meshConfig(),
+      mesh,
     }
   }
 

@@ -27,6 +27,21 @@ export interface NodeContext {
   trafficStopped(podIp: string): Promise<void>
 }
 
+/**
+ * Kubernetes' ndots, and less than the usual 5 s until a query is repeated: one that comes while the server restarts is
+ * lost. Musl divides the time by the attempts, glibc does not.
+ */
+const IN_CLUSTER = ['ndots:5', 'timeout:2', 'attempts:5']
+
+/** Options of a pod stand in for those of the same name. */
+function mergeOptions(base: readonly string[], own: readonly Json[]): string[] {
+  const names = new Set(own.map((o) => o.name))
+  return [
+    ...base.filter((text) => !names.has(text.split(':')[0])),
+    ...own.map((o) => (o.value === undefined ? o.name : `${o.name}:${o.value}`)),
+  ]
+}
+
 /** The resolver configuration of a pod. Pure. */
 export function resolverOf(
   pod: KubeObject,
@@ -48,15 +63,12 @@ export function resolverOf(
               'cluster.local',
               ...host.searches,
             ],
-            options: ['ndots:5'],
+            options: IN_CLUSTER,
           }
         : { ...host, options: [] }
   return {
     servers: [...base.servers, ...(extra.nameservers ?? [])],
     searches: [...base.searches, ...(extra.searches ?? [])],
-    options: [
-      ...base.options,
-      ...(extra.options ?? []).map((o: Json) => (o.value === undefined ? o.name : `${o.name}:${o.value}`)),
-    ],
+    options: mergeOptions(base.options, extra.options ?? []),
   }
 }

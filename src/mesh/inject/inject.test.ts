@@ -214,3 +214,30 @@ test('files: every kind with pods is injected, the others and those that refuse 
   }
   assert.equal(injectObject(refusing, 'default', CONFIG), refusing)
 })
+
+test('ProxyConfig: the nearer says more, and the environment is joined', () => {
+  const config = (name: string, ns: string, environmentVariables: Json, app?: string): KubeObject => ({
+    apiVersion: 'networking.istio.io/v1beta1',
+    kind: 'ProxyConfig',
+    metadata: { name, namespace: ns, uid: name, resourceVersion: '', creationTimestamp: '2026-01-01T00:00:00Z' },
+    spec: { environmentVariables, ...(app ? { selector: { matchLabels: { app } } } : {}) },
+  })
+  const pods = pod(
+    { app: 'web' },
+    { metadata: { annotations: { 'proxy.istio.io/config': 'proxyMetadata: {D: pod}' } } },
+  )
+  injectSidecar(pods, 'default', {
+    ...CONFIG,
+    mesh: { ...DEFAULT_MESH, defaultConfig: { proxyMetadata: { A: 'mesh', B: 'mesh' } } },
+    proxyConfigs: [
+      config('root', 'istio-system', { B: 'root', C: 'root', D: 'root' }),
+      config('space', 'default', { C: 'space' }),
+      config('web', 'default', { E: 'web' }, 'web'),
+      config('other', 'default', { E: 'other' }, 'other'),
+      config('far', 'elsewhere', { E: 'far' }),
+    ],
+  })
+  const { env } = named(pods.spec.initContainers, 'istio-proxy')
+  const told = Object.fromEntries(env.filter((e: Json) => e.name.length === 1).map((e: Json) => [e.name, e.value]))
+  assert.deepEqual(told, { A: 'mesh', B: 'root', C: 'space', D: 'pod', E: 'web' })
+})

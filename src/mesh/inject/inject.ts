@@ -1,11 +1,11 @@
 // Sidecar injection: what a pod gets in a namespace that asks for it. Pure.
 
-import { parse } from 'yaml'
-import type { Json } from '#api'
+import type { Json, KubeObject } from '#api'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import { envoyContainer, envoyImage } from './envoy.ts'
 import { isGatewayPod } from './policy.ts'
 import { rewriteProbes } from './probes.ts'
+import { proxyConfigOf } from './proxy-config.ts'
 import { canonicalName, canonicalRevision, workloadOf } from './workload.ts'
 
 export interface InjectionConfig {
@@ -13,6 +13,8 @@ export interface InjectionConfig {
   /** Address ranges that are not redirected: the cluster's own parts. */
   readonly excludeCidrs: readonly string[]
   readonly mesh: MeshConfig
+  /** The ProxyConfig objects there are. */
+  readonly proxyConfigs?: readonly KubeObject[]
 }
 
 const PROXY_UID = 1337
@@ -28,7 +30,12 @@ export function injectSidecar(pod: Json, namespace: string, config: InjectionCon
   const own = takeOwn(spec)
   if (!own && gateway) return
   const apps: Json[] = spec.containers ?? []
-  const proxyConfig = proxyConfigOf(annotations, config.mesh)
+  const { labels: podLabels = {} } = metadata
+  const proxyConfig = proxyConfigOf(
+    { namespace, labels: podLabels, annotations },
+    config.mesh,
+    config.proxyConfigs ?? [],
+  )
   const native = !gateway && wantsNative(annotations)
   const envoy = envoyImage(annotations)
   // What our own agent does is not in an Envoy's image.
@@ -96,15 +103,6 @@ function overlaid(template: Json, own: Json | undefined): Json {
     ports: merge('ports'),
     volumeMounts: merge('volumeMounts'),
     securityContext: { ...template.securityContext, ...own.securityContext },
-  }
-}
-
-/** ProxyConfig of a pod: the mesh's, with what its annotation says. What cannot be read is as if it were not there. */
-function proxyConfigOf(annotations: Readonly<Record<string, string>>, mesh: MeshConfig): Json {
-  try {
-    return { ...mesh.defaultConfig, ...(parse(annotations['proxy.istio.io/config'] ?? '') ?? {}) }
-  } catch {
-    return mesh.defaultConfig
   }
 }
 

@@ -24,15 +24,12 @@ export interface MeshConfig {
   readonly defaultServiceExportTo: readonly string[]
   readonly defaultVirtualServiceExportTo: readonly string[]
   readonly defaultDestinationRuleExportTo: readonly string[]
-  readonly enableTracing: boolean
   readonly enablePrometheusMerge: boolean
   readonly ingressControllerMode: string
   readonly inboundClusterStatName: string
   readonly outboundClusterStatName: string
-  readonly discoverySelectors: readonly Json[]
   /** ProxyConfig: what every proxy begins with. */
   readonly defaultConfig: Json
-  readonly extensionProviders: readonly Json[]
 }
 
 export const DEFAULT_MESH: MeshConfig = {
@@ -54,14 +51,11 @@ export const DEFAULT_MESH: MeshConfig = {
   defaultServiceExportTo: ['*'],
   defaultVirtualServiceExportTo: ['*'],
   defaultDestinationRuleExportTo: ['*'],
-  enableTracing: false,
   enablePrometheusMerge: true,
   ingressControllerMode: 'DEFAULT',
   inboundClusterStatName: '',
   outboundClusterStatName: '',
-  discoverySelectors: [],
   defaultConfig: {},
-  extensionProviders: [],
 }
 
 /** MeshConfig out of its ConfigMap, and what is wrong with it; what cannot be read is as if it were not there. */

@@ -12,6 +12,8 @@ import { isExported } from './visibility.ts'
 export interface Egress {
   readonly port: number | undefined
   readonly bind: string
+  /** Whether the workload connects to it, instead of being redirected. */
+  readonly bound: boolean
   readonly services: readonly MeshService[]
   readonly rules: readonly VirtualService[]
 }
@@ -114,7 +116,8 @@ function egressOf(snapshot: Snapshot, viewer: string, listener: Json): Egress {
       for (const service of snapshot.byHost.get(host) ?? []) if (visible(service)) take(service)
   return {
     port: listener.port?.number,
-    bind: listener.bind ?? '',
+    bind: listener.bind || (listener.captureMode === 'NONE' ? '127.0.0.1' : ''),
+    bound: listener.captureMode === 'NONE',
     services: [...chosen.values()].flat(),
     rules,
   }

@@ -3,8 +3,6 @@
 import type { Json } from '#api'
 import { openApi, parseIdl } from './idl.ts'
 
-const FILTERS = `requestHeaderModifier HeaderModifier, responseHeaderModifier HeaderModifier, requestMirror RequestMirror,
-requestRedirect RequestRedirect, urlRewrite URLRewrite, cors CORS, extensionRef LocalRef`
 const BACKEND = `group string=, kind string=Service, name! string, namespace string, port integer, weight integer=1`
 
 /** The messages, by name. */
@@ -33,7 +31,8 @@ HTTPRouteMatch < path HTTPPathMatch, headers [NamedMatch], queryParams [NamedMat
 HTTPPathMatch < type (Exact|PathPrefix|RegularExpression)=PathPrefix, value string=/ >
 NamedMatch < type (Exact|RegularExpression)=Exact, name! string, value! string >
 HTTPRouteFilter < type! (RequestHeaderModifier|ResponseHeaderModifier|RequestMirror|RequestRedirect|URLRewrite|ExtensionRef|CORS|ExternalAuth),
-  ${FILTERS}, externalAuth any >
+  requestHeaderModifier HeaderModifier, responseHeaderModifier HeaderModifier, requestMirror RequestMirror,
+  requestRedirect RequestRedirect, urlRewrite URLRewrite, cors CORS, extensionRef LocalRef, externalAuth any >
 HTTPBackendRef < ${BACKEND}, filters [HTTPRouteFilter] >
 HeaderModifier < set [HTTPHeader], add [HTTPHeader], remove [string] >
 HTTPHeader < name! string, value! string >
@@ -54,7 +53,9 @@ GRPCRouteRule < name string, matches [GRPCRouteMatch], filters [GRPCRouteFilter]
   sessionPersistence any >
 GRPCRouteMatch < method GRPCMethodMatch, headers [NamedMatch] >
 GRPCMethodMatch < type (Exact|RegularExpression)=Exact, service string, method string >
-GRPCRouteFilter < type! (RequestHeaderModifier|ResponseHeaderModifier|RequestMirror|ExtensionRef), ${FILTERS} >
+GRPCRouteFilter < type! (RequestHeaderModifier|ResponseHeaderModifier|RequestMirror|ExtensionRef),
+  requestHeaderModifier HeaderModifier, responseHeaderModifier HeaderModifier, requestMirror RequestMirror,
+  extensionRef LocalRef >
 GRPCBackendRef < ${BACKEND}, filters [GRPCRouteFilter] >
 
 TLSRoute < parentRefs [ParentRef], hostnames [string], rules! [L4Rule], useDefaultGateways string >

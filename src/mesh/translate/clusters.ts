@@ -5,6 +5,7 @@ import { parseDuration } from '#api'
 import { ClusterType, HttpProtocolOptions, LbPolicy, packAny, toDuration, toStruct } from '#api/xds'
 import type { Message } from '#wire'
 import { endpointsOf, type MeshEndpoint } from '../model/endpoints.ts'
+import type { MeshConfig } from '../model/mesh-config.ts'
 import { isHttp, type Protocol } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
 import { clusterName, emptyResources, matches, type XdsResources } from '../model/view.ts'
@@ -66,6 +67,31 @@ function commonOptions(policy: Json): Message | undefined {
     ...(age === undefined ? {} : { max_connection_duration: toDuration(age) }),
     ...(most ? { max_requests_per_connection: { value: most } } : {}),
   }
+}
+
+/** A policy that leaves HTTP/2 to the mesh has what the mesh says. */
+function upgrading(policy: Json, mesh: MeshConfig): Json {
+  const { h2UpgradePolicy = 'DEFAULT' } = policy.connectionPool?.http ?? {}
+  if (mesh.h2UpgradePolicy !== 'UPGRADE' || h2UpgradePolicy !== 'DEFAULT') return policy
+  const { connectionPool = {} } = policy
+  return {
+    ...policy,
+    connectionPool: { ...connectionPool, http: { ...connectionPool.http, h2UpgradePolicy: 'UPGRADE' } },
+  }
+}
+
+/** A cluster's name in statistics by MeshConfig's pattern (istio/api, MeshConfig.outbound_cluster_stat_name). */
+export function statName(pattern: string, service: MeshService, port: MeshPort, subset = ''): string {
+  const values: Readonly<Record<string, string>> = {
+    '%SERVICE%': service.host.replace(/\.svc\.cluster\.local$/, ''),
+    '%SERVICE_NAME%': service.name,
+    '%SERVICE_FQDN%': service.host,
+    '%SERVICE_PORT%': String(port.number),
+    '%SERVICE_PORT_NAME%': port.name,
+    '%TARGET_PORT%': String(port.targetPort ?? port.number),
+    '%SUBSET_NAME%': subset,
+  }
+  return pattern.replace(/%[A-Z_]+%/g, (p) => values[p] ?? p)
 }
 
 /** Clusters and endpoints as they were last made of a service, by its port and who uses it. */
@@ -141,10 +167,13 @@ function addCluster(
         }),
       },
     },
-    ...(isHttp(protocol) || protocol === 'auto' || policy.connectionPool?.http
-      ? { typed_extension_protocol_options: httpOptions(protocol, policy, tls?.byHost) }
+    ...(mesh.outboundClusterStatName
+      ? { alt_stat_name: statName(mesh.outboundClusterStatName, service, port, subset.name) }
       : {}),
-    ...(tls ? { transport_socket: tls.socket } : proxyProtocol(policy)),
+    ...(isHttp(protocol) || protocol === 'auto' || policy.connectionPool?.http
+      ? { typed_extension_protocol_options: httpOptions(protocol, upgrading(policy, mesh), tls?.byHost) }
+      : {}),
+    ...(tls ? { transport_socket: tls.socket } : {}),
   }
   if (type === ClusterType.eds) cluster.eds_cluster_config = { eds_config: ADS, service_name: name }
   else if (type === ClusterType.originalDst) cluster.lb_policy = LbPolicy.clusterProvided
@@ -201,9 +230,4 @@ function addCredential(result: XdsResources, place: Place, tls: Json): void {
   const { view } = place.snapshot
   if (tls.mode === 'MUTUAL') addCertificate(result, view, place.node, place.node.namespace, tls.credentialName)
   addAuthority(result, view, place.node, place.node.namespace, tls.credentialName)
-}
-
-function proxyProtocol(policy: Json): Message {
-  if (!policy.proxyProtocol) return {}
-  return { transport_socket: { name: 'envoy.transport_sockets.upstream_proxy_protocol' } }
 }

@@ -68,7 +68,7 @@ export function filterPatches(snapshot: Snapshot, node: ProxyNode): FilterPatche
   const { envoyFilters, mesh } = snapshot.view
   const mine = [...envoyFilters]
     .filter((f) => [node.namespace, mesh.rootNamespace].includes(f.metadata.namespace ?? ''))
-    .filter((f) => matches(f.spec?.workloadSelector?.labels, node.labels))
+    .filter((f) => matches(f.spec?.workloadSelector?.labels, node.labels) && isTarget(f.spec?.targetRefs, node))
     .sort((a, b) => rank(a, mesh.rootNamespace) - rank(b, mesh.rootNamespace) || byAge(a, b))
   const patches = mine.flatMap((f) => (f.spec?.configPatches ?? []) as Json[]).filter((p) => refusal(p) === undefined)
   if (patches.length === 0) return NOTHING
@@ -85,6 +85,15 @@ export function filterPatches(snapshot: Snapshot, node: ProxyNode): FilterPatche
     },
   }
 }
+
+/** Whether references name what a proxy is: a Gateway of the Gateway API. Without any, every proxy is meant. */
+function isTarget(refs: readonly Json[] | undefined, node: ProxyNode): boolean {
+  if (!refs?.length) return true
+  const own = node.labels[GATEWAY_NAME]
+  return refs.some((r) => r.kind === 'Gateway' && r.group === 'gateway.networking.k8s.io' && r.name === own)
+}
+
+const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name'
 
 /** What is for the whole mesh comes first, then by priority. */
 const rank = (f: KubeObject, root: string) => (f.spec?.priority ?? 0) * 2 + (f.metadata.namespace === root ? 0 : 1)

@@ -270,6 +270,15 @@ function ingressChains(making: Making, ingresses: readonly KubeObject[], port: n
 
 const VERSIONS: Readonly<Record<string, number>> = { TLSV1_0: 1, TLSV1_1: 2, TLSV1_2: 3, TLSV1_3: 4 }
 
+/** CertificateValidationContext.TrustChainVerification. */
+const ACCEPT_UNTRUSTED = 1
+
+/** Files of certificates and their keys. */
+function keyFiles(tls: Json | undefined): (readonly [chain: string, key: string])[] {
+  const all: Json[] = tls?.tlsCertificates?.length ? tls.tlsCertificates : [tls ?? {}]
+  return all.filter((c) => c.serverCertificate && c.privateKey).map((c) => [c.serverCertificate, c.privateKey] as const)
+}
+
 /** The TLS of a chain by the name of its Secret, which is delivered apart; undefined without a usable one. */
 function downstreamTls(
   result: XdsResources,
@@ -279,7 +288,7 @@ function downstreamTls(
 ): Message | undefined {
   const { node, snapshot } = place
   const given: string[] = tls?.credentialNames?.length ? tls.credentialNames : [tls?.credentialName ?? '']
-  const files = tls?.serverCertificate && tls.privateKey
+  const files = keyFiles(tls)
   // A name with its namespace is that of a Secret elsewhere that was granted.
   const split = (name: string) =>
     (tls?.granted && name.includes('/') ? name.split('/') : [namespace, name]) as [string, string]
@@ -287,7 +296,7 @@ function downstreamTls(
     .filter(Boolean)
     .map((name) => addCertificate(result, snapshot.view, node, ...split(name), tls?.granted))
     .filter((name) => name !== undefined)
-  if (certificates.length === 0 && !files) return undefined
+  if (certificates.length === 0 && files.length === 0) return undefined
   const mutual = tls?.mode === 'MUTUAL' || tls?.mode === 'OPTIONAL_MUTUAL'
   const authority = mutual
     ? addAuthority(result, snapshot.view, node, ...split(tls?.caCertCredentialName || given[0] || ''), tls?.granted)
@@ -297,15 +306,21 @@ function downstreamTls(
   const sds = (n: string) => ({ name: n, sds_config: ADS })
   const min = VERSIONS[tls?.minProtocolVersion ?? ''] ?? VERSIONS.TLSV1_2
   const max = VERSIONS[tls?.maxProtocolVersion ?? '']
+  const pins: Message = {
+    ...(tls?.verifyCertificateSpki?.length ? { verify_certificate_spki: tls.verifyCertificateSpki } : {}),
+    ...(tls?.verifyCertificateHash?.length ? { verify_certificate_hash: tls.verifyCertificateHash } : {}),
+    ...(tls?.insecureSkipVerify ? { trust_chain_verification: ACCEPT_UNTRUSTED } : {}),
+  }
   const check =
     names.length > 0
       ? {
+          ...pins,
           match_typed_subject_alt_names: names.map((exact) => ({
             san_type: exact.includes('://') ? 3 : 2,
             matcher: { exact },
           })),
         }
-      : {}
+      : pins
   return {
     name: 'envoy.transport_sockets.tls',
     typed_config: packAny(DownstreamTlsContext, {
@@ -319,9 +334,10 @@ function downstreamTls(
         ...(certificates.length > 0
           ? { tls_certificate_sds_secret_configs: certificates.map(sds) }
           : {
-              tls_certificates: [
-                { certificate_chain: { filename: tls?.serverCertificate }, private_key: { filename: tls?.privateKey } },
-              ],
+              tls_certificates: files.map(([chain, key]) => ({
+                certificate_chain: { filename: chain },
+                private_key: { filename: key },
+              })),
             }),
         ...(authority
           ? {
@@ -331,7 +347,13 @@ function downstreamTls(
               },
             }
           : mutual
-            ? { validation_context: { trusted_ca: { filename: tls?.caCertificates }, ...check } }
+            ? {
+                validation_context: {
+                  trusted_ca: { filename: tls?.caCertificates },
+                  ...(tls?.caCrl ? { crl: { filename: tls.caCrl } } : {}),
+                  ...check,
+                },
+              }
             : {}),
       },
       ...(tls?.mode === 'MUTUAL' ? { require_client_certificate: { value: true } } : {}),

@@ -7,7 +7,7 @@ import { declaredProtocol, isHttp, type Protocol, protocolOf } from '../model/pr
 import type { MeshService } from '../model/service.ts'
 import { matches, type XdsResources } from '../model/view.ts'
 import { HTTP_INSPECTOR, inboundHttpChain, LOOKS_LIKE_HTTP, ORIGINAL_DST, tcpChain } from './chains.ts'
-import { httpOptions } from './clusters.ts'
+import { httpOptions, statName } from './clusters.ts'
 import type { FilterPatches } from './envoy-filter.ts'
 import type { Place } from './place.ts'
 import { clusterSettings } from './traffic-policy.ts'
@@ -21,6 +21,8 @@ interface InboundPort {
   /** Where a Sidecar sends it instead of straight on: "127.0.0.1:8080". */
   readonly endpoint?: string
   readonly pool?: Json
+  /** The address it is listened on, where nothing is redirected. */
+  readonly bind?: string
 }
 
 const CATCH_ALL = 'InboundPassthroughCluster'
@@ -34,6 +36,10 @@ export function addInbound(result: XdsResources, place: Place, patches: FilterPa
     result.clusters.set(name, clusterOf(place, name, found))
     const match = { destination_port: { value: port } }
     const filters = patches.httpFilters('SIDECAR_INBOUND', port)
+    if (found.bind !== undefined) {
+      result.listeners.set(`${found.bind}_${port}`, boundListener(place, name, port, found))
+      continue
+    }
     const http = () =>
       inboundHttpChain(mesh, name, port, !found.grpc, filters, (c) => patches.routes('SIDECAR_INBOUND', c))
     if (isHttp(found.protocol)) chains.push({ ...http(), name: `0.0.0.0_${port}`, filter_chain_match: match })
@@ -59,6 +65,17 @@ export function addInbound(result: XdsResources, place: Place, patches: FilterPa
   })
 }
 
+/** A port that the workload's clients connect to without being redirected. */
+function boundListener(place: Place, name: string, port: number, found: InboundPort): Message {
+  const { mesh } = place.snapshot.view
+  return {
+    name: `${found.bind}_${port}`,
+    address: { socket_address: { address: found.bind, port_value: port } },
+    filter_chains: [isHttp(found.protocol) ? inboundHttpChain(mesh, name, port, !found.grpc) : tcpChain(mesh, name)],
+    traffic_direction: Direction.inbound,
+  }
+}
+
 const originalDst = (name: string, more: Message): Message => ({
   name,
   type: ClusterType.originalDst,
@@ -68,9 +85,16 @@ const originalDst = (name: string, more: Message): Message => ({
 })
 
 function clusterOf(place: Place, name: string, port: InboundPort): Message {
-  const { service, endpoint } = port
+  const { mesh } = place.snapshot.view
+  const { service } = port
+  const number = Number(name.split('|')[1])
+  const endpoint = port.endpoint ?? (mesh.inboundLocalhost ? `127.0.0.1:${number}` : undefined)
+  const declared = service?.ports.find((p) => p.number === number) ?? service?.ports[0]
   const more: Message = {
-    ...(port.pool ? clusterSettings({ connectionPool: port.pool }, place.snapshot.view.mesh) : {}),
+    ...(port.pool ? clusterSettings({ connectionPool: port.pool }, mesh) : {}),
+    ...(mesh.inboundClusterStatName && service && declared
+      ? { alt_stat_name: statName(mesh.inboundClusterStatName, service, declared) }
+      : {}),
     ...(service
       ? {
           metadata: {
@@ -118,6 +142,7 @@ function portsOf(place: Place): Map<number, InboundPort> {
       protocol: declaredProtocol(protocol || name),
       service: serviceAt(number),
       grpc: isGrpc(protocol || name),
+      ...(listener.captureMode === 'NONE' ? { bind: listener.bind || place.node.ip } : {}),
       ...(given && !given.startsWith('unix:') ? { endpoint: given } : {}),
       ...((listener.connectionPool ?? pool) ? { pool: listener.connectionPool ?? pool } : {}),
     })

@@ -10,13 +10,17 @@ import { clusterName, type MeshView } from '../model/view.ts'
 export const INGRESS_CONTROLLER = 'istio.io/ingress-controller'
 const CLASS_ANNOTATION = 'kubernetes.io/ingress.class'
 
-/** True when an Ingress is ours to serve: by its class, its old annotation, or because it names none. */
-export function servesIngress(ingress: KubeObject, classes: readonly KubeObject[]): boolean {
+/**
+ * True when an Ingress is ours to serve: by its class, its old annotation, or because it names none. `mode` is
+ * MeshConfig's ingressControllerMode: with STRICT one that names none is not, with OFF none is.
+ */
+export function servesIngress(ingress: KubeObject, classes: readonly KubeObject[], mode = 'DEFAULT'): boolean {
+  if (mode === 'OFF') return false
   const name = ingress.spec?.ingressClassName
   if (name !== undefined && name !== null)
     return classes.find((c) => c.metadata.name === name)?.spec?.controller === INGRESS_CONTROLLER
   const annotation = ingress.metadata.annotations?.[CLASS_ANNOTATION]
-  if (!annotation) return true
+  if (!annotation) return mode !== 'STRICT'
   return (
     annotation === 'istio' ||
     classes.some((c) => c.metadata.name === annotation && c.spec?.controller === INGRESS_CONTROLLER)

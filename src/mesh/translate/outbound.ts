@@ -31,6 +31,8 @@ interface Gathered {
   /** HTTP for certain: it need not be told from anything else. */
   declared: boolean
   readonly bytes: ByteRoute[]
+  /** Whether it is listened on, instead of being redirected to. */
+  readonly bound: boolean
   /** What takes the bytes that no chain names. */
   rest?: Message
 }
@@ -84,7 +86,7 @@ function gather(g: Gathering, address: string, port: number): Gathered {
   const key = `${address}_${port}`
   const known = g.listeners.get(key)
   if (known) return known
-  const made: Gathered = { address, port, declared: true, bytes: [] }
+  const made: Gathered = { address, port, declared: true, bytes: [], bound: g.egress.bound }
   g.listeners.set(key, made)
   return made
 }
@@ -144,7 +146,8 @@ function addBytes(
     place.policy(service, '', port.number),
   )
   if (port.protocol === 'tls') {
-    const asked = rule ? tlsRoutes(scope, rule, rule.hosts) : []
+    // Names are taken as they stand: a short host of the rule is a short name here.
+    const asked = rule ? tlsRoutes(scope, rule, ['*']) : []
     listener.bytes.push(...asked.map((r) => ({ ...r, subnets: r.subnets.length > 0 ? r.subnets : subnets })))
     // At an address of its own every name is the service's; elsewhere only its own name is.
     const serverNames = address === ANY && subnets.length === 0 ? [service.host] : []
@@ -301,7 +304,7 @@ function listenerOf(place: Place, name: string, g: Gathered, patches: FilterPatc
       ? { listener_filters_timeout: toDuration(detection), continue_on_listener_filters_timeout: true }
       : {}),
     traffic_direction: Direction.outbound,
-    bind_to_port: { value: false },
+    ...(g.bound ? {} : { bind_to_port: { value: false } }),
   }
 }
 

@@ -87,4 +87,8 @@ export function mirrors(http: Json, clusterOf: (destination: Json) => string): M
   }
 }
 
-const percentOf = (http: Json) => (http.mirrorPercent === undefined ? undefined : { value: http.mirrorPercent })
+/** Older spellings of mirrorPercentage. */
+const percentOf = (http: Json) => {
+  const value: number | undefined = http.mirrorPercent ?? http.mirror_percent
+  return value === undefined ? undefined : { value }
+}

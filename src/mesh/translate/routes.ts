@@ -52,6 +52,7 @@ export function httpRoutes(scope: RouteScope, rule: VirtualService): Message[] {
       if (match && !applies(match, scope, rule.namespace)) continue
       routes.push({
         ...(http.name || match?.name ? { name: [http.name, match?.name].filter(Boolean).join('.') } : {}),
+        ...(match?.statPrefix ? { stat_prefix: match.statPrefix } : {}),
         match: routeMatch(match),
         ...routeAction(scope, rule, http, match),
         ...headerOperations(http.headers),
@@ -172,7 +173,7 @@ function redirect(r: Json, port: number): Message {
     ...(r.scheme ? { scheme_redirect: r.scheme } : {}),
     ...(r.port
       ? { port_redirect: r.port }
-      : r.listenerPort && ![80, 443].includes(port)
+      : (r.listenerPort || r.derivePort === 'FROM_REQUEST_PORT') && ![80, 443].includes(port)
         ? { port_redirect: port }
         : {}),
     ...(r.uri ? { path_redirect: r.uri } : {}),

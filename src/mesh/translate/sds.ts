@@ -57,7 +57,11 @@ export function addAuthority(
   const beside = view.secret(namespace, `${name}-cacert`)?.data
   const ca = own?.['ca.crt'] ?? own?.cacert ?? beside?.['ca.crt'] ?? beside?.cacert
   if (!ca) return undefined
+  const crl = own?.['ca.crl'] ?? own?.crl ?? beside?.['ca.crl'] ?? beside?.crl
   const resource = `kubernetes://${namespace}/${name}-cacert`
-  result.secrets.set(resource, { name: resource, validation_context: { trusted_ca: bytes(ca) } })
+  result.secrets.set(resource, {
+    name: resource,
+    validation_context: { trusted_ca: bytes(ca), ...(crl ? { crl: bytes(crl) } : {}) },
+  })
   return resource
 }

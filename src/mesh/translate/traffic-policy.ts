@@ -94,7 +94,14 @@ function balancing(lb: Json | undefined): Message {
   const lb_policy = POLICIES[lb?.simple ?? 'LEAST_REQUEST'] ?? LbPolicy.leastRequest
   const window = lb?.warmup?.duration ?? lb?.warmupDurationSecs
   if (!window) return { lb_policy }
-  const slow = { slow_start_config: duration('slow_start_window', window) }
+  const { aggression, minimumPercent } = lb?.warmup ?? {}
+  const slow = {
+    slow_start_config: {
+      ...duration('slow_start_window', window),
+      ...(aggression ? { aggression: { default_value: aggression, runtime_key: '' } } : {}),
+      ...(minimumPercent === undefined ? {} : { min_weight_percent: { value: minimumPercent } }),
+    },
+  }
   return lb_policy === LbPolicy.roundRobin
     ? { lb_policy, round_robin_lb_config: slow }
     : { lb_policy, least_request_lb_config: slow }
@@ -133,6 +140,15 @@ export function hashPolicies(policy: Json): Message[] {
   if (hash.httpQueryParameterName) return [{ query_parameter: { name: hash.httpQueryParameterName } }]
   if (hash.useSourceIp) return [{ connection_properties: { source_ip: true } }]
   if (!hash.httpCookie) return []
-  const { name, path, ttl } = hash.httpCookie
-  return [{ cookie: { name, ...(path ? { path } : {}), ...duration('ttl', ttl) } }]
+  const { name, path, ttl, attributes } = hash.httpCookie
+  return [
+    {
+      cookie: {
+        name,
+        ...(path ? { path } : {}),
+        ...duration('ttl', ttl),
+        ...(attributes?.length ? { attributes } : {}),
+      },
+    },
+  ]
 }

@@ -40,7 +40,7 @@ export function upstreamTls(
         ]),
       }
   const authority: Message = tls.caCertificates
-    ? { trusted_ca: { filename: tls.caCertificates } }
+    ? { trusted_ca: { filename: tls.caCertificates }, ...(tls.caCrl ? { crl: { filename: tls.caCrl } } : {}) }
     : tls.caPem === undefined
       ? { system_root_certs: {} }
       : { trusted_ca: { inline_string: tls.caPem } }

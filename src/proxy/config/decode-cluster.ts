@@ -59,6 +59,7 @@ export function decodeCluster(m: Message): Cluster {
     localityWeighted: lb.locality_weighted_lb_config !== undefined,
     warmup: fromDuration(slow?.slow_start_window) ?? 0,
     warmupAggression: slow?.aggression?.default_value || 1,
+    warmupLeast: (slow?.min_weight_percent ? (slow.min_weight_percent.value ?? 0) : 10) / 100,
     dnsRefresh: Math.max(1000, fromDuration(m.dns_refresh_rate) ?? 5000),
     proxyProtocol: m.transport_socket?.name === PROXY_PROTOCOL,
     altStatName: m.alt_stat_name ?? '',
@@ -179,10 +180,11 @@ export function inlineSecret(common: Message): TlsSecret | undefined {
   return {
     ...(own ? { certificate: String(dataOf(own.certificate_chain)), key: String(dataOf(own.private_key)) } : {}),
     ...(check?.trusted_ca ? { authority: String(dataOf(check.trusted_ca)) } : {}),
+    ...(check?.crl ? { revoked: String(dataOf(check.crl)) } : {}),
   }
 }
 
-const validation = (common: Message): Message =>
+export const validation = (common: Message): Message =>
   common.combined_validation_context?.default_validation_context ?? common.validation_context ?? {}
 
 /** What names a TLS context checks on the other side's certificate. */

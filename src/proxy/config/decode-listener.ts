@@ -5,7 +5,7 @@ import type { Message } from '#wire'
 import { decodeFilter } from '../filters/registry.ts'
 import { type AccessLog, decodeAccessLog, type LineSink } from '../telemetry/access-log.ts'
 import { rangesOf } from './address-range.ts'
-import { authorityName, inlineSecret, subjectAltNames, tlsVersions } from './decode-cluster.ts'
+import { authorityName, inlineSecret, subjectAltNames, tlsVersions, validation } from './decode-cluster.ts'
 import { decodeRoutes } from './decode-route.ts'
 import { dataOf, refuse } from './matchers.ts'
 import type { Chain, ChainMatch, ChainTls, FilterChain, HttpChain, Listener, TcpChain, TlsSecret } from './model.ts'
@@ -107,12 +107,16 @@ function decodeChain(m: Message, sink: LineSink, what: string): Chain {
   return refuse(what, `filter ${last.name} is not supported`)
 }
 
+/** CertificateValidationContext.TrustChainVerification. */
+const ACCEPT_UNTRUSTED = 1
+
 function decodeTls(m: Message | undefined, what: string): ChainTls | undefined {
   if (!m || m.name === 'envoy.transport_sockets.raw_buffer') return undefined
   const { name, value } = unpackAny(m.typed_config ?? {})
   if (name !== TLS) return refuse(what, `transport socket ${m.name} is not supported`)
   const common = value.common_tls_context ?? {}
   const authority = authorityName(common)
+  const check = validation(common)
   const inline = inlineSecret(common)
   const certificate = common.tls_certificate_sds_secret_configs?.[0]?.name
   if (!certificate && !inline?.certificate) refuse(what, 'TLS names no certificate')
@@ -122,6 +126,11 @@ function decodeTls(m: Message | undefined, what: string): ChainTls | undefined {
     ...(authority ? { authority } : {}),
     ...(inline ? { inline } : {}),
     requireClient: value.require_client_certificate?.value ?? false,
+    acceptUntrusted: check.trust_chain_verification === ACCEPT_UNTRUSTED,
+    pins: [
+      ...((check.verify_certificate_hash ?? []) as string[]).map((h) => h.replaceAll(':', '').toLowerCase()),
+      ...((check.verify_certificate_spki ?? []) as string[]),
+    ],
     alpn: common.alpn_protocols ?? [],
     subjectAltNames: subjectAltNames(common, what),
     ...tlsVersions(common),
@@ -135,6 +144,7 @@ export function decodeSecret(m: Message): TlsSecret {
   return {
     ...(own ? { certificate: String(dataOf(own.certificate_chain)), key: String(dataOf(own.private_key)) } : {}),
     ...(check ? { authority: String(dataOf(check.trusted_ca)) } : {}),
+    ...(check?.crl ? { revoked: String(dataOf(check.crl)) } : {}),
   }
 }
 

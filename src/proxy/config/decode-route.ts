@@ -158,6 +158,9 @@ function decodeHash(m: Message, what: string): HashPolicy {
       name: m.cookie.name,
       path: m.cookie.path ?? '',
       ttl: fromDuration(m.cookie.ttl),
+      attributes: ((m.cookie.attributes ?? []) as Message[])
+        .map((a) => (a.value ? `; ${a.name}=${a.value}` : `; ${a.name}`))
+        .join(''),
       terminal,
     }
   if (m.connection_properties?.source_ip) return { kind: 'sourceIp', terminal }

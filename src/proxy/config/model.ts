@@ -112,6 +112,8 @@ export interface Cluster {
   /** Milliseconds during which a new endpoint's share grows; 0 is none. */
   readonly warmup: number
   readonly warmupAggression: number
+  /** The share a host begins with, 0 to 1. */
+  readonly warmupLeast: number
   readonly dnsRefresh: number
   readonly proxyProtocol: boolean
   readonly altStatName: string
@@ -195,7 +197,13 @@ export interface MirrorPolicy {
 export type HashPolicy = { readonly terminal: boolean } & (
   | { readonly kind: 'header' | 'query'; readonly name: string }
   | { readonly kind: 'sourceIp' }
-  | { readonly kind: 'cookie'; readonly name: string; readonly path: string; readonly ttl: number | undefined }
+  | {
+      readonly kind: 'cookie'
+      readonly name: string
+      readonly path: string
+      readonly ttl: number | undefined
+      readonly attributes: string
+    }
 )
 
 /** A descriptor's entries for a rate limit service; undefined entries make the whole fall away. */
@@ -316,6 +324,10 @@ export interface ChainTls {
   readonly authority?: string
   readonly inline?: TlsSecret
   readonly requireClient: boolean
+  /** Whether a client's certificate may be of anybody. */
+  readonly acceptUntrusted: boolean
+  /** SHA-256 of certificates in hex, and of their public keys in base64, of which a client's must be one; none for any. */
+  readonly pins: readonly string[]
   readonly alpn: readonly string[]
   readonly subjectAltNames: readonly StringMatch[]
   readonly minVersion?: 'TLSv1.2' | 'TLSv1.3'
@@ -371,4 +383,6 @@ export interface TlsSecret {
   readonly certificate?: string
   readonly key?: string
   readonly authority?: string
+  /** Certificates that are revoked, whoever issued them. */
+  readonly revoked?: string
 }

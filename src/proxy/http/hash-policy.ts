@@ -37,7 +37,7 @@ function textOf(policy: HashPolicy, exchange: Exchange): string | undefined {
       const age = policy.ttl > 0 ? `; Max-Age=${Math.round(policy.ttl / 1000)}` : ''
       const path = policy.path ? `; Path=${policy.path}` : ''
       exchange.onResponse((_status, fields) =>
-        fields.push('set-cookie', `${policy.name}="${value}"${age}${path}; HttpOnly`),
+        fields.push('set-cookie', `${policy.name}="${value}"${age}${path}${policy.attributes}; HttpOnly`),
       )
       return value
     }

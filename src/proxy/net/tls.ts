@@ -1,6 +1,6 @@
 // Ends TLS on connections that chains have been chosen for.
 
-import { X509Certificate } from 'node:crypto'
+import { createHash, X509Certificate } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { createServer, type PeerCertificate, type Server, type TLSSocket } from 'node:tls'
 import type { ChainTls, TlsSecret } from '../config/model.ts'
@@ -33,8 +33,9 @@ class Terminator {
       handshakeTimeout: HANDSHAKE_MS,
       allowHalfOpen: true,
       requestCert: authority !== undefined,
-      rejectUnauthorized: tls.requireClient,
+      rejectUnauthorized: tls.requireClient && !tls.acceptUntrusted,
       ...(authority ? { ca: authority.authority } : {}),
+      ...(authority?.revoked ? { crl: authority.revoked } : {}),
     })
     this.#server.on('secureConnection', (plain) => this.#done(plain))
     this.#server.on('tlsClientError', (_error, socket) => socket.destroy())
@@ -53,6 +54,7 @@ class Terminator {
     const done = this.#waiting.get(address)
     this.#waiting.delete(address)
     if (!done) return void plain.destroy()
+    if (!isPinned(plain, this.#tls)) return void plain.destroy()
     const peer = identityOf(plain)
     const wanted = this.#tls.subjectAltNames
     const names = peer ? [peer.uri, ...peer.dns] : []
@@ -64,6 +66,17 @@ class Terminator {
       own: this.#own,
     })
   }
+}
+
+/** Whether a client shows a certificate where it must, and one of those that are named. */
+function isPinned(socket: TLSSocket, { pins, requireClient, acceptUntrusted }: ChainTls): boolean {
+  if (pins.length === 0 && !(requireClient && acceptUntrusted)) return true
+  const raw = socket.getPeerCertificate()?.raw
+  if (!raw) return !requireClient
+  if (pins.length === 0) return true
+  const key = new X509Certificate(raw).publicKey.export({ type: 'spki', format: 'der' })
+  const shown = [createHash('sha256').update(raw).digest('hex'), createHash('sha256').update(key).digest('base64')]
+  return shown.some((s) => pins.includes(s))
 }
 
 const addressOf = (s: Socket) => `${s.remoteAddress} ${s.remotePort} ${s.localPort}`

@@ -15,9 +15,6 @@ interface Priority {
   readonly health: number
 }
 
-/** The least share of a new host while it warms up. */
-const WARM_MIN = 0.1
-
 export class ClusterState {
   #config: Cluster
   readonly #now: () => number
@@ -181,9 +178,9 @@ export class ClusterState {
       this.#warmingUntil = 0
       return undefined
     }
-    const { warmup, warmupAggression } = this.#config
+    const { warmup, warmupAggression, warmupLeast } = this.#config
     return (host) =>
-      host.weight * Math.max(WARM_MIN, Math.min(1, ((now - host.since) / warmup) ** (1 / warmupAggression)))
+      host.weight * Math.max(warmupLeast, Math.min(1, ((now - host.since) / warmup) ** (1 / warmupAggression)))
   }
 
   #table(): Priority[] {

@@ -94,6 +94,7 @@ export class Connector {
     const context = createSecureContext({
       ...(own?.certificate ? { cert: own.certificate, key: own.key } : {}),
       ...(ca?.authority ? { ca: ca.authority } : {}),
+      ...(ca?.revoked ? { crl: ca.revoked } : {}),
       minVersion: tls.minVersion ?? 'TLSv1.2',
       ...(tls.maxVersion ? { maxVersion: tls.maxVersion } : {}),
     })
