@@ -1,7 +1,7 @@
 // Byte streams and TLS through the data plane: half-closes, back-pressure, sniffing, SNI, mutual TLS, slow peers.
 
 import assert from 'node:assert/strict'
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, createPrivateKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createHttp } from 'node:http'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
@@ -348,6 +348,96 @@ test('mutual TLS from proxy to proxy: who is not known is refused, who is known 
     receiving.context.stats.render(),
     /istio_requests_total\{reporter="destination".*source_principal="spiffe:\/\/cluster.local\/ns\/default\/sa\/client".*connection_security_policy="mutual_tls"/,
   )
+  app.close()
+  app.closeAllConnections()
+})
+
+/** A list of an authority's that revokes one certificate. PEM. */
+async function revocation(authority: { cert: string; key: string }, serialNumber: string): Promise<string> {
+  await import('reflect-metadata')
+  const x509 = await import('@peculiar/x509')
+  const der = createPrivateKey(authority.key).export({ type: 'pkcs8', format: 'der' })
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
+  const now = Date.now()
+  const list = await x509.X509CrlGenerator.create(
+    {
+      issuer: new x509.X509Certificate(authority.cert).subject,
+      thisUpdate: new Date(now - 3_600_000),
+      nextUpdate: new Date(now + 3_600_000),
+      entries: [{ serialNumber, revocationDate: new Date(now - 60_000) }],
+      signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+      signingKey: await webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']),
+    },
+    webcrypto as never,
+  )
+  return list.toString('pem').replaceAll(' CRL-', ' X509 CRL-').replaceAll('X509 X509', 'X509')
+}
+
+test('pinned and revoked certificates: of the clients an authority knows only those that may come in do', async () => {
+  const trust = await createAuthority('edge')
+  const [server, first, second] = [
+    await issue(trust, { commonName: 'server', usage: 'server', dnsNames: ['a.example'] }),
+    await issue(trust, { commonName: 'first', usage: 'client' }),
+    await issue(trust, { commonName: 'second', usage: 'client' }),
+  ]
+  const stranger = await issue(await createAuthority('nobody'), { commonName: 'stranger', usage: 'client' })
+  const app = createHttp((_req, res) => res.end('ok')).listen(0, '127.0.0.1')
+  await once(app, 'listening')
+  const certificate = new X509Certificate(first.cert)
+  const hash = certificate.fingerprint256
+  const key = createHash('sha256')
+    .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
+    .digest('base64')
+  /** Whether a client with a certificate is answered where `check` is asked for. */
+  const answered = async (own: typeof first | undefined, check: object): Promise<boolean> => {
+    const port = await freePort()
+    await using _proxy = await startProxy({
+      listeners: [
+        httpListener('edge', {
+          port,
+          routes: [toCluster('app')],
+          chain: {
+            transport_socket: {
+              name: 'envoy.transport_sockets.tls',
+              typed_config: packAny(DownstreamTlsContext, {
+                common_tls_context: {
+                  tls_certificates: [
+                    { certificate_chain: { inline_string: server.cert }, private_key: { inline_string: server.key } },
+                  ],
+                  validation_context: { trusted_ca: { inline_string: trust.cert }, ...check },
+                },
+                require_client_certificate: { value: true },
+              }),
+            },
+          },
+        }),
+      ],
+      clusters: [staticCluster('app', [(app.address() as AddressInfo).port])],
+    })
+    const socket = connectTls({
+      port,
+      host: '127.0.0.1',
+      servername: 'a.example',
+      ca: trust.cert,
+      ...(own ? { cert: own.cert, key: own.key } : {}),
+    })
+    socket.on('error', () => {})
+    socket.write('GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n')
+    return (await all(socket).catch(() => '')).startsWith('HTTP/1.1 200')
+  }
+  for (const check of [{ verify_certificate_hash: [hash] }, { verify_certificate_spki: [key] }]) {
+    assert.equal(await answered(first, check), true)
+    assert.equal(await answered(second, check), false)
+    assert.equal(await answered(undefined, check), false)
+  }
+  const crl = { crl: { inline_string: await revocation(trust, certificate.serialNumber) } }
+  assert.equal(await answered(first, crl), false)
+  assert.equal(await answered(second, crl), true)
+  const anybody = { trust_chain_verification: 1 }
+  assert.equal(await answered(stranger, {}), false)
+  assert.equal(await answered(stranger, anybody), true)
+  assert.equal(await answered(undefined, anybody), false)
+  assert.equal(await answered(stranger, { ...anybody, verify_certificate_hash: [hash] }), false)
   app.close()
   app.closeAllConnections()
 })
