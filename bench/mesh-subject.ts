@@ -186,7 +186,7 @@ async function storm(): Promise<number[]> {
     looking = true
     while (waiting.length > 0) {
       const here = waiting.splice(0)
-      await schedule.flush()
+      await schedule.sent()
       await ads.caughtUp()
       const now = performance.now()
       for (const at of here) took.push(now - at)
