@@ -39,6 +39,7 @@ const TABLE = {
   TELEMETRY_PROVIDER: ['IST0157', 'InvalidTelemetryProvider', 'Warning'],
   CONFLICTING_TELEMETRIES: ['IST0159', 'ConflictingTelemetryWorkloadSelectors', 'Error'],
   MULTIPLE_TELEMETRIES: ['IST0160', 'MultipleTelemetriesWithoutWorkloadSelectors', 'Error'],
+  INTERNAL_GATEWAY: ['IST0165', 'ReferencedInternalGateway', 'Warning'],
   INEFFECTIVE_SELECTOR: ['IST0166', 'IneffectiveSelector', 'Warning'],
   NEGATIVE_CONDITION: ['IST0171', 'NegativeConditionStatus', 'Warning'],
   EXTERNAL_NAME_PORT: ['IST0150', 'ExternalNameServiceTypeInvalidPortName', 'Warning'],
