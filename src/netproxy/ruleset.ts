@@ -115,7 +115,7 @@ const chainOf = (p: ServicePort) => `svc-${fnv1a(`${p.key}/${p.protocol}/${p.por
 
 /** The whole table as nft reads it. */
 export function renderRuleset(ports: readonly ServicePort[], options: RulesetOptions): string {
-  const { table, podCidr, bridge, gatewayIp, ownPorts } = options
+  const { table, podCidr, serviceCidr, bridge, gatewayIp, ownPorts } = options
   const chains: string[] = []
   const clusterMap = new Map<string, string>()
   const hostMap = new Map<string, string>()
@@ -166,10 +166,13 @@ export function renderRuleset(ports: readonly ServicePort[], options: RulesetOpt
     '  chain reject-forward {',
     '    type filter hook forward priority 0; policy accept;',
     '    meta mark and 0x8000 == 0x8000 reject',
+    // What no Service took must not leave the machine by its default route.
+    `    ip daddr ${serviceCidr} drop`,
     '  }',
     '  chain reject-output {',
     '    type filter hook output priority 0; policy accept;',
     '    meta mark and 0x8000 == 0x8000 reject with icmp type port-unreachable',
+    `    ip daddr ${serviceCidr} drop`,
     // While the server is away nobody answers for names: a query is lost and asked again, it does not fail at once.
     // (The refused packet is UDP to port 53.)
     `    ip saddr ${gatewayIp} icmp type destination-unreachable @th,136,8 17 @th,240,16 53 drop`,
