@@ -2,10 +2,13 @@
 //
 // A packet to a Service is looked up in one verdict map (address . protocol . port) and jumps to the
 // Service's chain, which picks an endpoint at random from a map. Ports of the host have a map of their own.
+// A packet is judged while rules change: maps stay, only elements and chains that differ are touched
+// (transaction.ts), and a Service's chain drops what it found no endpoint for, so that a SYN comes again.
 
 import { isIPv4 } from 'node:net'
 import type { Json, KubeObject } from '#api'
 import { fnv1a } from '#base'
+import type { NftSet, Table } from './transaction.ts'
 
 /** A port of a Service with the endpoints that take new connections. */
 export interface ServicePort {
@@ -113,173 +116,133 @@ export function servicePorts(
 
 const chainOf = (p: ServicePort) => `svc-${fnv1a(`${p.key}/${p.protocol}/${p.port}`).toString(16).padStart(8, '0')}`
 
-/** The whole table as nft reads it. */
-export function renderRuleset(ports: readonly ServicePort[], options: RulesetOptions): string {
-  const { table, podCidr, serviceCidr, bridge, gatewayIp, ownPorts } = options
-  const chains: string[] = []
+/** The table that serves these ports. */
+export function renderRuleset(ports: readonly ServicePort[], options: RulesetOptions): Table {
+  const { podCidr, serviceCidr, bridge, gatewayIp, ownPorts } = options
+  const chains = new Map<string, readonly string[]>()
+  const sets = new Map<string, NftSet>()
   const clusterMap = new Map<string, string>()
   const hostMap = new Map<string, string>()
   // An address belongs to the Service whose own it is, then to the first that names it.
-  const claim = (map: Map<string, string>, key: string, verdict: string) => {
-    if (!map.has(key)) map.set(key, `${key} : goto ${verdict}`)
+  const claim = (map: Map<string, string>, key: string, chain: string) => {
+    if (!map.has(key)) map.set(key, `goto ${chain}`)
   }
-  const hairpins = [...new Set(ports.flatMap((p) => p.endpoints.map((e) => `${e.ip} . ${e.ip}`)))].sort()
-  const verdict = (p: ServicePort, prefix = '') => (p.endpoints.length === 0 ? 'no-endpoints' : prefix + chainOf(p))
-  for (const p of ports) claim(clusterMap, `${p.clusterIp} . ${p.protocol} . ${p.port}`, verdict(p))
+  for (const p of ports) claim(clusterMap, `${p.clusterIp} . ${p.protocol} . ${p.port}`, chainOf(p))
   for (const p of ports) {
-    for (const ip of p.externalIps) claim(clusterMap, `${ip} . ${p.protocol} . ${p.port}`, verdict(p, 'ext-'))
-    for (const number of p.hostPorts) claim(hostMap, `${p.protocol} . ${number}`, verdict(p, 'ext-'))
-    if (p.endpoints.length === 0) continue
-    chains.push(...serviceChain(p, chainOf(p)))
-    if (p.hostPorts.length > 0 || p.externalIps.length > 0) chains.push(...externalChains(p, chainOf(p)))
+    const chain = chainOf(p)
+    for (const ip of p.externalIps) claim(clusterMap, `${ip} . ${p.protocol} . ${p.port}`, `ext-${chain}`)
+    for (const number of p.hostPorts) claim(hostMap, `${p.protocol} . ${number}`, `ext-${chain}`)
+    addServiceChains(p, chain, chains, sets)
+    if (p.hostPorts.length > 0 || p.externalIps.length > 0) addExternalChains(p, chain, chains)
   }
-  return [
-    `table ip ${table} {`,
-    ...map('service-ips', 'ipv4_addr . inet_proto . inet_service : verdict', [...clusterMap.values()]),
-    ...map('host-ports', 'inet_proto . inet_service : verdict', [...hostMap.values()]),
-    ...set('hairpin', 'ipv4_addr . ipv4_addr', hairpins),
-    '  chain no-endpoints {',
-    '    meta mark set meta mark or 0x8000',
-    '  }',
-    ...chains,
-    '  chain services {',
-    '    ip daddr . meta l4proto . th dport vmap @service-ips',
-    // Loopback destinations are served by the program itself, which holds the port.
-    '    ip daddr 127.0.0.0/8 return',
-    '    fib daddr type local meta l4proto . th dport vmap @host-ports',
-    '  }',
-    '  chain prerouting {',
-    '    type nat hook prerouting priority dstnat; policy accept;',
-    '    jump services',
-    '  }',
-    '  chain output {',
-    '    type nat hook output priority -100; policy accept;',
-    '    jump services',
-    '  }',
-    '  chain postrouting {',
-    '    type nat hook postrouting priority srcnat; policy accept;',
-    '    meta mark and 0x4000 == 0x4000 masquerade',
-    // A pod that reaches itself through a Service must see another address than its own.
-    '    ip saddr . ip daddr @hairpin masquerade',
-    `    ip saddr ${podCidr} ip daddr != ${podCidr} oifname != "${bridge}" masquerade`,
-    '  }',
-    '  chain reject-forward {',
-    '    type filter hook forward priority 0; policy accept;',
-    '    meta mark and 0x8000 == 0x8000 reject',
-    // What no Service took must not leave the machine by its default route.
-    `    ip daddr ${serviceCidr} drop`,
-    '  }',
-    '  chain reject-output {',
-    '    type filter hook output priority 0; policy accept;',
-    '    meta mark and 0x8000 == 0x8000 reject with icmp type port-unreachable',
-    `    ip daddr ${serviceCidr} drop`,
-    // While the server is away nobody answers for names: a query is lost and asked again, it does not fail at once.
-    // (The refused packet is UDP to port 53.)
-    `    ip saddr ${gatewayIp} icmp type destination-unreachable @th,136,8 17 @th,240,16 53 drop`,
-    '  }',
+  const members = (elements: Iterable<string>) => new Map([...elements].map((e) => [e, '']))
+  sets.set('service-ips', {
+    kind: 'map',
+    head: ['type ipv4_addr . inet_proto . inet_service : verdict'],
+    elements: clusterMap,
+  })
+  sets.set('host-ports', { kind: 'map', head: ['type inet_proto . inet_service : verdict'], elements: hostMap })
+  sets.set('hairpin', {
+    kind: 'set',
+    head: ['type ipv4_addr . ipv4_addr'],
+    elements: members(ports.flatMap((p) => p.endpoints.map((e) => `${e.ip} . ${e.ip}`))),
+  })
+  sets.set('cluster-ips', {
+    kind: 'set',
+    head: ['type ipv4_addr'],
+    elements: members(ports.map((p) => p.clusterIp)),
+  })
+  const own: Record<string, string[]> = {
+    services: [
+      'ip daddr . meta l4proto . th dport vmap @service-ips',
+      // Loopback destinations are served by the program itself, which holds the port.
+      'ip daddr 127.0.0.0/8 return',
+      'fib daddr type local meta l4proto . th dport vmap @host-ports',
+    ],
+    // A port that no Service has is refused at once; what no Service took must not leave the machine by its
+    // default route.
+    unclaimed: [
+      'meta mark and 0x8000 == 0x8000 reject with icmp type port-unreachable',
+      'ip daddr @cluster-ips reject with icmp type port-unreachable',
+      `ip daddr ${serviceCidr} drop`,
+    ],
+    prerouting: ['type nat hook prerouting priority dstnat; policy accept;', 'jump services'],
+    output: ['type nat hook output priority -100; policy accept;', 'jump services'],
+    postrouting: [
+      'type nat hook postrouting priority srcnat; policy accept;',
+      'meta mark and 0x4000 == 0x4000 masquerade',
+      // A pod that reaches itself through a Service must see another address than its own.
+      'ip saddr . ip daddr @hairpin masquerade',
+      `ip saddr ${podCidr} ip daddr != ${podCidr} oifname != "${bridge}" masquerade`,
+    ],
+    'reject-forward': ['type filter hook forward priority 0; policy accept;', 'jump unclaimed'],
+    'reject-output': [
+      'type filter hook output priority 0; policy accept;',
+      'jump unclaimed',
+      // While the server is away nobody answers for names: a query is lost and asked again, it does not fail at once.
+      // (The refused packet is UDP to port 53.)
+      `ip saddr ${gatewayIp} icmp type destination-unreachable @th,136,8 17 @th,240,16 53 drop`,
+    ],
     // The cluster's own ports on the bridge's address are for pods and for this machine.
-    '  chain input {',
-    '    type filter hook input priority 0; policy accept;',
-    `    ip daddr ${gatewayIp} iifname != { "lo", "${bridge}" } tcp dport { ${ownPorts.join(', ')} } drop`,
-    '  }',
-    '}',
-    '',
-  ].join('\n')
+    input: [
+      'type filter hook input priority 0; policy accept;',
+      `ip daddr ${gatewayIp} iifname != { "lo", "${bridge}" } tcp dport { ${ownPorts.join(', ')} } drop`,
+    ],
+  }
+  for (const [name, rules] of Object.entries(own)) chains.set(name, rules)
+  return { name: options.table, sets, chains }
 }
 
 /** The way in from outside the cluster: who may come, and under which address. */
-function externalChains(p: ServicePort, chain: string): string[] {
-  const inside = [...(p.keepSource ? [] : ['    meta mark set meta mark or 0x4000']), `    goto ${chain}`, '  }']
-  if (!p.sourceRanges) return [`  chain ext-${chain} {`, ...inside]
-  return [
-    `  chain in-${chain} {`,
-    ...inside,
-    `  chain ext-${chain} {`,
-    ...p.sourceRanges.map((range) => `    ip saddr ${range} goto in-${chain}`),
-    '    drop',
-    '  }',
-  ]
+function addExternalChains(p: ServicePort, chain: string, chains: Map<string, readonly string[]>): void {
+  const inside = [...(p.keepSource ? [] : ['meta mark set meta mark or 0x4000']), `goto ${chain}`]
+  if (!p.sourceRanges) {
+    chains.set(`ext-${chain}`, inside)
+    return
+  }
+  chains.set(`in-${chain}`, inside)
+  chains.set(`ext-${chain}`, [...p.sourceRanges.map((range) => `ip saddr ${range} goto in-${chain}`), 'drop'])
 }
 
-function serviceChain(p: ServicePort, chain: string): string[] {
-  const targets = p.endpoints.map((e, i) => `${i} : ${e.ip} . ${e.port}`).join(', ')
-  const pick =
-    p.endpoints.length === 1
-      ? `dnat ip to ${p.endpoints[0]!.ip}:${p.endpoints[0]!.port}`
-      : `dnat ip to numgen random mod ${p.endpoints.length} map { ${targets} }`
-  if (!p.affinity) return [`  chain ${chain} {`, `    meta l4proto ${p.protocol} ${pick}`, '  }']
-  const lines: string[] = []
-  // One set of clients an endpoint: who is in it goes there again. It outlives changes of the ruleset.
-  const sets = p.endpoints.map((e) => affinitySet(p, chain, e))
-  for (const name of sets)
-    lines.push(
-      `  set ${name} {`,
-      '    type ipv4_addr',
-      '    size 65535',
-      '    flags dynamic, timeout',
-      `    timeout ${p.affinity}s`,
-      '  }',
-    )
-  for (const [i, e] of p.endpoints.entries())
-    lines.push(
-      `  chain ${chain}-${i} {`,
-      `    update @${sets[i]} { ip saddr }`,
-      `    meta l4proto ${p.protocol} dnat ip to ${e.ip}:${e.port}`,
-      '  }',
-    )
-  lines.push(`  chain ${chain} {`)
-  for (const [i, name] of sets.entries()) lines.push(`    ip saddr @${name} goto ${chain}-${i}`)
-  lines.push(
-    `    numgen random mod ${p.endpoints.length} vmap { ${p.endpoints.map((_, i) => `${i} : goto ${chain}-${i}`).join(', ')} }`,
-    '  }',
-  )
-  return lines
-}
-
-/** A set's timeout cannot be changed: it is part of the name. */
-const affinitySet = (p: ServicePort, chain: string, e: { ip: string; port: number }) =>
-  `aff-${chain.slice(4)}-${e.ip.replaceAll('.', '-')}-${e.port}-${p.affinity}`
-
-/** Chains, maps and sets that a ruleset declares. */
-function declared(ruleset: string): { chains: string[]; maps: string[]; sets: string[] } {
-  const names = (type: string) => [...ruleset.matchAll(new RegExp(`^  ${type} (\\S+) \\{$`, 'gm'))].map((m) => m[1]!)
-  return { chains: names('chain'), maps: names('map'), sets: names('set') }
-}
-
-/**
- * The transaction that turns one ruleset into another. Sets of clients with affinity that are in both
- * keep their elements; without `before` the table is made anew.
- */
-export function transaction(table: string, before: string | undefined, after: string): string {
-  if (before === undefined) return `table ip ${table}\ndelete table ip ${table}\n${after}`
-  const old = declared(before)
-  const next = declared(after)
-  const kept = new Set(next.sets.filter((s) => s.startsWith('aff-')))
-  const base = new Set(['prerouting', 'output', 'postrouting', 'reject-forward', 'reject-output', 'input'])
-  return [
-    `flush table ip ${table}`,
-    // Maps point at chains: they go first.
-    ...old.maps.map((name) => `delete map ip ${table} ${name}`),
-    ...old.sets.filter((name) => !kept.has(name)).map((name) => `delete set ip ${table} ${name}`),
-    ...old.chains.filter((name) => !base.has(name)).map((name) => `delete chain ip ${table} ${name}`),
-    after,
-  ].join('\n')
-}
-
-function set(name: string, type: string, elements: readonly string[]): string[] {
-  return [
-    `  set ${name} {`,
-    `    type ${type}`,
-    ...(elements.length > 0 ? [`    elements = { ${elements.join(', ')} }`] : []),
-    '  }',
-  ]
-}
-
-function map(name: string, type: string, elements: readonly string[]): string[] {
-  return [
-    `  map ${name} {`,
-    `    type ${type}`,
-    ...(elements.length > 0 ? ['    elements = {', `      ${elements.join(',\n      ')}`, '    }'] : []),
-    '  }',
-  ]
+/** A Service's chain; what leaves it without an endpoint is marked for refusal, or dropped if there are some. */
+function addServiceChains(
+  p: ServicePort,
+  chain: string,
+  chains: Map<string, readonly string[]>,
+  sets: Map<string, NftSet>,
+): void {
+  const { endpoints, protocol } = p
+  if (endpoints.length === 0) {
+    chains.set(chain, ['meta mark set meta mark or 0x8000'])
+    return
+  }
+  if (!p.affinity) {
+    const targets = endpoints.map((e, i) => `${i} : ${e.ip} . ${e.port}`).join(', ')
+    const pick =
+      endpoints.length === 1
+        ? `dnat ip to ${endpoints[0]!.ip}:${endpoints[0]!.port}`
+        : `dnat ip to numgen random mod ${endpoints.length} map { ${targets} }`
+    chains.set(chain, [`meta l4proto ${protocol} ${pick}`, 'drop'])
+    return
+  }
+  // One set of clients an endpoint: who is in it goes there again. A set's timeout cannot be changed: it is part
+  // of the name.
+  const ways = endpoints.map((e) => {
+    const id = `${chain.slice(4)}-${e.ip.replaceAll('.', '-')}-${e.port}`
+    return { e, set: `aff-${id}-${p.affinity}`, chain: `to-${id}-${p.affinity}` }
+  })
+  for (const way of ways) {
+    const head = ['type ipv4_addr', 'size 65535', 'flags dynamic, timeout', `timeout ${p.affinity}s`]
+    sets.set(way.set, { kind: 'set', head, elements: new Map() })
+    chains.set(way.chain, [
+      `update @${way.set} { ip saddr }`,
+      `meta l4proto ${protocol} dnat ip to ${way.e.ip}:${way.e.port}`,
+      'drop',
+    ])
+  }
+  chains.set(chain, [
+    ...ways.map((way) => `ip saddr @${way.set} goto ${way.chain}`),
+    `numgen random mod ${ways.length} vmap { ${ways.map((way, i) => `${i} : goto ${way.chain}`).join(', ')} }`,
+    'drop',
+  ])
 }

@@ -5,13 +5,14 @@ import { type Json, type KubeObject, keyOf, resources, sameJson } from '#api'
 import { type Clock, Coalesced, execOk, type Log, messageOf, type Timer } from '#base'
 import { EventRecorder, type Informers } from '#client'
 import { HostPorts, type Refusal } from './host-ports.ts'
-import { type RulesetOptions, renderRuleset, type ServicePort, servicePorts, transaction } from './ruleset.ts'
+import { type RulesetOptions, renderRuleset, type ServicePort, servicePorts } from './ruleset.ts'
+import { type Table, transaction } from './transaction.ts'
 
-/** Applies a ruleset; the real one runs `nft`. */
-export type Nft = (ruleset: string) => Promise<void>
+/** Runs a script; the real one runs `nft`. */
+export type Nft = (script: string) => Promise<void>
 
-export const systemNft: Nft = async (ruleset) => {
-  await execOk('nft', ['-f', '-'], { stdin: ruleset })
+export const systemNft: Nft = async (script) => {
+  await execOk('nft', ['-f', '-'], { stdin: script })
 }
 
 export interface ServiceProxyOptions extends RulesetOptions {
@@ -32,7 +33,7 @@ export class ServiceProxy {
   readonly #hostPorts = new HostPorts()
   readonly #events: EventRecorder
   /** What the kernel has; undefined when that is not known. */
-  #applied: string | undefined
+  #applied: Table | undefined
   #failures = 0
   #timer: Timer | undefined
   /** Ports that are known to be somebody else's, so that each is said once. */
@@ -80,22 +81,22 @@ export class ServiceProxy {
   }
 
   async #sync(): Promise<void> {
-    const { informers, nft, table } = this.#options
+    const { informers, nft } = this.#options
     const slices = informers.for(resources.endpointSlices)
     const slicesOf = (service: KubeObject) =>
       slices.byIndex('service', `${service.metadata.namespace}/${service.metadata.name}`)
     const services = informers.for(resources.services).list()
     const ports = servicePorts(services, slicesOf)
     const refusals = await this.#hostPorts.update(ports)
-    const ruleset = renderRuleset(
+    const table = renderRuleset(
       ports.map((p) => withoutRefused(p, refusals)),
       this.#options,
     )
-    if (ruleset !== this.#applied) {
-      const before = this.#applied
+    const script = transaction(this.#applied, table)
+    if (script) {
       this.#applied = undefined
-      await nft(transaction(table, before, ruleset))
-      this.#applied = ruleset
+      await nft(script)
+      this.#applied = table
     }
     this.#failures = 0
     this.#tell(refusals)

@@ -58,6 +58,10 @@ test('a Deployment answers on its cluster address, its node port and its name', 
     )
   const pod = (await ok(kubectl('get pods -l app=web -o jsonpath={.items[0].metadata.name}'))).trim()
   assert.match(await ok(kubectl(`exec ${pod} -- wget -qO- http://web.default.svc.cluster.local`)), /This is v1/)
+  // A port that the Service has not is refused at once, from the host and from a pod: a client must not wait.
+  assert.equal((await exec('curl', ['-s', '-m', '5', `http://${ip}:81`])).code, 7)
+  const refused = await exec('kubectl', ['exec', pod, '--', 'wget', '-qO-', '-T', '5', `http://${ip}:81`], { env })
+  assert.match(refused.stderr, /refused/)
 })
 
 // A resolver asks once: the CNAME alone left it without an address.
