@@ -87,6 +87,11 @@ export function condition(object: Json | undefined, type: string): Json | undefi
   return object?.status?.conditions?.find((c: Json) => c.type === type)
 }
 
+/** True when a pod says that it is ready. */
+export function isPodReady(pod: KubeObject): boolean {
+  return condition(pod, 'Ready')?.status === 'True'
+}
+
 /** A deep copy of JSON data. */
 export function clone<T>(value: T): T {
   if (Array.isArray(value)) return value.map(clone) as T

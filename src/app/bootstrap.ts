@@ -3,7 +3,7 @@
 import { isAlreadyExists, type KubeInput, type Resource, resources, sameJson } from '#api'
 import { type Log, messageOf } from '#base'
 import type { Client, Informers } from '#client'
-import { INGRESS_CONTROLLER } from '#mesh'
+import { DEFAULT_MESH, gatewayPod, INGRESS_CONTROLLER } from '#mesh'
 import { PART_ANNOTATION, partSpec } from '#node'
 import { PROXY_IMAGE } from './bundled-images.ts'
 import type { Cluster } from './cluster.ts'
@@ -35,7 +35,6 @@ function ingressGateway(): Wanted[] {
   const account = 'istio-ingressgateway-service-account'
   const labels = { app: 'istio-ingressgateway', istio: 'ingressgateway' }
   const meta = (name: string, more: object = {}) => ({ name, namespace: namespaceName, labels, ...more })
-  const field = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } })
   const role = 'istio-ingressgateway-sds'
   return [
     { resource: resources.serviceAccounts, object: { metadata: meta(account) } },
@@ -87,76 +86,13 @@ function ingressGateway(): Wanted[] {
                 'service.istio.io/canonical-revision': 'latest',
               },
             },
-            spec: {
-              serviceAccountName: account,
-              containers: [
-                {
-                  name: 'istio-proxy',
-                  image: PROXY_IMAGE,
-                  imagePullPolicy: 'IfNotPresent',
-                  args: ['proxy', 'router', '--domain', '$(POD_NAMESPACE).svc.cluster.local'],
-                  ports: [
-                    { containerPort: 15021, protocol: 'TCP' },
-                    { containerPort: 8080, protocol: 'TCP' },
-                    { containerPort: 8443, protocol: 'TCP' },
-                    { containerPort: 15090, name: 'http-envoy-prom', protocol: 'TCP' },
-                  ],
-                  env: [
-                    { name: 'CA_ADDR', value: 'istiod.istio-system.svc:15012' },
-                    field('POD_NAME', 'metadata.name'),
-                    field('POD_NAMESPACE', 'metadata.namespace'),
-                    field('INSTANCE_IP', 'status.podIP'),
-                    field('SERVICE_ACCOUNT', 'spec.serviceAccountName'),
-                    field('HOST_IP', 'status.hostIP'),
-                    { name: 'ISTIO_META_CLUSTER_ID', value: 'Kubernetes' },
-                    { name: 'ISTIO_META_WORKLOAD_NAME', value: 'istio-ingressgateway' },
-                    { name: 'ISTIO_META_MESH_ID', value: 'cluster.local' },
-                    { name: 'TRUST_DOMAIN', value: 'cluster.local' },
-                  ],
-                  readinessProbe: {
-                    httpGet: { path: '/healthz/ready', port: 15021 },
-                    initialDelaySeconds: 0,
-                    periodSeconds: 2,
-                    failureThreshold: 30,
-                  },
-                  resources: { limits: { cpu: '2', memory: '1Gi' }, requests: { cpu: '10m', memory: '40Mi' } },
-                  securityContext: {
-                    allowPrivilegeEscalation: false,
-                    capabilities: { drop: ['ALL'] },
-                    privileged: false,
-                    readOnlyRootFilesystem: true,
-                    runAsGroup: 1337,
-                    runAsNonRoot: true,
-                    runAsUser: 1337,
-                  },
-                  volumeMounts: [
-                    { mountPath: '/var/run/secrets/istio', name: 'istiod-ca-cert' },
-                    { mountPath: '/var/run/secrets/tokens', name: 'istio-token' },
-                    { mountPath: '/etc/istio/pod', name: 'podinfo' },
-                  ],
-                },
-              ],
-              volumes: [
-                { name: 'istiod-ca-cert', configMap: { name: 'istio-ca-root-cert' } },
-                {
-                  name: 'podinfo',
-                  downwardAPI: {
-                    items: [
-                      { path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } },
-                      { path: 'annotations', fieldRef: { fieldPath: 'metadata.annotations' } },
-                    ],
-                  },
-                },
-                {
-                  name: 'istio-token',
-                  projected: {
-                    sources: [
-                      { serviceAccountToken: { path: 'istio-token', expirationSeconds: 43200, audience: 'istio-ca' } },
-                    ],
-                  },
-                },
-              ],
-            },
+            spec: gatewayPod({
+              account,
+              workload: 'istio-ingressgateway',
+              image: PROXY_IMAGE,
+              trustDomain: DEFAULT_MESH.trustDomain,
+              ports: [15021, 8080, 8443].map((containerPort) => ({ containerPort, protocol: 'TCP' })),
+            }),
           },
         },
       },

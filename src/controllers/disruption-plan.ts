@@ -1,6 +1,6 @@
 // How many pods of a PodDisruptionBudget may be evicted now. Pure; the rules of upstream's disruption controller.
 
-import { condition, type Json, type KubeObject } from '#api'
+import { isPodReady, type Json, type KubeObject } from '#api'
 import { rfc3339 } from '#base'
 
 /** How long an eviction that was granted may take before it no longer counts, milliseconds. */
@@ -11,8 +11,6 @@ export function scaledUp(value: unknown, total: number): number {
   if (typeof value === 'number') return value
   return Math.ceil((Number(String(value).replace('%', '')) * total) / 100) || 0
 }
-
-const isReady = (pod: KubeObject) => condition(pod, 'Ready')?.status === 'True'
 
 /**
  * The status of a budget. `replicas` is what the pods' controllers ask for together; undefined when a pod
@@ -28,7 +26,7 @@ export function budgetStatus(
   const needsScale = maxUnavailable !== undefined || typeof minAvailable === 'string'
   const disrupted = pendingEvictions(budget, pods, now)
   const currentHealthy = pods.filter(
-    (p) => isReady(p) && !p.metadata.deletionTimestamp && !(p.metadata.name in disrupted),
+    (p) => isPodReady(p) && !p.metadata.deletionTimestamp && !(p.metadata.name in disrupted),
   ).length
   const expectedPods = needsScale ? (replicas ?? 0) : pods.length
   const desiredHealthy =

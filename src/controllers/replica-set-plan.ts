@@ -1,6 +1,6 @@
 // What a ReplicaSet should do next, as a pure function of what is there.
 
-import { condition, controllerOf, type Json, type KubeObject, labelSelector } from '#api'
+import { condition, controllerOf, isPodReady, type Json, type KubeObject, labelSelector } from '#api'
 
 /** Pods by what they mean to a ReplicaSet. */
 export interface ReplicaSetPods {
@@ -43,7 +43,7 @@ function compareForDeletion(a: KubeObject, b: KubeObject): number {
   if (assigned) return assigned
   const phase = (PHASES[a.status?.phase] ?? 0) - (PHASES[b.status?.phase] ?? 0)
   if (phase) return phase
-  const ready = Number(isReady(a)) - Number(isReady(b))
+  const ready = Number(isPodReady(a)) - Number(isPodReady(b))
   if (ready) return ready
   const cost = deletionCost(a) - deletionCost(b)
   if (cost) return cost
@@ -61,10 +61,6 @@ const deletionCost = (pod: KubeObject) =>
 const maxRestarts = (pod: KubeObject) =>
   Math.max(0, ...(pod.status?.containerStatuses ?? []).map((c: Json) => c.restartCount ?? 0))
 
-export function isReady(pod: KubeObject): boolean {
-  return condition(pod, 'Ready')?.status === 'True'
-}
-
 /** True when a pod has been ready for `minReadySeconds`. `now` is milliseconds. */
 export function isAvailable(pod: KubeObject, minReadySeconds: number, now: number): boolean {
   const ready = condition(pod, 'Ready')
@@ -79,7 +75,7 @@ export function replicaSetStatus(set: KubeObject, pods: readonly KubeObject[], t
   const status: Json = { replicas: pods.length, observedGeneration: set.metadata.generation ?? 1 }
   const numbers = {
     fullyLabeledReplicas: count((p) => template.every(([k, v]) => p.metadata.labels?.[k] === v)),
-    readyReplicas: count(isReady),
+    readyReplicas: count(isPodReady),
     availableReplicas: count((p) => isAvailable(p, set.spec.minReadySeconds ?? 0, now)),
     terminatingReplicas: terminating,
   }

@@ -1,14 +1,9 @@
 // Counts, for each Service, how often its endpoints or the pods behind them have changed.
 
-import { type KubeObject, keyOf, type Resource, resources, sameJson } from '#api'
+import { isPodReady, type KubeObject, keyOf, type Resource, resources, sameJson } from '#api'
 import type { Informers } from '#client'
 
 const SERVICE = 'kubernetes.io/service-name'
-
-const isReady = (pod: KubeObject): boolean =>
-  ((pod.status?.conditions ?? []) as { type: string; status: string }[]).some(
-    (c) => c.type === 'Ready' && c.status === 'True',
-  )
 
 export class EndpointVersions {
   readonly #versions = new Map<string, number>()
@@ -49,7 +44,7 @@ export class EndpointVersions {
         old &&
         sameJson(object.metadata.labels, old.metadata.labels) &&
         object.status?.podIP === old.status?.podIP &&
-        isReady(object) === isReady(old)
+        isPodReady(object) === isPodReady(old)
       if (same) return
       for (const ip of new Set([object.status?.podIP, old?.status?.podIP]))
         if (ip) for (const slice of slices.byIndex('address', ip)) this.#bump(serviceOf(slice))

@@ -3,7 +3,8 @@
 import { type KubeObject, keyOf, resources, sameJson } from '#api'
 import { Coalesced, type Log, messageOf } from '#base'
 import type { EventRecorder, Informers } from '#client'
-import { servesIngress, unservedReason } from './translate/ingress.ts'
+import { MESH_CONFIG } from './model/mesh-config.ts'
+import { unservedReason } from './translate/ingress.ts'
 
 const GATEWAY_SERVICE = 'istio-system/istio-ingressgateway'
 
@@ -14,8 +15,13 @@ export function ingressAddress(gateway: KubeObject | undefined, serves: boolean)
   return { ingress: addresses.map(({ ip, hostname }) => (ip ? { ip } : { hostname })) }
 }
 
-/** Keeps the status of all Ingresses in step. An Ingress of an unknown class gets one event. */
-export function publishIngressAddress(informers: Informers, events: EventRecorder, log: Log): void {
+/** Keeps the status of all Ingresses in step; `serves`: whether one is ours, by its class and MeshConfig. An Ingress of an unknown class gets one event. */
+export function publishIngressAddress(
+  informers: Informers,
+  serves: (ingress: KubeObject) => boolean,
+  events: EventRecorder,
+  log: Log,
+): void {
   const ingresses = informers.for(resources.ingresses)
   const classes = informers.for(resources.ingressClasses)
   const services = informers.for(resources.services)
@@ -34,7 +40,7 @@ export function publishIngressAddress(informers: Informers, events: EventRecorde
     async () => {
       for (const ingress of ingresses.list()) {
         say(ingress)
-        const wanted = ingressAddress(services.get(GATEWAY_SERVICE), servesIngress(ingress, classes.list()))
+        const wanted = ingressAddress(services.get(GATEWAY_SERVICE), serves(ingress))
         if (sameJson(ingress.status?.loadBalancer ?? {}, wanted)) continue
         await informers.client.updateStatus(resources.ingresses, {
           ...ingress,
@@ -50,4 +56,6 @@ export function publishIngressAddress(informers: Informers, events: EventRecorde
   })
   classes.on(() => void job.trigger())
   services.on(({ object }) => keyOf(object) === GATEWAY_SERVICE && void job.trigger())
+  // MeshConfig says which are ours.
+  informers.for(resources.configMaps).on(({ object }) => keyOf(object) === MESH_CONFIG && void job.trigger())
 }

@@ -15,7 +15,11 @@ const TOLD: readonly Resource[] = [
   resources.sidecars,
   resources.envoyFilters,
 ]
+/** Objects that rules are held against. */
+const HELD_AGAINST: readonly Resource[] = [resources.services, resources.pods, resources.namespaces, resources.secrets]
 const QUIET_MS = 200
+/** An analysis that took a while is not done again before this many times as long: in a storm it costs a twentieth. */
+const PAUSE_FACTOR = 20
 
 export interface StatusOptions {
   readonly informers: Informers
@@ -29,9 +33,12 @@ export interface StatusOptions {
 /** Keeps validationMessages in the status of rules, and says each new one as an event. Returns what looks again. */
 export function watchRules(options: StatusOptions): () => void {
   const { informers, clock, log } = options
+  let pause = QUIET_MS
   const job = new Coalesced(
     async () => {
+      const begun = clock.now()
       const findings = findingsBy(options)
+      pause = Math.max(QUIET_MS, (clock.now() - begun) * PAUSE_FACTOR)
       for (const resource of TOLD)
         for (const object of informers.for(resource).list())
           await tell(options, resource, object, findings.get(`${resource.kind} ${keyOf(object)}`) ?? [])
@@ -42,21 +49,23 @@ export function watchRules(options: StatusOptions): () => void {
   const soon = () => {
     if (waiting) return
     waiting = true
-    clock.after(QUIET_MS, () => {
+    clock.after(pause, () => {
       waiting = false
       void job.trigger()
     })
   }
-  for (const resource of [...TOLD, resources.services]) informers.for(resource).on(soon)
+  for (const resource of [...TOLD, resources.services, resources.secrets]) informers.for(resource).on(soon)
+  // Of pods and namespaces only the labels matter.
+  for (const resource of [resources.pods, resources.namespaces])
+    informers.for(resource).on(({ type, object, old }) => {
+      if (type !== 'updated' || !sameJson(object.metadata.labels, old?.metadata.labels)) soon()
+    })
   return soon
 }
 
 function findingsBy({ informers, refusals }: StatusOptions): Map<string, Finding[]> {
   const all: Finding[] = analyzeObjects([
-    ...TOLD.flatMap((resource) => informers.for(resource).list()),
-    ...[resources.services, resources.pods, resources.namespaces, resources.secrets].flatMap((r) =>
-      informers.for(r).list(),
-    ),
+    ...[...TOLD, ...HELD_AGAINST].flatMap((resource) => informers.for(resource).list()),
   ])
   const by = new Map<string, Finding[]>()
   for (const f of all) by.set(f.object, [...(by.get(f.object) ?? []), f])

@@ -2,8 +2,8 @@
 
 import type { Json, KubeObject } from '#api'
 import { intersection } from '../model/host.ts'
+import { keyPair } from '../model/key-pair.ts'
 import { matches } from '../model/view.ts'
-import { keyPair } from '../translate/sds.ts'
 import { type World, workloads } from './world.ts'
 
 const selectorText = (selector: Record<string, string>) =>

@@ -1,6 +1,7 @@
 // Analyzers of what stands beside traffic: telemetry, selectors of gateways' pods, status, deprecated fields, images.
 
 import type { Json, KubeObject } from '#api'
+import { GATEWAY_NAME } from '../model/gateway-labels.ts'
 import { matches } from '../model/view.ts'
 import { gatewayName } from '../model/virtual-service.ts'
 import { type World, workloads } from './world.ts'
@@ -11,7 +12,6 @@ const names = (list: readonly KubeObject[]) =>
     .map((o) => o.metadata.name)
     .sort()
     .join(' ')}]`
-const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name'
 
 /** Telemetries that select nobody, the same pods, or all at once (IST0101, IST0157, IST0159, IST0160). */
 export function telemetry(world: World): void {

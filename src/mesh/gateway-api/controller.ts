@@ -12,6 +12,7 @@ import {
 } from '#api'
 import { type Clock, Coalesced, type Log, messageOf, rfc3339 } from '#base'
 import type { Informers } from '#client'
+import type { MeshConfig } from '../model/mesh-config.ts'
 import { type Converted, convertGatewayApi, manualService } from './convert.ts'
 import { deploymentName, deploymentOf, type Wanted } from './deployment.ts'
 import { classStatus, type GatewayAddresses, gatewayStatus, policyStatus, routeStatus } from './status.ts'
@@ -54,6 +55,7 @@ export interface GatewayControllerOptions {
   readonly clock: Clock
   readonly log: Log
   readonly proxyImage: string
+  mesh(): MeshConfig
 }
 
 /** Classes that are there from the start (Istio's names). */
@@ -107,7 +109,8 @@ export class GatewayController {
   }
 
   async #reconcile(): Promise<void> {
-    const { informers, clock, proxyImage } = this.#options
+    const { informers, clock, proxyImage, mesh } = this.#options
+    const { trustDomain } = mesh()
     const view = gatewayApiView(informers)
     const converted = convertGatewayApi(view)
     const now = rfc3339(clock.now())
@@ -117,7 +120,7 @@ export class GatewayController {
       const listeners = converted.listeners.get(keyOf(gateway))
       if (!listeners || gateway.metadata.deletionTimestamp) continue
       if (!manualService(view, gateway))
-        for (const wanted of deploymentOf(gateway, listeners, proxyImage))
+        for (const wanted of deploymentOf(gateway, listeners, { proxyImage, trustDomain }))
           await this.#attempt(() => this.#ensure(wanted))
       await this.#write(
         resources.k8sGateways,

@@ -1,10 +1,11 @@
 // The Gateway API as Istio's own kinds, and the status of each of its objects. Pure.
 
 import { type Json, type KubeObject, keyOf } from '#api'
+import { GATEWAY_NAME } from '../model/gateway-labels.ts'
 import { byNarrowness, covers } from '../model/host.ts'
 import { byAge } from '../model/view.ts'
 import { byPrecedence, entriesOf, type HttpEntry, weighted } from './http-rules.ts'
-import { commonHosts, GATEWAY_NAME, isServed, istioGateway, listenersOf, refusesRoute } from './listeners.ts'
+import { commonHosts, isServed, istioGateway, listenersOf, refusesRoute } from './listeners.ts'
 import {
   CONTROLLER,
   type Condition,

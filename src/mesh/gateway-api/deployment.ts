@@ -3,7 +3,9 @@
 
 import type { Json, KubeInput, KubeObject, Resource } from '#api'
 import { resources } from '#api'
-import { GATEWAY_NAME, isServed } from './listeners.ts'
+import { GATEWAY_NAME } from '../model/gateway-labels.ts'
+import { gatewayPod } from '../proxy-pod.ts'
+import { isServed } from './listeners.ts'
 import type { ListenerState } from './view.ts'
 
 const MANAGED = 'gateway.istio.io/managed'
@@ -16,8 +18,17 @@ export interface Wanted {
 
 export const deploymentName = (gateway: KubeObject) => `${gateway.metadata.name}-${gateway.spec?.gatewayClassName}`
 
+const PORTS: readonly Json[] = [
+  { containerPort: 15020, name: 'metrics', protocol: 'TCP' },
+  { containerPort: 15021, name: 'status-port', protocol: 'TCP' },
+]
+
 /** The objects of a Gateway. `proxyImage`: the image its pods run. */
-export function deploymentOf(gateway: KubeObject, listeners: readonly ListenerState[], proxyImage: string): Wanted[] {
+export function deploymentOf(
+  gateway: KubeObject,
+  listeners: readonly ListenerState[],
+  { proxyImage, trustDomain }: { proxyImage: string; trustDomain: string },
+): Wanted[] {
   const name = deploymentName(gateway)
   const { namespace = '' } = gateway.metadata
   const infrastructure: Json = gateway.spec?.infrastructure ?? {}
@@ -68,7 +79,11 @@ export function deploymentOf(gateway: KubeObject, listeners: readonly ListenerSt
                 'prometheus.io/scrape': 'true',
               },
             },
-            spec: podSpec(name, proxyImage),
+            spec: {
+              ...gatewayPod({ account: name, workload: name, image: proxyImage, trustDomain, ports: PORTS }),
+              // It may listen on any port without being root.
+              securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }] },
+            },
           },
         },
       },
@@ -98,74 +113,5 @@ function serviceSpec(gateway: KubeObject, listeners: readonly ListenerState[], s
     selector,
     ports: [...ports.values()],
     ...(addresses.length > 0 ? { loadBalancerIP: addresses[0]!.value } : {}),
-  }
-}
-
-const field = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } } })
-
-/** A pod that runs the data plane as a gateway and may listen on any port without being root. */
-function podSpec(account: string, proxyImage: string): Json {
-  return {
-    serviceAccountName: account,
-    securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }] },
-    containers: [
-      {
-        name: 'istio-proxy',
-        image: proxyImage,
-        imagePullPolicy: 'IfNotPresent',
-        args: ['proxy', 'router', '--domain', '$(POD_NAMESPACE).svc.cluster.local'],
-        ports: [
-          { containerPort: 15020, name: 'metrics', protocol: 'TCP' },
-          { containerPort: 15021, name: 'status-port', protocol: 'TCP' },
-          { containerPort: 15090, name: 'http-envoy-prom', protocol: 'TCP' },
-        ],
-        env: [
-          { name: 'CA_ADDR', value: 'istiod.istio-system.svc:15012' },
-          field('POD_NAME', 'metadata.name'),
-          field('POD_NAMESPACE', 'metadata.namespace'),
-          field('INSTANCE_IP', 'status.podIP'),
-          field('SERVICE_ACCOUNT', 'spec.serviceAccountName'),
-          field('HOST_IP', 'status.hostIP'),
-          { name: 'ISTIO_META_CLUSTER_ID', value: 'Kubernetes' },
-          { name: 'ISTIO_META_WORKLOAD_NAME', value: account },
-          { name: 'ISTIO_META_MESH_ID', value: 'cluster.local' },
-          { name: 'TRUST_DOMAIN', value: 'cluster.local' },
-        ],
-        readinessProbe: { httpGet: { path: '/healthz/ready', port: 15021 }, periodSeconds: 2, failureThreshold: 30 },
-        resources: { limits: { cpu: '2', memory: '1Gi' }, requests: { cpu: '10m', memory: '40Mi' } },
-        securityContext: {
-          allowPrivilegeEscalation: false,
-          capabilities: { drop: ['ALL'] },
-          privileged: false,
-          readOnlyRootFilesystem: true,
-          runAsGroup: 1337,
-          runAsNonRoot: true,
-          runAsUser: 1337,
-        },
-        volumeMounts: [
-          { mountPath: '/var/run/secrets/istio', name: 'istiod-ca-cert' },
-          { mountPath: '/var/run/secrets/tokens', name: 'istio-token' },
-          { mountPath: '/etc/istio/pod', name: 'podinfo' },
-        ],
-      },
-    ],
-    volumes: [
-      { name: 'istiod-ca-cert', configMap: { name: 'istio-ca-root-cert' } },
-      {
-        name: 'podinfo',
-        downwardAPI: {
-          items: [
-            { path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } },
-            { path: 'annotations', fieldRef: { fieldPath: 'metadata.annotations' } },
-          ],
-        },
-      },
-      {
-        name: 'istio-token',
-        projected: {
-          sources: [{ serviceAccountToken: { path: 'istio-token', expirationSeconds: 43200, audience: 'istio-ca' } }],
-        },
-      },
-    ],
   }
 }

@@ -1,8 +1,9 @@
 // Listeners of Gateways: what is wrong with each, which routes they take, and the Istio Gateways they become. Pure.
 
 import { type Json, type KubeObject, labelSelector } from '#api'
+import { OWN_NAMESPACE } from '../model/gateway-labels.ts'
 import { intersection } from '../model/host.ts'
-import { keyPair } from '../translate/sds.ts'
+import { keyPair } from '../model/key-pair.ts'
 import { type GatewayApiView, GROUP, isGranted, type ListenerState, type Problem } from './view.ts'
 
 const KINDS: Readonly<Record<string, readonly string[]>> = {
@@ -13,11 +14,6 @@ const KINDS: Readonly<Record<string, readonly string[]>> = {
 }
 
 const namespaceOf = (o: KubeObject) => o.metadata.namespace ?? ''
-
-/** The label by which a gateway's pods are known. */
-export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name'
-/** Marks Istio Gateways that are for pods of their own namespace only. */
-export const OWN_NAMESPACE = 'internal.istio.io/own-namespace'
 
 /** The listeners of a Gateway. */
 export function listenersOf(view: GatewayApiView, gateway: KubeObject): ListenerState[] {

@@ -2,11 +2,20 @@
 
 import type { Json, KubeObject } from '#api'
 import type { MeshConfig } from '../model/mesh-config.ts'
+import { canonicalName, canonicalRevision, workloadOf } from '../model/workload.ts'
+import {
+  PROXY_MOUNTS,
+  PROXY_RESOURCES,
+  PROXY_SECURITY,
+  PROXY_UID,
+  PROXY_VOLUMES,
+  proxyArgs,
+  proxyIdentity,
+} from '../proxy-pod.ts'
 import { envoyContainer, envoyImage } from './envoy.ts'
 import { isGatewayPod } from './policy.ts'
 import { rewriteProbes } from './probes.ts'
 import { proxyConfigOf } from './proxy-config.ts'
-import { canonicalName, canonicalRevision, workloadOf } from './workload.ts'
 
 export interface InjectionConfig {
   readonly proxyImage: string
@@ -17,7 +26,6 @@ export interface InjectionConfig {
   readonly proxyConfigs?: readonly KubeObject[]
 }
 
-const PROXY_UID = 1337
 const TRAFFIC = 'traffic.sidecar.istio.io/'
 
 /** Adds istio-init and istio-proxy to a pod about to be created; the pod is changed in place. */
@@ -58,7 +66,7 @@ export function injectSidecar(pod: Json, namespace: string, config: InjectionCon
   spec.initContainers = [...init, ...(native ? [proxy] : []), ...(spec.initContainers ?? [])]
   if (spec.initContainers.length === 0) delete spec.initContainers
   if (!native) spec.containers = [proxy, ...apps]
-  spec.volumes = [...(spec.volumes ?? []), ...VOLUMES, ...list(annotations['sidecar.istio.io/userVolume'])]
+  spec.volumes = [...(spec.volumes ?? []), ...PROXY_VOLUMES, ...list(annotations['sidecar.istio.io/userVolume'])]
   const labels: Record<string, string> = (metadata.labels ??= {})
   labels['service.istio.io/canonical-name'] ??= canonicalName(labels, workload.name)
   labels['service.istio.io/canonical-revision'] ??= canonicalRevision(labels)
@@ -79,7 +87,7 @@ const statusOf = (initContainers: string[], containers: string[]) =>
   JSON.stringify({
     initContainers: initContainers.length > 0 ? initContainers : null,
     containers: containers.length > 0 ? containers : null,
-    volumes: VOLUMES.map((v) => v.name),
+    volumes: PROXY_VOLUMES.map((v) => v.name),
     imagePullSecrets: null,
     revision: 'default',
   })
@@ -153,7 +161,7 @@ function initContainer(annotations: Readonly<Record<string, string>>, config: In
       ...['-o', parts('excludeOutboundPorts').join(',') || 'none'],
       ...(only.length > 0 ? ['-q', only.join(',')] : []),
     ],
-    resources: RESOURCES,
+    resources: PROXY_RESOURCES,
     securityContext: {
       allowPrivilegeEscalation: false,
       capabilities: { add: ['NET_ADMIN', 'NET_RAW'], drop: ['ALL'] },
@@ -165,8 +173,6 @@ function initContainer(annotations: Readonly<Record<string, string>>, config: In
     },
   }
 }
-
-const RESOURCES: Json = { limits: { cpu: '2', memory: '1Gi' }, requests: { cpu: '10m', memory: '40Mi' } }
 
 /** The proxy's resources: what annotations say; one that is given alone stands alone, as in Istio. */
 function resourcesOf(annotations: Readonly<Record<string, string>>): Json {
@@ -180,7 +186,7 @@ function resourcesOf(annotations: Readonly<Record<string, string>>): Json {
   })
   const requests = of('')
   const limits = of('Limit')
-  if (Object.keys(requests).length + Object.keys(limits).length === 0) return RESOURCES
+  if (Object.keys(requests).length + Object.keys(limits).length === 0) return PROXY_RESOURCES
   return {
     ...(Object.keys(limits).length > 0 ? { limits } : {}),
     ...(Object.keys(requests).length > 0 ? { requests } : {}),
@@ -198,11 +204,6 @@ interface ProxyFacts {
   readonly gateway: boolean
 }
 
-const field = (name: string, fieldPath: string): Json => ({
-  name,
-  valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } },
-})
-
 function proxyContainer(facts: ProxyFacts): Json {
   const { namespace, apps, workload, annotations, proxyConfig, config, gateway } = facts
   const ports = apps.flatMap((c) => c.ports ?? []).filter((p: Json) => (p.protocol ?? 'TCP') === 'TCP')
@@ -214,25 +215,20 @@ function proxyContainer(facts: ProxyFacts): Json {
     name: 'istio-proxy',
     image: annotations['sidecar.istio.io/proxyImage'] ?? config.proxyImage,
     imagePullPolicy: 'IfNotPresent',
-    args: ['proxy', gateway ? 'router' : 'sidecar', '--domain', '$(POD_NAMESPACE).svc.cluster.local'],
+    args: proxyArgs(gateway ? 'router' : 'sidecar'),
     ports: [{ containerPort: 15090, name: 'http-envoy-prom', protocol: 'TCP' }],
     env: [
-      { name: 'CA_ADDR', value: proxyConfig.discoveryAddress ?? 'istiod.istio-system.svc:15012' },
-      field('POD_NAME', 'metadata.name'),
-      field('POD_NAMESPACE', 'metadata.namespace'),
-      field('INSTANCE_IP', 'status.podIP'),
-      field('SERVICE_ACCOUNT', 'spec.serviceAccountName'),
-      field('HOST_IP', 'status.hostIP'),
-      { name: 'ISTIO_META_CLUSTER_ID', value: 'Kubernetes' },
+      ...proxyIdentity({
+        workload: workload.name,
+        trustDomain: config.mesh.trustDomain,
+        discoveryAddress: proxyConfig.discoveryAddress,
+      }),
       { name: 'ISTIO_META_APP_CONTAINERS', value: apps.map((c) => c.name).join(',') },
       { name: 'ISTIO_META_POD_PORTS', value: JSON.stringify(ports) },
-      { name: 'ISTIO_META_WORKLOAD_NAME', value: workload.name },
       {
         name: 'ISTIO_META_OWNER',
         value: `kubernetes://apis/apps/v1/namespaces/${namespace}/${workload.kind.toLowerCase()}s/${workload.name}`,
       },
-      { name: 'ISTIO_META_MESH_ID', value: config.mesh.trustDomain },
-      { name: 'TRUST_DOMAIN', value: config.mesh.trustDomain },
       ...(drain ? [{ name: 'TERMINATION_DRAIN_DURATION', value: String(drain) }] : []),
       ...Object.entries(proxyConfig.proxyMetadata ?? {}).map(([name, value]) => ({ name, value: String(value) })),
     ],
@@ -250,39 +246,7 @@ function proxyContainer(facts: ProxyFacts): Json {
           },
         }),
     resources: resourcesOf(annotations),
-    securityContext: {
-      allowPrivilegeEscalation: false,
-      capabilities: { drop: ['ALL'] },
-      privileged: false,
-      readOnlyRootFilesystem: true,
-      runAsGroup: PROXY_UID,
-      runAsNonRoot: true,
-      runAsUser: PROXY_UID,
-    },
-    volumeMounts: [
-      { mountPath: '/var/run/secrets/istio', name: 'istiod-ca-cert' },
-      { mountPath: '/var/run/secrets/tokens', name: 'istio-token' },
-      { mountPath: '/etc/istio/pod', name: 'istio-podinfo' },
-      ...list(annotations['sidecar.istio.io/userVolumeMount']),
-    ],
+    securityContext: PROXY_SECURITY,
+    volumeMounts: [...PROXY_MOUNTS, ...list(annotations['sidecar.istio.io/userVolumeMount'])],
   }
 }
-
-const VOLUMES: readonly Json[] = [
-  {
-    name: 'istio-podinfo',
-    downwardAPI: {
-      items: [
-        { path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } },
-        { path: 'annotations', fieldRef: { fieldPath: 'metadata.annotations' } },
-      ],
-    },
-  },
-  {
-    name: 'istio-token',
-    projected: {
-      sources: [{ serviceAccountToken: { path: 'istio-token', expirationSeconds: 43200, audience: 'istio-ca' } }],
-    },
-  },
-  { name: 'istiod-ca-cert', configMap: { name: 'istio-ca-root-cert' } },
-]

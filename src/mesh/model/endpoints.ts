@@ -1,9 +1,9 @@
 // The endpoints of a service, with what is known of the workload behind each. Pure.
 
-import type { Json, KubeObject } from '#api'
-import { canonicalName, canonicalRevision, workloadOf } from '../inject/workload.ts'
+import { isPodReady, type Json, type KubeObject } from '#api'
 import type { MeshPort, MeshService } from './service.ts'
 import { type MeshView, matches } from './view.ts'
+import { canonicalName, canonicalRevision, workloadOf } from './workload.ts'
 
 export interface MeshEndpoint {
   /** An IP address, or a name to be resolved. */
@@ -113,9 +113,7 @@ function entryEndpoints(view: MeshView, service: MeshService, port: MeshPort): M
     }))
 }
 
-const isServing = (pod: KubeObject): boolean =>
-  !pod.metadata.deletionTimestamp &&
-  ((pod.status?.conditions ?? []) as Json[]).some((c) => c.type === 'Ready' && c.status === 'True')
+const isServing = (pod: KubeObject): boolean => !pod.metadata.deletionTimestamp && isPodReady(pod)
 
 const bare = (address: string, port: number): MeshEndpoint => ({
   address,

@@ -4,6 +4,9 @@ import { parse } from 'yaml'
 import type { Json, KubeObject } from '#api'
 import { messageOf } from '#base'
 
+/** The ConfigMap it stands in, "namespace/name". */
+export const MESH_CONFIG = 'istio-system/istio'
+
 /** What of MeshConfig is acted on, with Istio's defaults (istio: pkg/config/mesh/mesh.go). */
 export interface MeshConfig {
   readonly rootNamespace: string

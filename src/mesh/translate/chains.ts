@@ -4,11 +4,10 @@ import { type Json, parseDuration } from '#api'
 import { HttpConnectionManager, packAny, TcpProxy, toDuration, toStruct, xds } from '#api/xds'
 import type { Message } from '#wire'
 import type { MeshConfig } from '../model/mesh-config.ts'
-import { extension } from './extension.ts'
+import { extension, ROUTER } from './extension.ts'
 import { ROUTE_FILTERS } from './route-filters.ts'
 import { ADS } from './sds.ts'
 
-const ROUTER = extension('envoy.filters.http.router', 'filters.http.router.v3.Router')
 const LISTENER = 'envoy.filters.listener.'
 export const HTTP_INSPECTOR = extension(`${LISTENER}http_inspector`, 'filters.listener.http_inspector.v3.HttpInspector')
 export const TLS_INSPECTOR = extension(`${LISTENER}tls_inspector`, 'filters.listener.tls_inspector.v3.TlsInspector')

@@ -228,6 +228,7 @@ function assignment(name: string, groups: readonly LocalityGroup[]): Message {
 
 function addCredential(result: XdsResources, place: Place, tls: Json): void {
   const { view } = place.snapshot
-  if (tls.mode === 'MUTUAL') addCertificate(result, view, place.node, place.node.namespace, tls.credentialName)
-  addAuthority(result, view, place.node, place.node.namespace, tls.credentialName)
+  const holder = { result, view, node: place.node }
+  if (tls.mode === 'MUTUAL') addCertificate(holder, place.node.namespace, tls.credentialName)
+  addAuthority(holder, place.node.namespace, tls.credentialName)
 }

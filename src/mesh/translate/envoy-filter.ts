@@ -4,6 +4,7 @@ import type { Json, KubeObject } from '#api'
 import { fromJson } from '#api/xds'
 import { messageOf } from '#base'
 import type { Message } from '#wire'
+import { GATEWAY_NAME } from '../model/gateway-labels.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { byAge, matches, type ProxyNode } from '../model/view.ts'
 
@@ -92,8 +93,6 @@ function isTarget(refs: readonly Json[] | undefined, node: ProxyNode): boolean {
   const own = node.labels[GATEWAY_NAME]
   return refs.some((r) => r.kind === 'Gateway' && r.group === 'gateway.networking.k8s.io' && r.name === own)
 }
-
-const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name'
 
 /** What is for the whole mesh comes first, then by priority. */
 const rank = (f: KubeObject, root: string) => (f.spec?.priority ?? 0) * 2 + (f.metadata.namespace === root ? 0 : 1)

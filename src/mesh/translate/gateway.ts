@@ -3,7 +3,7 @@
 import type { Json, KubeObject } from '#api'
 import { ClusterType, Direction, DownstreamTlsContext, packAny, RequireTls, toDuration } from '#api/xds'
 import type { Message } from '#wire'
-import { OWN_NAMESPACE } from '../gateway-api/listeners.ts'
+import { OWN_NAMESPACE } from '../model/gateway-labels.ts'
 import { intersection } from '../model/host.ts'
 import { byAge, emptyResources, type MeshView, matches, type ProxyNode, type XdsResources } from '../model/view.ts'
 import type { VirtualService } from '../model/virtual-service.ts'
@@ -286,7 +286,7 @@ function downstreamTls(
   namespace: string,
   tls: Json | undefined,
 ): Message | undefined {
-  const { node, snapshot } = place
+  const holder = { result, view: place.snapshot.view, node: place.node }
   const given: string[] = tls?.credentialNames?.length ? tls.credentialNames : [tls?.credentialName ?? '']
   const files = keyFiles(tls)
   // A name with its namespace is that of a Secret elsewhere that was granted.
@@ -294,12 +294,12 @@ function downstreamTls(
     (tls?.granted && name.includes('/') ? name.split('/') : [namespace, name]) as [string, string]
   const certificates = given
     .filter(Boolean)
-    .map((name) => addCertificate(result, snapshot.view, node, ...split(name), tls?.granted))
+    .map((name) => addCertificate(holder, ...split(name), tls?.granted))
     .filter((name) => name !== undefined)
   if (certificates.length === 0 && files.length === 0) return undefined
   const mutual = tls?.mode === 'MUTUAL' || tls?.mode === 'OPTIONAL_MUTUAL'
   const authority = mutual
-    ? addAuthority(result, snapshot.view, node, ...split(tls?.caCertCredentialName || given[0] || ''), tls?.granted)
+    ? addAuthority(holder, ...split(tls?.caCertCredentialName || given[0] || ''), tls?.granted)
     : undefined
   if (mutual && !authority && !tls?.caCertificates) return undefined
   const names: string[] = tls?.subjectAltNames ?? []

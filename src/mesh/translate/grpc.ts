@@ -1,13 +1,14 @@
 // What a gRPC client without a proxy is configured with (GENERATOR=grpc): listeners by target name, routes, clusters.
 // Pure (grpc/proposal A27, A28; istio: pilot/pkg/networking/grpcgen).
 
-import { HttpConnectionManager, LbPolicy, packAny, xds } from '#api/xds'
+import { HttpConnectionManager, LbPolicy, packAny } from '#api/xds'
 import type { Message } from '#wire'
 import { isHttp } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
 import { ruleForHost } from '../model/sidecar-scope.ts'
 import { clusterName, emptyResources, type XdsResources } from '../model/view.ts'
 import { addClusters } from './clusters.ts'
+import { extension, ROUTER } from './extension.ts'
 import { domainsOf } from './outbound.ts'
 import type { Place } from './place.ts'
 import { defaultRoute, httpRoutes } from './routes.ts'
@@ -16,13 +17,8 @@ import { ADS } from './sds.ts'
 /** The name under which a server asks for its own listener; "%s" is its address. */
 export const INBOUND_NAME = 'xds.istio.io/grpc/lds/inbound/'
 
-const filter = (name: string, type: string): Message => ({ name, typed_config: packAny(xds(type), {}) })
 /** Filters a gRPC client knows; one it does not know would make it refuse the listener. */
-const FILTERS = [
-  filter('envoy.filters.http.fault', 'envoy.extensions.filters.http.fault.v3.HTTPFault'),
-  filter('envoy.filters.http.router', 'envoy.extensions.filters.http.router.v3.Router'),
-]
-const ROUTER = FILTERS.slice(1)
+const FILTERS = [extension('envoy.filters.http.fault', 'filters.http.fault.v3.HTTPFault'), ROUTER]
 
 /** Policies that gRPC clients balance by; another would make them refuse the cluster. */
 const KNOWN_POLICIES: readonly unknown[] = [LbPolicy.roundRobin, LbPolicy.ringHash]
@@ -123,7 +119,7 @@ function addServers(result: XdsResources, place: Place): void {
                       },
                     ],
                   },
-                  http_filters: ROUTER,
+                  http_filters: [ROUTER],
                 }),
               },
             ],

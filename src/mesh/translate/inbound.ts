@@ -4,7 +4,7 @@ import type { Json } from '#api'
 import { ClusterType, Direction, LbPolicy, toDuration, toStruct } from '#api/xds'
 import type { Message } from '#wire'
 import { declaredProtocol, isHttp, type Protocol, protocolOf } from '../model/protocol.ts'
-import type { MeshService } from '../model/service.ts'
+import type { MeshPort, MeshService } from '../model/service.ts'
 import { matches, type XdsResources } from '../model/view.ts'
 import { HTTP_INSPECTOR, inboundHttpChain, LOOKS_LIKE_HTTP, ORIGINAL_DST, tcpChain } from './chains.ts'
 import { httpOptions, statName } from './clusters.ts'
@@ -14,8 +14,11 @@ import { clusterSettings } from './traffic-policy.ts'
 
 /** A port of the workload. */
 interface InboundPort {
+  readonly number: number
   readonly protocol: Protocol
   readonly service: MeshService | undefined
+  /** The service's port that leads here. */
+  readonly declared?: MeshPort | undefined
   /** Spoken as gRPC: its requests are not tried again. */
   readonly grpc: boolean
   /** Where a Sidecar sends it instead of straight on: "127.0.0.1:8080". */
@@ -31,7 +34,8 @@ const CATCH_ALL = 'InboundPassthroughCluster'
 export function addInbound(result: XdsResources, place: Place, patches: FilterPatches): void {
   const { mesh } = place.snapshot.view
   const chains: Message[] = []
-  for (const [port, found] of [...portsOf(place)].sort(([a], [b]) => a - b)) {
+  for (const found of portsOf(place)) {
+    const port = found.number
     const name = `inbound|${port}||`
     result.clusters.set(name, clusterOf(place, name, found))
     const match = { destination_port: { value: port } }
@@ -86,10 +90,8 @@ const originalDst = (name: string, more: Message): Message => ({
 
 function clusterOf(place: Place, name: string, port: InboundPort): Message {
   const { mesh } = place.snapshot.view
-  const { service } = port
-  const number = Number(name.split('|')[1])
+  const { number, service, declared } = port
   const endpoint = port.endpoint ?? (mesh.inboundLocalhost ? `127.0.0.1:${number}` : undefined)
-  const declared = service?.ports.find((p) => p.number === number) ?? service?.ports[0]
   const more: Message = {
     ...(port.pool ? clusterSettings({ connectionPool: port.pool }, mesh) : {}),
     ...(mesh.inboundClusterStatName && service && declared
@@ -128,43 +130,42 @@ function clusterOf(place: Place, name: string, port: InboundPort): Message {
 export const servicesOf = ({ snapshot, node }: Pick<Place, 'snapshot' | 'node'>): MeshService[] =>
   (snapshot.byNamespace.get(node.namespace) ?? []).filter((s) => selects(s, node.labels))
 
-/** The workload's ports: those its Sidecar declares, else those its containers and Services do. */
-function portsOf(place: Place): Map<number, InboundPort> {
+/** The workload's ports by number: those its Sidecar declares, else those its containers and Services do. */
+function portsOf(place: Place): InboundPort[] {
   const { node, scope } = place
-  const ports = new Map<number, InboundPort>()
   const pool: Json | undefined = scope.sidecar?.spec?.inboundConnectionPool
-  const mine = servicesOf(place)
-  const serviceAt = (number: number) => mine.find((s) => targetsOf(place, s).some(([target]) => target === number))
-  for (const listener of scope.ingress) {
-    const { number, protocol, name } = listener.port ?? {}
-    const given: string = listener.defaultEndpoint ?? ''
-    ports.set(number, {
-      protocol: declaredProtocol(protocol || name),
-      service: serviceAt(number),
-      grpc: isGrpc(protocol || name),
-      ...(listener.captureMode === 'NONE' ? { bind: listener.bind || place.node.ip } : {}),
-      ...(given && !given.startsWith('unix:') ? { endpoint: given } : {}),
-      ...((listener.connectionPool ?? pool) ? { pool: listener.connectionPool ?? pool } : {}),
-    })
+  const declared = servicesOf(place).flatMap((service) => targetsOf(place, service))
+  const ports = new Map<number, InboundPort>()
+  for (const listener of scope.ingress) ports.set(listener.port?.number, sidecarPort(place, listener, pool, declared))
+  if (scope.ingress.length === 0) {
+    const more = pool ? { pool } : {}
+    for (const { containerPort: number, name } of node.ports)
+      ports.set(number, { number, protocol: protocolOf({ name }), service: undefined, grpc: isGrpc(name), ...more })
+    for (const port of declared) ports.set(port.number, { ...port, ...more })
   }
-  if (scope.ingress.length > 0) return ports
-  const more = pool ? { pool } : {}
-  for (const p of node.ports)
-    ports.set(p.containerPort, {
-      protocol: protocolOf({ name: p.name }),
-      service: undefined,
-      grpc: isGrpc(p.name),
-      ...more,
-    })
-  for (const service of mine)
-    for (const [number, declared] of targetsOf(place, service))
-      ports.set(number, {
-        protocol: declared.protocol === 'tls' ? 'tcp' : declared.protocol,
-        service,
-        grpc: isGrpc(declared.app),
-        ...more,
-      })
-  return ports
+  return [...ports.values()].sort((a, b) => a.number - b.number)
+}
+
+/** A port as a Sidecar declares it. */
+function sidecarPort(
+  place: Place,
+  listener: Json,
+  pool: Json | undefined,
+  declared: readonly InboundPort[],
+): InboundPort {
+  const { number, protocol, name } = listener.port ?? {}
+  const behind = declared.find((p) => p.number === number)
+  const given: string = listener.defaultEndpoint ?? ''
+  return {
+    number,
+    protocol: declaredProtocol(protocol || name),
+    service: behind?.service,
+    declared: behind?.declared,
+    grpc: isGrpc(protocol || name),
+    ...(listener.captureMode === 'NONE' ? { bind: listener.bind || place.node.ip } : {}),
+    ...(given && !given.startsWith('unix:') ? { endpoint: given } : {}),
+    ...((listener.connectionPool ?? pool) ? { pool: listener.connectionPool ?? pool } : {}),
+  }
 }
 
 const isGrpc = (text: unknown) => /^grpc($|-(?!web))/i.test(String(text ?? ''))
@@ -175,9 +176,9 @@ function selects(service: MeshService, labels: Readonly<Record<string, string>>)
   return selector !== undefined && Object.keys(selector).length > 0 && matches(selector, labels)
 }
 
-/** The numbers at which a service's ports reach the workload. */
-function targetsOf(place: Place, service: MeshService): [number, { protocol: Protocol; app: string }][] {
-  return service.ports.flatMap((port) => {
+/** The ports of the workload that a service's ports lead to. */
+function targetsOf(place: Place, service: MeshService): InboundPort[] {
+  return service.ports.map((port) => {
     const own: Json | undefined = ((service.object.spec?.ports ?? []) as Json[]).find(
       (p) => (p.port ?? p.number) === port.number && (p.name ?? '') === port.name,
     )
@@ -186,6 +187,7 @@ function targetsOf(place: Place, service: MeshService): [number, { protocol: Pro
       typeof target === 'number'
         ? target
         : (place.node.ports.find((p) => p.name === target)?.containerPort ?? port.number)
-    return [[number, { protocol: port.protocol, app: own?.appProtocol ?? port.name }]]
+    const protocol = port.protocol === 'tls' ? 'tcp' : port.protocol
+    return { number, protocol, service, declared: port, grpc: isGrpc(own?.appProtocol ?? port.name) }
   })
 }

@@ -1,7 +1,7 @@
 // Certificates out of Secrets and ConfigMaps, delivered apart by name. Pure.
 
-import type { KubeObject } from '#api'
 import type { Message } from '#wire'
+import { keyPair } from '../model/key-pair.ts'
 import type { MeshView, ProxyNode, XdsResources } from '../model/view.ts'
 
 /** The configuration source of everything that comes by the same stream. */
@@ -13,21 +13,16 @@ const bytes = (text: string) => ({ inline_bytes: Buffer.from(text, 'base64') })
 export const mayRead = (node: ProxyNode, namespace: string): boolean =>
   namespace === node.namespace ? node.readsSecrets : node.servesIngresses
 
-/** A key pair as a Secret bears it: of type kubernetes.io/tls, or Istio's generic "cert", "key", "cacert". */
-export function keyPair(secret: KubeObject | undefined): { chain: string; key: string; ca?: string } | undefined {
-  const { 'tls.crt': cert, 'tls.key': key, 'ca.crt': ca, cert: generic, key: genericKey, cacert } = secret?.data ?? {}
-  const chain = cert ?? generic
-  const privateKey = key ?? genericKey
-  if (!chain || !privateKey) return undefined
-  const authority = ca ?? cacert
-  return { chain, key: privateKey, ...(authority ? { ca: authority } : {}) }
+/** Where secrets go, and whose they are. */
+export interface SecretHolder {
+  readonly result: XdsResources
+  readonly view: MeshView
+  readonly node: ProxyNode
 }
 
 /** Adds the certificate that a Secret bears; `granted`: whoever names it may have it. Returns its resource's name, or undefined when there is none. */
 export function addCertificate(
-  result: XdsResources,
-  view: MeshView,
-  node: ProxyNode,
+  { result, view, node }: SecretHolder,
   namespace: string,
   name: string,
   granted = false,
@@ -45,9 +40,7 @@ export function addCertificate(
 
 /** Adds the authority that stands with a certificate: in its Secret, in NAME-cacert, or in a ConfigMap. */
 export function addAuthority(
-  result: XdsResources,
-  view: MeshView,
-  node: ProxyNode,
+  { result, view, node }: SecretHolder,
   namespace: string,
   name: string,
   granted = false,

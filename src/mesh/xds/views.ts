@@ -2,15 +2,8 @@
 
 import type { Snapshot } from '../model/snapshot.ts'
 import { emptyResources, type ProxyNode, type XdsResources } from '../model/view.ts'
+import type { Layer } from '../translate/translate.ts'
 import { type EncodedLayer, encodeLayer } from './resource-set.ts'
-
-/** A part of a proxy's resources; `key` names what it depends on of the proxy. */
-export interface LayerSource {
-  readonly key: string
-  /** What it is made of: as long as these are the same objects, so is what is made. Undefined is never. */
-  inputs(): readonly unknown[] | undefined
-  make(): XdsResources
-}
 
 interface Entry {
   epoch: number
@@ -21,7 +14,7 @@ interface Entry {
 }
 
 export class Views {
-  readonly #layers: (snapshot: Snapshot, node: ProxyNode) => readonly LayerSource[]
+  readonly #layers: (snapshot: Snapshot, node: ProxyNode) => readonly Layer[]
   readonly #onError: (key: string, error: unknown) => void
   readonly #entries = new Map<string, Entry>()
   /** What each proxy was last found to see. */
@@ -30,7 +23,7 @@ export class Views {
 
   /** `onError`: a layer, by its key, that could not be made. */
   constructor(
-    layers: (snapshot: Snapshot, node: ProxyNode) => readonly LayerSource[],
+    layers: (snapshot: Snapshot, node: ProxyNode) => readonly Layer[],
     onError: (key: string, error: unknown) => void,
   ) {
     this.#layers = layers
@@ -54,7 +47,7 @@ export class Views {
     return layers
   }
 
-  #layer({ key, inputs, make }: LayerSource): EncodedLayer {
+  #layer({ key, inputs, make }: Layer): EncodedLayer {
     const entry = this.#entries.get(key)
     if (entry?.epoch === this.#epoch) {
       entry.used = this.#epoch
