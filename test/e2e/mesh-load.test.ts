@@ -59,21 +59,11 @@ interface Count {
   readonly seen: Readonly<Record<string, number>>
 }
 
-const count = async (): Promise<Count> =>
-  JSON.parse(
-    (
-      await cluster.exec('kubectl', [
-        'exec',
-        'deploy/client',
-        '-c',
-        'client',
-        '--',
-        'curl',
-        '-s',
-        'http://127.0.0.1:9999/',
-      ])
-    ).stdout,
-  )
+/** What curl says of the client's own page, asked within its pod. */
+const curl = async (...args: string[]) =>
+  (await cluster.exec('kubectl', ['exec', 'deploy/client', '-c', 'client', '--', 'curl', '-s', ...args])).stdout
+
+const count = async (): Promise<Count> => JSON.parse(await curl('http://127.0.0.1:9999/'))
 
 before(async () => {
   await ok(sampan('up'))
@@ -82,18 +72,7 @@ before(async () => {
   await ok(kubectl('apply -f -', shift(50)))
   for (const name of ['echo-v1', 'echo-v2', 'client']) await ok(kubectl(`rollout status deploy/${name} --timeout=60s`))
   await eventually(async () => {
-    await cluster.exec('kubectl', [
-      'exec',
-      'deploy/client',
-      '-c',
-      'client',
-      '--',
-      'curl',
-      '-s',
-      '-X',
-      'POST',
-      'http://127.0.0.1:9999/begin',
-    ])
+    await curl('-X', 'POST', 'http://127.0.0.1:9999/begin')
     assert.ok((await count()).sent > 0)
   })
 })

@@ -11,6 +11,11 @@ import { DownstreamTlsContext, packAny, toDuration, UpstreamTlsContext } from '#
 import { freePort, httpListener, startProxy, staticCluster, tcpChain, tcpListener, testKeys, toCluster } from '#kit'
 import { createAuthority, issue } from '#wire'
 
+/** TLS of a chain or a cluster, as xDS says it. */
+const tlsSocket = (type: typeof DownstreamTlsContext, context: object) => ({
+  transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: packAny(type, context) },
+})
+
 async function tcpServer(onSocket: (socket: Socket) => void) {
   const open = new Set<Socket>()
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -222,15 +227,12 @@ test('TLS is passed on by the name asked for, or ended with the certificate of t
     routes: [{ match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'ended here' } } }],
     chain: {
       filter_chain_match: { server_names: ['*.test', 'localhost'] },
-      transport_socket: {
-        name: 'envoy.transport_sockets.tls',
-        typed_config: packAny(DownstreamTlsContext, {
-          common_tls_context: {
-            tls_certificate_sds_secret_configs: [{ name: 'own' }],
-            alpn_protocols: ['h2', 'http/1.1'],
-          },
-        }),
-      },
+      ...tlsSocket(DownstreamTlsContext, {
+        common_tls_context: {
+          tls_certificate_sds_secret_configs: [{ name: 'own' }],
+          alpn_protocols: ['h2', 'http/1.1'],
+        },
+      }),
     },
   })
   const listener = {
@@ -293,9 +295,6 @@ test('mutual TLS from proxy to proxy: who is not known is refused, who is known 
     },
     alpn_protocols: ['istio-http/1.1', 'http/1.1'],
   })
-  const socket = (type: typeof DownstreamTlsContext, config: object) => ({
-    transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: packAny(type, config) },
-  })
   const app = createHttp((req, res) => res.end(String(req.headers['x-forwarded-client-cert']))).listen(0, '127.0.0.1')
   await once(app, 'listening')
   const inner = await freePort()
@@ -308,7 +307,7 @@ test('mutual TLS from proxy to proxy: who is not known is refused, who is known 
           forward_client_cert_details: 2,
           set_current_client_cert_details: { subject: { value: true }, uri: true },
         },
-        chain: socket(DownstreamTlsContext, {
+        chain: tlsSocket(DownstreamTlsContext, {
           common_tls_context: context(server, trust.cert),
           require_client_certificate: { value: true },
         }),
@@ -325,7 +324,10 @@ test('mutual TLS from proxy to proxy: who is not known is refused, who is known 
         staticCluster(
           'next',
           [inner],
-          socket(UpstreamTlsContext, { common_tls_context: context(own, trust.cert, san), sni: 'outbound_.80_._.app' }),
+          tlsSocket(UpstreamTlsContext, {
+            common_tls_context: context(own, trust.cert, san),
+            sni: 'outbound_.80_._.app',
+          }),
         ),
       ],
     })
@@ -396,20 +398,15 @@ test('pinned and revoked certificates: of the clients an authority knows only th
         httpListener('edge', {
           port,
           routes: [toCluster('app')],
-          chain: {
-            transport_socket: {
-              name: 'envoy.transport_sockets.tls',
-              typed_config: packAny(DownstreamTlsContext, {
-                common_tls_context: {
-                  tls_certificates: [
-                    { certificate_chain: { inline_string: server.cert }, private_key: { inline_string: server.key } },
-                  ],
-                  validation_context: { trusted_ca: { inline_string: trust.cert }, ...check },
-                },
-                require_client_certificate: { value: true },
-              }),
+          chain: tlsSocket(DownstreamTlsContext, {
+            common_tls_context: {
+              tls_certificates: [
+                { certificate_chain: { inline_string: server.cert }, private_key: { inline_string: server.key } },
+              ],
+              validation_context: { trusted_ca: { inline_string: trust.cert }, ...check },
             },
-          },
+            require_client_certificate: { value: true },
+          }),
         }),
       ],
       clusters: [staticCluster('app', [(app.address() as AddressInfo).port])],

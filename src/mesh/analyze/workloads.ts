@@ -3,8 +3,8 @@
 import type { Json, KubeObject } from '#api'
 import { matches } from '../model/view.ts'
 import { shapeProblems, unknownFields } from '../schema/shape.ts'
-import { validateIstio } from '../schema/validate.ts'
 import { refusal } from '../translate/envoy-filter.ts'
+import { validateIstio } from '../validation/validate.ts'
 import { type FieldPath, type World, workloads } from './world.ts'
 
 const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'istio-system', 'local-path-storage'])

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Json, KubeObject } from '#api'
 import { type MeshView, type ProxyNode, viewOf, type XdsResources } from '../model/view.ts'
-import { validateIstio } from '../schema/validate.ts'
+import { validateIstio } from '../validation/validate.ts'
 import { translate } from './translate.ts'
 
 let age = 0

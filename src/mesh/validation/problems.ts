@@ -1,0 +1,72 @@
+// What the checks of several kinds have in common: problems found, and the form of names, ports, ranges, durations. Pure.
+
+import { type FieldError, type Json, parseDuration } from '#api'
+
+/** Gathers problems with where they are. */
+export class Problems {
+  readonly found: FieldError[] = []
+
+  add(path: string, message: string): void {
+    this.found.push({ path, reason: 'FieldValueInvalid', message })
+  }
+
+  check(ok: boolean, path: string, message: string): void {
+    if (!ok) this.add(path, message)
+  }
+}
+
+/** Checks a spec; what is wrong is added to the problems. */
+export type Check = (spec: Json, problems: Problems) => void
+
+/** The form of a host, with a wildcard or without. */
+export const HOST = /^(\*|\*?[a-zA-Z0-9*]([-a-zA-Z0-9_.:]*[a-zA-Z0-9])?)$/
+/** The form of a name by RFC 1123. */
+export const LABEL = /^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$/
+/** What looks like an address. */
+export const IP = /^(\d{1,3}\.){3}\d{1,3}$|:/
+export const isPort = (n: unknown): boolean => typeof n === 'number' && n > 0 && n < 65536
+export const portMessage = (n: unknown) => `port number ${n} must be in the range 1..65535`
+
+/** A host, which may begin with a wildcard. */
+export function host(text: string, path: string, p: Problems): void {
+  p.check(
+    HOST.test(text) && !/\*.*\*/.test(text),
+    path,
+    `invalid host ${JSON.stringify(text)}: a name, or a name that begins with "*", is wanted`,
+  )
+}
+
+/** Checks where an object is seen: ".", "*", "~" or names of namespaces. */
+export function exportTo(list: string[] | undefined, path: string, p: Problems): void {
+  const seen = new Set<string>()
+  for (const [i, to] of (list ?? []).entries()) {
+    p.check(
+      ['.', '*', '~'].includes(to) || LABEL.test(to),
+      `${path}[${i}]`,
+      `invalid namespace ${JSON.stringify(to)}; ".", "*", "~" or a name is wanted`,
+    )
+    p.check(!seen.has(to), `${path}[${i}]`, `duplicate entries in exportTo for entry ${to}`)
+    seen.add(to)
+  }
+  if (seen.size > 1)
+    for (const only of ['*', '~']) p.check(!seen.has(only), path, `cannot have both public (*) and other entries`)
+}
+
+/** True for an IP address or a range of them. */
+export const cidr = (text: string): boolean => {
+  const [address = '', length] = text.split('/')
+  const bits = Number(length ?? 32)
+  return (
+    (address.includes(':') && (length === undefined || bits <= 128)) ||
+    (/^(\d{1,3}\.){3}\d{1,3}$/.test(address) &&
+      address.split('.').every((n) => Number(n) < 256) &&
+      bits >= 0 &&
+      bits <= 32)
+  )
+}
+
+/** Checks that a duration is at least so many milliseconds, if it can be read. */
+export function durationAtLeast(text: string | undefined, least: number, path: string, p: Problems): void {
+  const ms = text === undefined ? undefined : parseDuration(text)
+  if (ms !== undefined) p.check(ms >= least, path, `duration must be greater than ${least}ms`)
+}

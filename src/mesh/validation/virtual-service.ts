@@ -1,0 +1,73 @@
+// What Istio refuses in VirtualServices (istio: pkg/config/validation), in its wording. Pure.
+
+import type { Json } from '#api'
+import { destinations } from './destinations.ts'
+import { httpRoute } from './http-route.ts'
+import { type Check, cidr, exportTo, host, IP, isPort, type Problems, portMessage } from './problems.ts'
+
+/** Checks the spec of a VirtualService. */
+export const virtualService: Check = (spec, p) => {
+  const { hosts = [], gateways = [], http = [], tcp = [], tls = [] } = spec
+  if (hosts.length === 0) {
+    // What has no hosts is delegated to by others.
+    p.check(gateways.length === 0, 'spec.gateways', 'delegate virtual service must have no gateways specified')
+    p.check(tcp.length === 0, 'spec.tcp', 'delegate virtual service must have no tcp routes specified')
+    p.check(tls.length === 0, 'spec.tls', 'delegate virtual service must have no tls routes specified')
+  }
+  const mesh = gateways.length === 0 || gateways.includes('mesh')
+  const seen = new Set<string>()
+  for (const [i, h] of (hosts as string[]).entries()) {
+    const path = `spec.hosts[${i}]`
+    if (IP.test(h) && !/^\*/.test(h)) p.check(cidr(h), path, `invalid host ${JSON.stringify(h)}`)
+    else host(h, path, p)
+    p.check(!(h === '*' && mesh), path, `wildcard host * is not allowed for virtual services bound to the mesh gateway`)
+    p.check(!seen.has(h), path, `duplicate hosts in virtual service: ${h}`)
+    seen.add(h)
+  }
+  p.check(http.length + tcp.length + tls.length > 0, 'spec', 'http, tcp or tls must be provided in virtual service')
+  for (const [i, g] of (gateways as string[]).entries())
+    p.check(
+      /^([-a-z0-9.]+\/)?[-a-zA-Z0-9.]+$/.test(g),
+      `spec.gateways[${i}]`,
+      `invalid value for gateway name: ${JSON.stringify(g)}`,
+    )
+  for (const [i, r] of (http as Json[]).entries()) httpRoute(r, `spec.http[${i}]`, hosts.length === 0, p)
+  for (const [i, r] of (tcp as Json[]).entries()) {
+    p.check(r.route?.length > 0, `spec.tcp[${i}].route`, 'TCP route is required')
+    destinations(r.route, `spec.tcp[${i}].route`, p)
+    for (const [j, m] of ((r.match ?? []) as Json[]).entries()) l4Match(m, `spec.tcp[${i}].match[${j}]`, p)
+  }
+  for (const [i, r] of (tls as Json[]).entries()) {
+    p.check(r.route?.length > 0, `spec.tls[${i}].route`, 'TLS route is required')
+    p.check(r.match?.length > 0, `spec.tls[${i}].match`, 'TLS route must have at least one match condition')
+    destinations(r.route, `spec.tls[${i}].route`, p)
+    for (const [j, m] of ((r.match ?? []) as Json[]).entries()) {
+      const path = `spec.tls[${i}].match[${j}]`
+      l4Match(m, path, p)
+      p.check(m.sniHosts?.length > 0, `${path}.sniHosts`, 'TLS match must have at least one SNI host')
+      for (const [k, sni] of ((m.sniHosts ?? []) as string[]).entries()) {
+        host(sni, `${path}.sniHosts[${k}]`, p)
+        p.check(
+          (hosts as string[]).some((h) => within(sni, h)),
+          `${path}.sniHosts[${k}]`,
+          `SNI host ${JSON.stringify(sni)} is not a compatible subset of any of the virtual service hosts: [${hosts.join(' ')}]`,
+        )
+      }
+    }
+  }
+  exportTo(spec.exportTo, 'spec.exportTo', p)
+}
+
+/** True when a host is one of those a pattern covers. A short name may be any host that begins with it. */
+const within = (name: string, pattern: string): boolean =>
+  pattern === '*' ||
+  name === pattern ||
+  (pattern.startsWith('*') && name.replace(/^\*/, '').endsWith(pattern.slice(1))) ||
+  (!pattern.includes('.') && name.startsWith(`${pattern}.`))
+
+function l4Match(m: Json, path: string, p: Problems): void {
+  for (const [i, subnet] of ((m.destinationSubnets ?? []) as string[]).entries())
+    p.check(cidr(subnet), `${path}.destinationSubnets[${i}]`, `invalid CIDR address: ${subnet}`)
+  if (m.sourceSubnet) p.check(cidr(m.sourceSubnet), `${path}.sourceSubnet`, `invalid CIDR address: ${m.sourceSubnet}`)
+  if (m.port !== undefined) p.check(isPort(m.port), `${path}.port`, portMessage(m.port))
+}
