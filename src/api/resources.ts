@@ -29,6 +29,7 @@ export const resources = {
   nodes: r('', 'v1', 'nodes', 'Node', false),
   deployments: r('apps', 'v1', 'deployments', 'Deployment'),
   statefulSets: r('apps', 'v1', 'statefulsets', 'StatefulSet'),
+  daemonSets: r('apps', 'v1', 'daemonsets', 'DaemonSet'),
   replicationControllers: r('', 'v1', 'replicationcontrollers', 'ReplicationController'),
   podDisruptionBudgets: r('policy', 'v1', 'poddisruptionbudgets', 'PodDisruptionBudget'),
   replicaSets: r('apps', 'v1', 'replicasets', 'ReplicaSet'),
@@ -65,5 +66,9 @@ export const resources = {
   trafficSplits: r('split.smi-spec.io', 'v1alpha4', 'trafficsplits', 'TrafficSplit'),
   httpRouteGroups: r('specs.smi-spec.io', 'v1alpha4', 'httproutegroups', 'HTTPRouteGroup'),
   envoyFilters: r('networking.istio.io', 'v1alpha3', 'envoyfilters', 'EnvoyFilter'),
+  authorizationPolicies: r('security.istio.io', 'v1', 'authorizationpolicies', 'AuthorizationPolicy'),
+  peerAuthentications: r('security.istio.io', 'v1', 'peerauthentications', 'PeerAuthentication'),
+  requestAuthentications: r('security.istio.io', 'v1', 'requestauthentications', 'RequestAuthentication'),
+  telemetries: r('telemetry.istio.io', 'v1', 'telemetries', 'Telemetry'),
   proxyConfigs: r('networking.istio.io', 'v1beta1', 'proxyconfigs', 'ProxyConfig'),
 } as const

@@ -1,8 +1,8 @@
 // `sampan mesh analyze`: findings about a cluster, about files as they would be in it, or about files alone.
 
-import { type KubeObject, keyOf, type Resource, resources } from '#api'
+import { type KubeObject, keyOf } from '#api'
 import { SampanError } from '#base'
-import { analyzeObjects, analyzerNames, atLeast, type Finding } from '#mesh'
+import { ANALYZED, analyzeObjects, analyzerNames, atLeast, type Finding } from '#mesh'
 import { type KubeAccess, listObjects, readAccess } from './kube-access.ts'
 import { type FileObject, filesOf, objectsOf } from './mesh-files.ts'
 
@@ -18,29 +18,6 @@ export interface AnalyzeOptions {
   /** "CODE=KIND NAME.NAMESPACE", with "*" for any. */
   readonly suppress: readonly string[]
 }
-
-/** What is looked at of a cluster. */
-const LOOKED_AT: readonly Resource[] = [
-  resources.services,
-  resources.pods,
-  resources.namespaces,
-  resources.secrets,
-  resources.deployments,
-  resources.virtualServices,
-  resources.destinationRules,
-  resources.gateways,
-  resources.serviceEntries,
-  resources.sidecars,
-  resources.envoyFilters,
-  ...(['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication'] as const).map((kind) => ({
-    group: 'security.istio.io',
-    version: 'v1',
-    plural: `${kind.toLowerCase().replace(/y$/, 'ie')}s`,
-    kind,
-    namespaced: true,
-  })),
-  { group: 'telemetry.istio.io', version: 'v1', plural: 'telemetries', kind: 'Telemetry', namespaced: true },
-]
 
 /** Files alone are looked at as if they were in a cluster with the usual ingress gateway, as istioctl does. */
 const INGRESS_GATEWAY: readonly KubeObject[] = ['Service', 'Pod'].map((kind) => {
@@ -93,7 +70,7 @@ export async function analyze(options: AnalyzeOptions): Promise<Analysis> {
   const namespace = options.namespace || access?.namespace || 'default'
   const read = filesOf(options.files, options.recursive).map((file) => objectsOf(file, namespace))
   const files = read.flatMap((r) => r.objects)
-  const live = access ? (await Promise.all(LOOKED_AT.map((r) => listObjects(access, r)))).flat() : []
+  const live = access ? (await Promise.all(ANALYZED.map((r) => listObjects(access, r)))).flat() : []
   // What a file says takes the place of what is in the cluster.
   const nameOf = (o: KubeObject) => `${o.kind} ${keyOf(o)}`
   const byName = new Map(files.map((f) => [nameOf(f.object), f]))

@@ -4,7 +4,13 @@ import { SampanError } from '#base'
 import { getJson, readAccess } from './kube-access.ts'
 
 const ISTIOD = '/api/v1/namespaces/istio-system/services/http:istiod:15014/proxy'
-const TYPES = ['cluster', 'listener', 'endpoint', 'route'] as const
+/** Types of resources as they are counted, and as refusals name them. */
+const TYPES = {
+  cluster: 'Cluster',
+  listener: 'Listener',
+  endpoint: 'ClusterLoadAssignment',
+  route: 'RouteConfiguration',
+} as const
 
 export interface ProxyStatus {
   readonly name: string
@@ -31,12 +37,9 @@ export async function meshStatus(kubeconfig: string): Promise<MeshStatus> {
     .map((p) => ({
       name: p.proxy ?? '',
       cluster: p.cluster_id ?? '',
-      states: TYPES.map((type) => {
+      states: Object.entries(TYPES).map(([type, name]) => {
         const [sent, acked] = [p[`${type}_sent`], p[`${type}_acked`]]
-        const reason = Object.keys(refused ?? {}).some(
-          (k) => k.startsWith(`${p.proxy} `) && k.toLowerCase().includes(type === 'endpoint' ? 'assignment' : type),
-        )
-        return reason ? 'REFUSED' : !sent ? 'NOT SENT' : sent === acked ? 'SYNCED' : 'STALE'
+        return refused?.[`${p.proxy} ${name}`] ? 'REFUSED' : !sent ? 'NOT SENT' : sent === acked ? 'SYNCED' : 'STALE'
       }),
     }))
     .sort((a, b) => (a.name < b.name ? -1 : 1))

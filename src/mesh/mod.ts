@@ -1,4 +1,5 @@
 export { analyzeObjects, analyzerNames, atLeast, type Finding } from './analyze/analyze.ts'
+export { ANALYZED } from './analyze/kinds.ts'
 export { injectObject } from './inject/workload-files.ts'
 export { Mesh } from './mesh.ts'
 export { DEFAULT_MESH, meshConfig } from './model/mesh-config.ts'

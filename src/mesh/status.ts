@@ -4,6 +4,7 @@ import { type KubeObject, keyOf, type Resource, resources, sameJson } from '#api
 import { type Clock, Coalesced, type Log, messageOf } from '#base'
 import type { EventRecorder, Informers } from '#client'
 import { analyzeObjects, type Finding } from './analyze/analyze.ts'
+import { ANALYZED } from './analyze/kinds.ts'
 import { automaticAddress, wantsAddress } from './model/service.ts'
 
 /** Kinds whose objects are told what of them cannot take effect. */
@@ -15,8 +16,14 @@ const TOLD: readonly Resource[] = [
   resources.sidecars,
   resources.envoyFilters,
 ]
-/** Objects that rules are held against. */
-const HELD_AGAINST: readonly Resource[] = [resources.services, resources.pods, resources.namespaces, resources.secrets]
+/** Of these only coming, going and labels matter. */
+const BY_LABELS: readonly Resource[] = [
+  resources.pods,
+  resources.namespaces,
+  resources.deployments,
+  resources.statefulSets,
+  resources.daemonSets,
+]
 const QUIET_MS = 200
 /** An analysis that took a while is not done again before this many times as long: in a storm it costs a twentieth. */
 const PAUSE_FACTOR = 20
@@ -54,19 +61,16 @@ export function watchRules(options: StatusOptions): () => void {
       void job.trigger()
     })
   }
-  for (const resource of [...TOLD, resources.services, resources.secrets]) informers.for(resource).on(soon)
-  // Of pods and namespaces only the labels matter.
-  for (const resource of [resources.pods, resources.namespaces])
+  for (const resource of ANALYZED)
     informers.for(resource).on(({ type, object, old }) => {
-      if (type !== 'updated' || !sameJson(object.metadata.labels, old?.metadata.labels)) soon()
+      const same = BY_LABELS.includes(resource) && type === 'updated'
+      if (!same || !sameJson(object.metadata.labels, old?.metadata.labels)) soon()
     })
   return soon
 }
 
 function findingsBy({ informers, refusals }: StatusOptions): Map<string, Finding[]> {
-  const all: Finding[] = analyzeObjects([
-    ...[...TOLD, ...HELD_AGAINST].flatMap((resource) => informers.for(resource).list()),
-  ])
+  const all: Finding[] = analyzeObjects([...ANALYZED.flatMap((resource) => informers.for(resource).list())])
   const by = new Map<string, Finding[]>()
   for (const f of all) by.set(f.object, [...(by.get(f.object) ?? []), f])
   for (const [object, message] of refusals()) {

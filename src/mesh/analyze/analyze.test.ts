@@ -94,6 +94,28 @@ const CASES: readonly [what: string, text: string, found: readonly string[]][] =
     ['IST0131'],
   ],
   [
+    'a prefix that a shorter one before it takes',
+    vs(
+      '{hosts: [web], http: [{match: [{uri: {prefix: /a}}], route: [{destination: {host: web}}]}, {match: [{uri: {prefix: /ab}}], route: [{destination: {host: web}}]}]}',
+    ),
+    ['IST0131'],
+  ],
+  [
+    'rules for bytes after one that takes all',
+    vs(
+      '{hosts: [web], tcp: [{route: [{destination: {host: web}}]}, {match: [{port: 80}], route: [{destination: {host: web}}]}]}',
+    ),
+    ['IST0130'],
+  ],
+  [
+    'subsets that a rule at a gateway passes by',
+    gw(`{selector: {istio: gw}, servers: [${http('[web]')}]}`) +
+      '{kind: DestinationRule, metadata: {name: d}, spec: {host: web, subsets: [{name: v1, labels: {app: web}}]}}\n---\n' +
+      vs('{hosts: [web], http: [{route: [{destination: {host: web, subset: v1}}]}]}') +
+      vs(`{hosts: [web], gateways: [g], http: ${toWeb}}`, 'edge'),
+    ['IST0140'],
+  ],
+  [
     'hosts the gateway does not serve',
     gw(`{selector: {istio: gw}, servers: [${http('[a.example]')}]}`) +
       vs(`{hosts: [b.example], gateways: [g], http: ${toWeb}}`),
@@ -131,9 +153,15 @@ const CASES: readonly [what: string, text: string, found: readonly string[]][] =
   ],
   [
     'two gateways for a host',
+    gw(`{selector: {istio: gw}, servers: [${http('[a.example]')}]}`) +
+      gw(`{selector: {istio: gw}, servers: [${http('[b.example, a.example]')}]}`, 'h'),
+    ['IST0145'],
+  ],
+  [
+    'two gateways, one for all hosts and one for one of them',
     gw(`{selector: {istio: gw}, servers: [${http('["*"]')}]}`) +
       gw(`{selector: {istio: gw}, servers: [${http('[a.example]')}]}`, 'h'),
-    ['IST0145'],
+    [],
   ],
   [
     'a certificate in two gateways',
@@ -159,8 +187,18 @@ const CASES: readonly [what: string, text: string, found: readonly string[]][] =
   ],
   [
     'services that disagree about a port',
-    '{kind: Deployment, metadata: {name: d}, spec: {template: {metadata: {labels: {app: web}}, spec: {containers: []}}}}\n---\n{kind: Service, metadata: {name: x}, spec: {selector: {app: web}, ports: [{name: tcp, port: 80}]}}',
+    '{kind: Deployment, metadata: {name: d}, spec: {template: {metadata: {labels: {app: web}}, spec: {containers: []}}}}\n---\n{kind: Service, metadata: {name: x}, spec: {selector: {app: web}, ports: [{name: udp, protocol: UDP, port: 80}]}}',
     ['IST0116'],
+  ],
+  [
+    'services of one port that are named for different protocols',
+    '{kind: Deployment, metadata: {name: d}, spec: {template: {metadata: {labels: {app: web}}, spec: {containers: []}}}}\n---\n{kind: Service, metadata: {name: x}, spec: {selector: {app: web}, ports: [{name: tcp, port: 80}]}}',
+    [],
+  ],
+  [
+    'services that disagree about a port outside the mesh',
+    '{kind: Deployment, metadata: {name: d}, spec: {template: {metadata: {labels: {app: web, sidecar.istio.io/inject: "false"}}, spec: {containers: []}}}}\n---\n{kind: Service, metadata: {name: x}, spec: {selector: {app: web}, ports: [{name: udp, protocol: UDP, port: 80}]}}',
+    [],
   ],
   [
     'services that disagree about a target',

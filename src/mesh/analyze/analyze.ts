@@ -5,6 +5,7 @@ import { annotations } from './annotations.ts'
 import * as gateway from './gateway.ts'
 import type { Level } from './messages.ts'
 import * as policies from './policies.ts'
+import { unreachable } from './reachability.ts'
 import * as services from './services.ts'
 import * as rules from './virtual-service.ts'
 import * as workloads from './workloads.ts'
@@ -15,9 +16,10 @@ export type { Finding } from './world.ts'
 const ANALYZERS: Readonly<Record<string, Analyzer>> = {
   'schema.ValidationAnalyzer': workloads.schemas,
   'virtualservice.DestinationHostAnalyzer': rules.references,
+  'virtualservice.SubsetAnalyzer': rules.subsetsPassedBy,
   'virtualservice.GatewayAnalyzer': rules.gateways,
   'virtualservice.ConflictingMeshGatewayHostsAnalyzer': rules.conflictingHosts,
-  'virtualservice.MatchesAnalyzer': rules.unreachable,
+  'virtualservice.MatchesAnalyzer': unreachable,
   'destinationrule.Analyzer': rules.destinationRules,
   'gateway.ServingAnalyzer': gateway.serving,
   'gateway.ConflictingGatewayAnalyzer': gateway.conflicts,
@@ -37,7 +39,6 @@ const ANALYZERS: Readonly<Record<string, Analyzer>> = {
   'deprecation.DeprecationAnalyzer': policies.deprecated,
   'injection.ImageAutoAnalyzer': policies.imageAuto,
   'virtualservice.JWTClaimRouteAnalyzer': policies.claims,
-  'virtualservice.IngressAnalyzer': policies.ingresses,
 }
 
 const LEVELS: readonly Level[] = ['Error', 'Warning', 'Info']

@@ -1,7 +1,6 @@
 // Analyzers of Gateways: who serves them, with which certificates, and whether they contradict one another.
 
 import type { Json, KubeObject } from '#api'
-import { intersection } from '../model/host.ts'
 import { keyPair } from '../model/key-pair.ts'
 import { matches } from '../model/view.ts'
 import { type World, workloads } from './world.ts'
@@ -79,13 +78,18 @@ export function conflicts(world: World): void {
         (o) =>
           o !== gateway &&
           samePods(world, o.spec?.selector ?? {}, selector) &&
-          servers(o).some((s) => s.port?.number === server.port?.number && overlap(s, server, o, gateway)),
+          servers(o).some((s) => s.port?.number === server.port?.number && sameHost(s, server)),
       )
       if (others.length > 0)
         world.report(
           'CONFLICTING_GATEWAYS',
           gateway,
-          `Conflict with gateways ${others.map((o) => `${o.metadata.namespace}/${o.metadata.name}`).join(',')} (workload selector ${selectorText(selector)}, port ${server.port?.number}, hosts ${(server.hosts ?? []).join(',')}).`,
+          `Conflict with gateways ${others
+            .map((o) => `${o.metadata.namespace}/${o.metadata.name}`)
+            .sort()
+            .join(
+              ',',
+            )} (workload selector ${selectorText(selector)}, port ${server.port?.number}, hosts ${(server.hosts ?? []).join(',')}).`,
         )
     }
   }
@@ -125,19 +129,6 @@ function samePods(world: World, a: Record<string, string>, b: Record<string, str
 const sameSelector = (a: object, b: object) =>
   JSON.stringify(Object.entries(a).sort()) === JSON.stringify(Object.entries(b).sort())
 
-/** True when two servers claim a host for rules of a common namespace. */
-function overlap(a: Json, b: Json, ofA: KubeObject, ofB: KubeObject): boolean {
-  const entries = (s: Json, g: KubeObject) =>
-    ((s.hosts ?? []) as string[]).map((h) => {
-      const slash = h.indexOf('/')
-      const namespace = slash < 0 ? '*' : h.slice(0, slash)
-      return { namespace: namespace === '.' ? g.metadata.namespace : namespace, host: h.slice(slash + 1) }
-    })
-  return entries(a, ofA).some((x) =>
-    entries(b, ofB).some(
-      (y) =>
-        (x.namespace === '*' || y.namespace === '*' || x.namespace === y.namespace) &&
-        intersection(x.host, y.host) !== undefined,
-    ),
-  )
-}
+/** True when two servers name the same host at the same address, as both are written. */
+const sameHost = (a: Json, b: Json): boolean =>
+  (a.bind ?? '') === (b.bind ?? '') && ((a.hosts ?? []) as string[]).some((h) => (b.hosts ?? []).includes(h))

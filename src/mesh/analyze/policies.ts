@@ -188,29 +188,3 @@ export function claims(world: World): void {
     }
   }
 }
-
-/** Rules that an Ingress's backends do not take part in (IST0140). */
-export function ingresses(world: World): void {
-  const behind = new Set(
-    world
-      .of('Ingress')
-      .flatMap((i) =>
-        ((i.spec?.rules ?? []) as Json[]).flatMap((r) =>
-          ((r.http?.paths ?? []) as Json[]).map((p) => `${namespaceOf(i)}/${p.backend?.service?.name}`),
-        ),
-      ),
-  )
-  if (behind.size === 0) return
-  for (const vs of world.of('VirtualService')) {
-    const found = ((vs.spec?.http ?? []) as Json[])
-      .flatMap((r) => (r.route ?? []) as Json[])
-      .map((r) => String(r.destination?.host ?? ''))
-      .find((host) => behind.has(`${namespaceOf(vs)}/${host.split('.')[0]}`))
-    if (found)
-      world.report(
-        'INGRESS_RULES',
-        vs,
-        'Subset in virtual service has no effect on ingress routes: set of route rules is not affected by the Ingress.',
-      )
-  }
-}

@@ -1,7 +1,7 @@
 // Analyzers of Services, Deployments and ServiceEntries: ports, protocols, addresses.
 
-import type { Json, KubeObject } from '#api'
-import { byName, declaredProtocol, protocolOf } from '../model/protocol.ts'
+import { type Json, type KubeObject, keyOf } from '#api'
+import { byName, declaredProtocol } from '../model/protocol.ts'
 import { matches } from '../model/view.ts'
 import { isExported } from '../model/visibility.ts'
 import type { World } from './world.ts'
@@ -36,40 +36,55 @@ export function portNames(world: World): void {
   }
 }
 
-/** Services that disagree about the ports of one Deployment (IST0116, IST0137). */
+/** Services that disagree about the ports of one Deployment in the mesh (IST0116, IST0137). */
 export function deploymentPorts(world: World): void {
   for (const deployment of world.of('Deployment')) {
+    if (!inMesh(world, deployment)) continue
     const labels = deployment.spec?.template?.metadata?.labels
     const behind = world
       .in('Service', deployment.metadata.namespace)
-      .filter((s) => s.spec?.selector && matches(s.spec.selector, labels))
-    if (behind.length < 2) continue
-    const name = `${deployment.metadata.namespace}/${deployment.metadata.name}`
-    const protocols = new Map<number, Map<string, KubeObject>>()
-    const ports = new Map<string, Map<number, KubeObject>>()
+      .filter((s) => Object.keys(s.spec?.selector ?? {}).length > 0 && matches(s.spec.selector, labels))
+    if (behind.length === 0) continue
+    const { name } = deployment.metadata
+    const protocols = new Map<number, Map<string, string[]>>()
+    const ports = new Map<string, Map<number, string>>()
     for (const service of behind)
       for (const port of (service.spec?.ports ?? []) as Json[]) {
-        const byProtocol = protocols.get(port.port) ?? new Map()
-        protocols.set(port.port, byProtocol.set(protocolOf(port), service))
-        const target = String(port.targetPort ?? port.port)
-        const byPort = ports.get(target) ?? new Map()
-        ports.set(target, byPort.set(port.port, service))
+        const by = protocols.get(port.port) ?? new Map<string, string[]>()
+        const protocol = port.protocol || 'TCP'
+        protocols.set(port.port, by.set(protocol, [...(by.get(protocol) ?? []), keyOf(service)]))
+        const target = String(port.targetPort || port.port)
+        ports.set(target, (ports.get(target) ?? new Map<number, string>()).set(port.port, keyOf(service)))
       }
+    const path = ['metadata', 'name'] as const
     for (const [port, by] of protocols)
       if (by.size > 1)
         world.report(
           'DEPLOYMENT_PROTOCOLS',
           deployment,
-          `This deployment ${name} is associated with multiple services using port ${port} but different protocols: [${[...by.keys()].join(' ')}]`,
+          `This deployment ${name} is associated with multiple services using port ${port} but different protocols: [${[...by.values()].flat().sort().join(' ')}]`,
+          path,
         )
     for (const [target, by] of ports)
       if (by.size > 1)
         world.report(
           'DEPLOYMENT_PORTS',
           deployment,
-          `This deployment ${name} is associated with multiple services [${[...new Set([...by.values()].map((s) => `${s.metadata.namespace}/${s.metadata.name}`))].sort().join(' ')}] using targetPort "${target}" but different ports: [${[...by.keys()].join(' ')}].`,
+          `This deployment ${name} is associated with multiple services [${[...by.values()].sort().join(' ')}] using targetPort "${target}" but different ports: [${[...by.keys()].sort((x, y) => x - y).join(' ')}].`,
+          path,
         )
   }
+}
+
+/** Whether pods of a Deployment have a sidecar: one they bring, or one that labels ask for. */
+function inMesh(world: World, deployment: KubeObject): boolean {
+  const { metadata = {}, spec = {} } = deployment.spec?.template ?? {}
+  if (((spec.containers ?? []) as Json[]).some((c) => c.name === 'istio-proxy' && c.image)) return true
+  if (deployment.metadata.labels?.['gateway.istio.io/managed'] === 'istio.io-mesh-controller') return false
+  const own = metadata.labels?.['sidecar.istio.io/inject'] ?? metadata.annotations?.['sidecar.istio.io/inject']
+  if (own !== undefined) return own === 'true'
+  const namespace = world.of('Namespace').find((n) => n.metadata.name === deployment.metadata.namespace)
+  return namespace?.metadata.labels?.['istio-injection'] === 'enabled'
 }
 
 /** Bytes told apart by nothing, and one port with two protocols (IST0134, IST0177). */

@@ -1,6 +1,6 @@
 // Analyzers of VirtualServices: what they refer to, and which of their rules are never used.
 
-import type { Json, KubeObject } from '#api'
+import { type Json, type KubeObject, keyOf } from '#api'
 import { intersection, resolveHost } from '../model/host.ts'
 import { matches } from '../model/view.ts'
 import { gatewayName } from '../model/virtual-service.ts'
@@ -135,54 +135,38 @@ export function conflictingHosts(world: World): void {
   }
 }
 
-/** Rules that follow one which takes everything, and conditions said twice (IST0130, IST0131). */
-export function unreachable(world: World): void {
+/** Subsets that a rule at a gateway passes by: another VirtualService sends its own host to them (IST0140). */
+export function subsetsPassedBy(world: World): void {
+  const toSubsets = world.of('VirtualService').flatMap((vs) =>
+    destinationsOf(vs)
+      .filter(({ host, subset }) => subset && ((vs.spec?.hosts ?? []) as string[]).includes(host))
+      .map(({ host }) => ({ vs, host })),
+  )
+  if (toSubsets.length === 0) return
   for (const vs of world.of('VirtualService')) {
-    const seen = new Map<string, string>()
-    let all: string | undefined
-    for (const [i, route] of ((vs.spec?.http ?? []) as Json[]).entries()) {
-      const rule = route.name ? `"${route.name}"` : `#${i}`
-      const path: FieldPath = ['spec', 'http', i]
-      if (all !== undefined) {
+    if (!vs.spec?.gateways?.length) continue
+    for (const { host, subset, path } of destinationsOf(vs)) {
+      if (subset) continue
+      for (const other of toSubsets.filter((t) => t.host === host))
         world.report(
-          'UNREACHABLE',
+          'INGRESS_RULES',
           vs,
-          `VirtualService rule ${rule} not used (only the last rule can have no matches).`,
+          `Subset in virtual service ${keyOf(other.vs)} has no effect on ingress gateway ${keyOf(vs)} requests`,
           path,
         )
-        continue
-      }
-      const conditions: Json[] = route.match ?? []
-      if (conditions.length === 0) {
-        all = rule
-        continue
-      }
-      const twice = conditions.map((m) => seen.get(key(m)))
-      if (twice.every((t) => t !== undefined))
-        world.report('UNREACHABLE', vs, `VirtualService rule ${rule} not used (all matches used by prior rules).`, path)
-      else
-        for (const [j, other] of twice.entries())
-          if (other !== undefined)
-            world.report(
-              'INEFFECTIVE_MATCH',
-              vs,
-              `VirtualService rule ${rule} match #${j} is not used (duplicate/overlapping match in rule ${other}).`,
-              [...path, 'match', j],
-            )
-      for (const m of conditions) if (!seen.has(key(m))) seen.set(key(m), rule)
     }
   }
 }
 
-/** A condition as text that is the same for the same condition. */
-function key(match: Json): string {
-  const { name: _, ...rest } = match
-  return JSON.stringify(rest, (_k, v) =>
-    v && typeof v === 'object' && !Array.isArray(v)
-      ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : v,
+/** The destinations of a VirtualService's HTTP routes as they are written. */
+const destinationsOf = (vs: KubeObject): { host: string; subset: string; path: FieldPath }[] =>
+  ((vs.spec?.http ?? []) as Json[]).flatMap((route, i) =>
+    ((route.route ?? []) as Json[]).map((r, j) => ({
+      host: String(r.destination?.host ?? ''),
+      subset: String(r.destination?.subset ?? ''),
+      path: ['spec', 'http', i, 'route', j, 'destination', 'host'],
+    })),
   )
-}
 
 /** DestinationRules: hosts nobody bears, subsets without pods, TLS without verification (IST0174, 0173, 0128, 0129). */
 export function destinationRules(world: World): void {
