@@ -130,7 +130,7 @@ function answer(stream: H2Stream, end: boolean, headers: Readonly<Record<string,
       if (stream.over) return
       stream.end(['grpc-status', String(code), ...(text ? ['grpc-message', encodeURIComponent(text)] : [])])
       // What the client still sends is not wanted.
-      if (!stream.remoteEnded) setImmediate(() => stream.reset(H2Code.noError))
+      if (!stream.remoteEnded) setImmediate(() => stream.refuseRest())
       close()
     },
     get backlog() {

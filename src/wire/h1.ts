@@ -59,6 +59,11 @@ export class H1Parser {
     return (this.#state === State.head || this.#state === State.done) && this.#buffer.length === 0
   }
 
+  /** How many bytes wait to be parsed. */
+  get buffered(): number {
+    return this.#buffer.length
+  }
+
   /** Bytes received beyond what has been parsed. */
   takeRest(): Buffer {
     const rest = this.#buffer

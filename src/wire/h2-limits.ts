@@ -19,10 +19,16 @@ export const H2_LIMITS: H2Limits = {
   headers: 60 * 1024,
 }
 
+/**
+ * A client's own: its streams are of many who read at their own pace, and those that do not must not stop the
+ * others. So many of them may stand still on one connection: window / streamWindow.
+ */
+export const H2_CLIENT_LIMITS: H2Limits = { ...H2_LIMITS, window: 16 * 1024 * 1024 }
+
 /** Frames that cost us work and carry nothing, so many at once and so many a second; then the peer is sent away. */
 export const IDLE_BURST = 1000
 export const IDLE_RATE = 200
-/** Streams that the peer opens and resets at once, likewise (CVE-2023-44487). */
+/** Streams that the peer opens and resets at once, likewise (CVE-2023-44487); each that is served gives one back. */
 export const RESET_BURST = 200
 export const RESET_RATE = 50
 /** Bytes unsent: bodies wait long before; a peer that lets answers to pings pile up so far does not read. */
@@ -56,5 +62,10 @@ export class Allowance {
     this.#at = now
     this.#left--
     return this.#left >= 0
+  }
+
+  /** Gives one back. */
+  give(): void {
+    if (this.#left < this.#burst) this.#left++
   }
 }

@@ -21,6 +21,7 @@ import {
 import {
   Allowance,
   BACKLOG,
+  H2_CLIENT_LIMITS,
   H2_LIMITS,
   type H2Limits,
   IDLE_BURST,
@@ -73,6 +74,8 @@ export class H2Session {
   #ended = false
   #goaway = false
   #closing = false
+  /** The client knows that the connection will be closed. */
+  #warned = false
   /** What we may still send, in all. */
   #sendWindow = DEFAULT_WINDOW
   /** What the peer may still send, in all, and what has been read of it but not been given back. */
@@ -92,7 +95,12 @@ export class H2Session {
   #pings: (() => void)[] = []
 
   /** Begins a session: our settings go out at once. */
-  constructor(role: 'server' | 'client', output: Output, events: H2SessionEvents, limits: H2Limits = H2_LIMITS) {
+  constructor(
+    role: 'server' | 'client',
+    output: Output,
+    events: H2SessionEvents,
+    limits: H2Limits = role === 'server' ? H2_LIMITS : H2_CLIENT_LIMITS,
+  ) {
     this.server = role === 'server'
     this.output = output
     this.limits = limits
@@ -125,6 +133,11 @@ export class H2Session {
     return !this.#ended && !this.#goaway && !this.#closing && this.#streams.size < this.peerMaxStreams
   }
 
+  /** The connection has ended. */
+  get over(): boolean {
+    return this.#ended
+  }
+
   /** No stream will be opened here any more. */
   get finished(): boolean {
     return this.#ended || this.#goaway || this.#closing
@@ -132,7 +145,7 @@ export class H2Session {
 
   /** Opens a stream with a request's fields, pseudo-fields first (client only). */
   request(fields: readonly string[], end: boolean, events: H2StreamEvents): H2Stream {
-    const stream = new H2Stream(this, this.#nextId, this.peerStreamWindow)
+    const stream = new H2Stream(this, this.#nextId, this.peerStreamWindow, fields[1] === 'HEAD')
     this.#nextId += 2
     stream.events = events
     this.#streams.set(stream.id, stream)
@@ -147,8 +160,20 @@ export class H2Session {
     this.output.write(frame(FrameType.ping, 0, 0, Buffer.alloc(8)))
   }
 
-  /** Takes no new streams; ends the connection when the last has ended. */
+  /**
+   * Takes no new streams; ends the connection when the last has ended. A client is warned first and its requests that
+   * are on their way are served (RFC 9113, 6.8); called again, its warning was long enough.
+   */
   close(): void {
+    if (this.#ended || this.#closing) return
+    if (!this.server || this.#warned || this.#preface) return this.#closeNow()
+    this.#warned = true
+    this.output.write(goawayFrame(MAX_WINDOW, H2Code.noError, ''))
+    // What comes after the answer was sent by one who knew.
+    this.ping(() => this.#closeNow())
+  }
+
+  #closeNow(): void {
     if (this.#ended || this.#closing) return
     this.#closing = true
     this.output.write(goawayFrame(this.#lastPeerId, H2Code.noError, ''))
@@ -240,7 +265,7 @@ export class H2Session {
 
   /** For streams: whether a writer should wait until `onDrain`. */
   congested(stream: H2Stream): boolean {
-    if (this.output.backlog < 64 * 1024) return false
+    if (!this.output.congested) return false
     this.#blocked.add(stream)
     return true
   }
@@ -273,6 +298,7 @@ export class H2Session {
     this.#streams.delete(stream.id)
     this.#blocked.delete(stream)
     if (this.server) remember(this.#closed, stream.id)
+    if (stream.served) this.#resets.give()
     // Bytes that nobody has read any more still count for the connection.
     const left = stream.takeUnread()
     if (left > 0 && !this.#ended) this.#returnWindow(left)
@@ -442,9 +468,11 @@ export class H2Session {
   #onReset(id: number, payload: Buffer): void {
     if (payload.length !== 4) throw new H2Error(H2Code.frameSize, 'a bad reset')
     if (id === 0 || this.#isIdle(id)) throw new H2Error(H2Code.protocol, 'a reset of a stream that is not open')
-    if (this.server && !this.#resets.take(performance.now()))
+    const stream = this.#streams.get(id)
+    // One that was being answered has not come to be reset.
+    if (this.server && !stream?.answered && !this.#resets.take(performance.now()))
       throw new H2Error(H2Code.enhanceYourCalm, 'too many streams are reset')
-    this.#streams.get(id)?.onReset(payload.readUInt32BE(0), false)
+    stream?.onReset(payload.readUInt32BE(0), false)
   }
 
   #onSettings(flags: number, id: number, payload: Buffer): void {

@@ -32,6 +32,7 @@ export class H2Stream {
   remoteEnded = false
   /** How the peer broke the protocol on this stream; "" when it did not. */
   problem = ''
+  #begun = false
   #localEnded = false
   #over = false
   /** Parts of the body that no window has room for yet. */
@@ -45,12 +46,27 @@ export class H2Stream {
   #declared = -1
   #received = 0
   #headSeen = false
+  /** What follows our side is told to stop once that is out. */
+  #refusesRest = false
+  /** The answer to HEAD: its content-length is of a body that does not come. */
+  readonly #bodiless: boolean
 
-  constructor(session: H2Session, id: number, sendWindow: number) {
+  constructor(session: H2Session, id: number, sendWindow: number, bodiless = false) {
+    this.#bodiless = bodiless
     this.session = session
     this.id = id
     this.sendWindow = sendWindow
     this.receiveWindow = session.limits.streamWindow
+  }
+
+  /** Our side has begun to send. */
+  get answered(): boolean {
+    return this.#begun
+  }
+
+  /** Our side has been sent to its end. */
+  get served(): boolean {
+    return this.#localEnded
   }
 
   /** Whether nothing more comes or goes. */
@@ -61,6 +77,7 @@ export class H2Stream {
   /** Sends a head; pseudo-fields come first. */
   head(fields: readonly string[], end: boolean): void {
     if (this.#over || this.#localEnded) return
+    this.#begun = true
     this.session.writeHeaders(this.id, fields, end)
     if (end) this.#endLocal()
   }
@@ -101,6 +118,13 @@ export class H2Stream {
     if (this.#over) return
     this.session.writeReset(this.id, code)
     this.#finish()
+  }
+
+  /** Ends our side as it was going to; then the peer is told that the rest of its own is not wanted (RFC 9113, 8.1). */
+  refuseRest(): void {
+    if (this.#over || this.remoteEnded) return
+    if (this.#localEnded) this.reset(H2Code.noError)
+    else this.#refusesRest = true
   }
 
   /** No more data is read until `resume`: the peer's window closes. */
@@ -224,6 +248,7 @@ export class H2Stream {
   #endLocal(): void {
     this.#localEnded = true
     if (this.remoteEnded && this.#headSeen) this.#finish()
+    else if (this.#refusesRest) this.reset(H2Code.noError)
   }
 
   #endRemote(): void {
@@ -267,7 +292,7 @@ export class H2Stream {
     }
     if (pseudo === RESPONSE) {
       if (fields[0] !== ':status' || !/^[1-9]\d\d$/.test(fields[1]!)) return 'an answer has no status'
-      if (fields[1] === '204' || fields[1] === '304') this.#declared = -1
+      if (this.#bodiless || fields[1] === '204' || fields[1] === '304') this.#declared = -1
       if (fields[1] === '101') return 'an answer of 101'
     }
     return undefined

@@ -237,3 +237,57 @@ test('H2Session does not take more of a body than its window while it is not rea
   assert.equal(got, body.length)
   client.destroy()
 })
+
+// The last word came at once: requests that were on their way were refused.
+test('H2Session serves what was on its way when it was closed', async () => {
+  let session: H2Session | undefined
+  const paths: string[] = []
+  using server = await ourServer((stream, fields) => {
+    paths.push(fields[fields.indexOf(':path') + 1]!)
+    session = stream.session
+    if (paths.length === 1) session.close()
+    stream.head([':status', '200'], true)
+  })
+  const socket = connect(server.port, '127.0.0.1')
+  const encoder = new HpackEncoder()
+  const open = (id: number, path: string) =>
+    frame(1, 5, id, encoder.encode([':method', 'GET', ':scheme', 'http', ':path', path, ':authority', 'x']))
+  let text = Buffer.alloc(0)
+  const lasts: number[] = []
+  socket.on('data', (data: Buffer) => {
+    text = Buffer.concat([text, data])
+    while (text.length >= 9 && text.length >= 9 + text.readUIntBE(0, 3)) {
+      if (text[3] === 7) {
+        lasts.push(text.readUInt32BE(9))
+        // This one was sent before the warning was read; the answer to the ping comes after it.
+        if (lasts.length === 1) socket.write(open(3, '/second'))
+      }
+      if (text[3] === 6 && (text[4]! & 1) === 0) socket.write(frame(6, 1, 0, text.subarray(9, 17)))
+      text = text.subarray(9 + text.readUIntBE(0, 3))
+    }
+  })
+  socket.write(Buffer.concat([PREFACE, settingsFrame([]), open(1, '/first')]))
+  await new Promise((resolve) => socket.once('close', resolve))
+  assert.deepEqual(paths, ['/first', '/second'])
+  assert.deepEqual(lasts, [0x7fff_ffff, 3])
+})
+
+// Fifty requests a second given up by their clients ended the connection of all the others.
+test('H2Session bears many requests that are given up while they are answered', async () => {
+  let answered = 0
+  using server = await ourServer((stream) => {
+    stream.events = { onData() {}, onEnd() {}, onReset() {}, onDrain() {} }
+    stream.head([':status', '200'], false)
+    answered++
+  })
+  const client = http2.connect(`http://127.0.0.1:${server.port}`)
+  for (let i = 0; i < 1000; i++) {
+    const stream = client.request({ ':path': '/' })
+    stream.on('error', () => {})
+    await new Promise((resolve) => stream.once('response', resolve))
+    stream.close(http2.constants.NGHTTP2_CANCEL)
+  }
+  assert.equal(answered, 1000)
+  assert.deepEqual(server.errors, [])
+  client.destroy()
+})

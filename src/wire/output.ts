@@ -35,6 +35,13 @@ export class Output {
     return this.#socket.writableLength + (this.#direct?.pending ?? 0)
   }
 
+  /** Whether writers should wait; `onDrain` is called when they need not any more. */
+  get congested(): boolean {
+    if (this.backlog < HIGH) return false
+    this.#full = true
+    return true
+  }
+
   /** Adds a piece; false when the writer should wait for `onDrain`. */
   write(piece: string | Uint8Array): boolean {
     this.#pieces.push(piece)
@@ -98,7 +105,8 @@ export class Output {
   }
 
   #drained(): void {
-    if (!this.#full) return
+    // One way out is free; the other may not be.
+    if (!this.#full || this.backlog >= HIGH) return
     this.#full = false
     this.onDrain()
   }

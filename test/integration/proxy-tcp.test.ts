@@ -439,6 +439,47 @@ test('pinned and revoked certificates: of the clients an authority knows only th
   app.closeAllConnections()
 })
 
+// A listener went on to trust whom it had trusted until its own certificate was another.
+test('a new authority counts at once', async () => {
+  const [before, after] = [await createAuthority('before'), await createAuthority('after')]
+  const server = await issue(before, { commonName: 'server', usage: 'server', dnsNames: ['a.example'] })
+  const client = await issue(before, { commonName: 'client', usage: 'client' })
+  const port = await freePort()
+  const own = {
+    name: 'own',
+    tls_certificate: { certificate_chain: { inline_string: server.cert }, private_key: { inline_string: server.key } },
+  }
+  const trusted = (ca: string) => ({ name: 'root', validation_context: { trusted_ca: { inline_string: ca } } })
+  await using proxy = await startProxy({
+    listeners: [
+      httpListener('edge', {
+        port,
+        routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }],
+        chain: tlsSocket(DownstreamTlsContext, {
+          common_tls_context: {
+            tls_certificate_sds_secret_configs: [{ name: 'own' }],
+            validation_context_sds_secret_config: { name: 'root' },
+          },
+          require_client_certificate: { value: true },
+        }),
+      }),
+    ],
+    clusters: [],
+    secrets: [own, trusted(before.cert)],
+  })
+  const answered = async () => {
+    const socket = connectTls({ port, host: '127.0.0.1', servername: 'a.example', ca: before.cert, ...client })
+    let text = ''
+    socket.on('data', (d) => (text += d)).on('error', () => {})
+    socket.write('GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n')
+    await new Promise((resolve) => socket.once('close', resolve))
+    return text.startsWith('HTTP/1.1 200')
+  }
+  assert.equal(await answered(), true)
+  proxy.configure({ secrets: [own, trusted(after.cert)] })
+  assert.equal(await answered(), false)
+})
+
 test('slow, silent and endless clients are ended, and cost others nothing', async () => {
   const app = createHttp((req, res) => {
     req.resume()

@@ -53,6 +53,7 @@ export function decodeCluster(m: Message): Cluster {
     breakers: decodeBreakers(m.circuit_breakers),
     outlier: m.outlier_detection ? decodeOutlier(m.outlier_detection) : undefined,
     healthChecks: ((m.health_checks ?? []) as Message[]).map((h) => decodeHealthCheck(h, m.name, what)),
+    transportKey: JSON.stringify([m.transport_socket, m.transport_socket_matches, http.upstream_http_protocol_options]),
     transports: decodeTransports(m, http.upstream_http_protocol_options ?? {}, what),
     panicPercent: lb.healthy_panic_threshold ? (lb.healthy_panic_threshold.value ?? 0) : 50,
     overprovisioning: m.load_assignment?.policy?.overprovisioning_factor?.value ?? 140,

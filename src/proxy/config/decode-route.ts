@@ -3,6 +3,7 @@
 import { fromDuration, RequireTls } from '#api/xds'
 import type { Message } from '#wire'
 import { decodeFilterSettings } from '../filters/registry.ts'
+import { utf8 } from '../http/field-text.ts'
 import { compileFormat } from '../telemetry/formatter.ts'
 import { ANY, compileHeader, compileRegex, compileString, dataOf, fractionOf, re2, refuse } from './matchers.ts'
 import type {
@@ -49,7 +50,9 @@ function decodeEdits(m: Message, side: 'request' | 'response', what: string): He
       if (!name) refuse(what, 'a header to add has no name')
       // The older field, when it is there, decides.
       const action = o.append ? (o.append.value === false ? 'set' : 'append') : ACTIONS[o.append_action ?? 0]
-      const text = o.header?.raw_value ? Buffer.from(o.header.raw_value).toString('latin1') : (o.header?.value ?? '')
+      const text = o.header?.raw_value
+        ? Buffer.from(o.header.raw_value).toString('latin1')
+        : utf8(o.header?.value ?? '')
       return { name, value: compileFormat(text), action: action ?? 'append', keepEmpty: o.keep_empty_value ?? false }
     }),
   }

@@ -1,10 +1,11 @@
 // Another service decides whether a request may pass, by HTTP or gRPC (Envoy's ext_authz).
 
 import { fromDuration, xds } from '#api/xds'
-import type { Message } from '#wire'
+import { isTarget, type Message } from '#wire'
 import { compileString, refuse } from '../config/matchers.ts'
 import type { StringMatch } from '../config/model.ts'
-import { dropField, fieldOf, setField } from '../http/request.ts'
+import { toldFields } from '../http/field-text.ts'
+import { AUTHORITY, dropField, fieldOf, setField } from '../http/request.ts'
 import { type FilterExchange, type HttpFilter, isDisabled } from './filter.ts'
 import { grpcCall, sideCall } from './side-call.ts'
 
@@ -52,8 +53,8 @@ export function extAuthzFilter(name: string, config: Message, what: string): Htt
         exchange.onFinish(giveUp)
       }
       if (limit === 0 || !exchange.request.hasBody) return check(Buffer.alloc(0))
-      exchange.whole(limit, (body) => {
-        if (body || partial) return check(body ?? Buffer.alloc(0))
+      exchange.whole(limit, (body, begin) => {
+        if (body || partial) return check(begin)
         exchange.reply({ status: 413, flags: '', details: 'request_payload_too_large', body: 'Payload Too Large' })
       })
     },
@@ -74,7 +75,7 @@ export function extAuthzFilter(name: string, config: Message, what: string): Htt
       })
     const { fields } = exchange.request
     for (const field of verdict.remove) if (field !== 'host' && !field.startsWith(':')) dropField(fields, field)
-    for (let i = 0; i < verdict.set.length; i += 2) setField(fields, verdict.set[i]!, verdict.set[i + 1]!)
+    setAll(exchange, verdict.set)
     fields.push(...verdict.append)
     if (verdict.response.length > 0)
       exchange.onResponse((_status, own) => {
@@ -83,6 +84,18 @@ export function extAuthzFilter(name: string, config: Message, what: string): Htt
       })
     if (config.clear_route_cache) exchange.clearRoute()
     next()
+  }
+}
+
+/** Sets fields of a request; its host and its path are not among the fields. */
+function setAll({ request }: FilterExchange, set: readonly string[]): void {
+  for (let i = 0; i < set.length; i += 2) {
+    const [name, value] = [set[i]!, set[i + 1]!]
+    if (name === 'host' || name === ':authority') {
+      if (AUTHORITY.test(value)) request.authority = value
+    } else if (name === ':path') {
+      if (isTarget(value) && value.startsWith('/')) request.path = value
+    } else if (!name.startsWith(':')) setField(request.fields, name, value)
   }
 }
 
@@ -103,9 +116,12 @@ function byGrpc(config: Message, what: string): Ask {
       const told = (allowed ? answer.ok_response : answer.denied_response) ?? {}
       const options = (told.headers ?? []) as Message[]
       const pick = (append: boolean) =>
-        options
-          .filter((o) => (o.append?.value ?? false) === append)
-          .flatMap((o) => [String(o.header?.key).toLowerCase(), String(o.header?.value ?? '')])
+        toldFields(
+          options
+            .filter((o) => (o.append?.value ?? false) === append)
+            .flatMap((o) => [String(o.header?.key).toLowerCase(), String(o.header?.value ?? '')]),
+          allowed && !append,
+        )
       done({
         allowed,
         status: told.status?.code || 403,
@@ -113,10 +129,12 @@ function byGrpc(config: Message, what: string): Ask {
         set: pick(false),
         append: pick(true),
         remove: ((told.headers_to_remove ?? []) as string[]).map((n) => n.toLowerCase()),
-        response: ((told.response_headers_to_add ?? []) as Message[]).flatMap((o) => [
-          String(o.header?.key).toLowerCase(),
-          String(o.header?.value ?? ''),
-        ]),
+        response: toldFields(
+          ((told.response_headers_to_add ?? []) as Message[]).flatMap((o) => [
+            String(o.header?.key).toLowerCase(),
+            String(o.header?.value ?? ''),
+          ]),
+        ),
       })
     })
   }

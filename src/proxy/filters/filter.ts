@@ -28,8 +28,8 @@ export interface FilterExchange {
   /** Called with the head of the answer, whoever made it; the fields may be changed. */
   onResponse(edit: (status: number, fields: string[]) => void): void
   onFinish(done: () => void): void
-  /** Calls `done` with the body once it is whole, or with undefined when it is longer than `limit`. */
-  whole(limit: number, done: (body: Buffer | undefined) => void): void
+  /** Calls `done` with the body once it is whole, or with undefined and its beginning when it is longer than `limit`. */
+  whole(limit: number, done: (body: Buffer | undefined, begin: Buffer) => void): void
 }
 
 export interface HttpFilter {

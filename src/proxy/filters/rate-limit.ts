@@ -3,6 +3,7 @@
 import { fromDuration, xds } from '#api/xds'
 import type { Message } from '#wire'
 import { refuse } from '../config/matchers.ts'
+import { toldFields } from '../http/field-text.ts'
 import { descriptorsOf } from './descriptors.ts'
 import { type HttpFilter, isDisabled } from './filter.ts'
 import { grpcCall } from './side-call.ts'
@@ -11,7 +12,7 @@ const PATH = '/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit'
 const OVER_LIMIT = 2
 
 const pairs = (list: readonly Message[] | undefined) =>
-  (list ?? []).flatMap((h) => [String(h.key).toLowerCase(), String(h.value ?? '')])
+  toldFields((list ?? []).flatMap((h) => [String(h.key).toLowerCase(), String(h.value ?? '')]))
 
 export function rateLimitFilter(name: string, config: Message, what: string): HttpFilter {
   const cluster: string =

@@ -24,6 +24,10 @@ import type { Source } from './source.ts'
 const HEAD_MS = 60_000
 /** A client that was answered before it had sent all is read for so long, lest the answer be lost to a reset. */
 const LINGER_MS = 1000
+/** A client that has ended its side waits for so long for a server that says nothing. */
+const FIN_MS = 300_000
+/** Bytes of later requests that may come while one is answered. */
+const PIPELINED = 64 * 1024
 
 /** Serves a connection until it ends. `first` is what has been read of it. */
 export function serveH1(socket: Socket, first: Buffer, chain: HttpChain, context: ProxyContext, source: Source): void {
@@ -48,6 +52,9 @@ class H1Server implements Downstream, H1Sink {
   #lingering = false
   /** The client has ended its side. */
   #fin = false
+  #finTimer: NodeJS.Timeout | undefined
+  /** The answer has no body, whatever its server sends. */
+  #bodiless = false
   #served = 0
   #timer: NodeJS.Timeout | undefined
   /** Runs while a part of a head is here. */
@@ -70,6 +77,7 @@ class H1Server implements Downstream, H1Sink {
     socket.on('error', () => socket.destroy())
     socket.on('close', () => {
       clearTimeout(this.#timer)
+      clearTimeout(this.#finTimer)
       this.#headRead()
       this.#exchange?.cancel()
     })
@@ -99,7 +107,10 @@ class H1Server implements Downstream, H1Sink {
       this.#refuse(error)
       return
     }
-    if (this.#responseDone && this.#requestDone && !this.#parser.idle) this.#watchHead()
+    if (!this.#requestDone) return
+    if (this.#responseDone) {
+      if (!this.#parser.idle) this.#watchHead()
+    } else if (!this.#tunnel && this.#parser.buffered >= PIPELINED) this.#socket.pause()
   }
 
   #watchHead(): void {
@@ -160,7 +171,8 @@ class H1Server implements Downstream, H1Sink {
 
   onEnd(trailers: string[] | undefined): void {
     this.#requestDone = true
-    this.#exchange?.end(trailers)
+    // A request to upgrade ends with its connection.
+    if (!this.#exchange?.request.upgrade) this.#exchange?.end(trailers)
     this.#turn()
   }
 
@@ -191,6 +203,7 @@ class H1Server implements Downstream, H1Sink {
     }
     const noBody = end || head.method === 'HEAD' || status === 204 || status === 304
     const length = noBody && head.method !== 'HEAD' && status !== 304 ? undefined : fieldOf(fields, 'content-length')
+    this.#bodiless = noBody
     this.#chunked = !noBody && length === undefined && head.minor === 1
     if (this.#context.draining || this.#context.config.retired.has(this.#chain)) this.#keepAlive = false
     let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`
@@ -216,8 +229,10 @@ class H1Server implements Downstream, H1Sink {
   }
 
   data(chunk: Uint8Array): boolean {
-    if (!this.#chunked || this.#tunnel) return this.#output.write(chunk)
-    return writeChunk(this.#output, chunk)
+    this.#finTimer?.refresh()
+    if (this.#tunnel) return this.#output.write(chunk)
+    if (this.#bodiless) return true
+    return this.#chunked ? writeChunk(this.#output, chunk) : this.#output.write(chunk)
   }
 
   end(trailers: readonly string[] | undefined): void {
@@ -259,7 +274,10 @@ class H1Server implements Downstream, H1Sink {
       this.#exchange?.cancel()
       this.#socket.destroy()
     } else if (this.#responseDone) this.#output.end()
-    else this.#keepAlive = false
+    else {
+      this.#keepAlive = false
+      this.#finTimer = setTimeout(() => this.#socket.destroy(), FIN_MS).unref()
+    }
   }
 }
 

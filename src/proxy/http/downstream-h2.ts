@@ -10,6 +10,8 @@ import type { Source } from './source.ts'
 
 /** How often a session that is to drain looks whether it may end, milliseconds. */
 const DRAIN_LOOK_MS = 500
+/** How long a session that is over is written to its end, milliseconds. */
+const LAST_MS = 60_000
 
 /** Serves a connection until it ends. `first` is what has been read of it. */
 export function serveH2(socket: Socket, first: Buffer, chain: HttpChain, context: ProxyContext, source: Source): void {
@@ -28,7 +30,9 @@ export function serveH2(socket: Socket, first: Buffer, chain: HttpChain, context
       if (error) context.stats.counters.protocolErrors++
       output.end()
       clearInterval(look)
-      setTimeout(() => socket.destroy(), DRAIN_LOOK_MS).unref()
+      // What is on its way may take a slow reader a while.
+      socket.once('finish', () => setTimeout(() => socket.destroy(), DRAIN_LOOK_MS).unref())
+      setTimeout(() => socket.destroy(), LAST_MS).unref()
     },
   })
   const look = setInterval(() => {
@@ -103,7 +107,7 @@ class H2Downstream implements Downstream, H2StreamEvents {
 
   finished(): void {
     // An answer before the end of the request: the rest is not wanted (RFC 9113, 8.1).
-    if (!this.#stream.over && !this.#stream.remoteEnded) queueMicrotask(() => this.#stream.reset(H2Code.noError))
+    if (!this.#stream.over && !this.#stream.remoteEnded) queueMicrotask(() => this.#stream.refuseRest())
   }
 
   onData(data: Buffer): void {

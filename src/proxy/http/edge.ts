@@ -1,6 +1,8 @@
 // What a request's fields say of its way here: taken over, added to, or thrown away, by whom the chain trusts.
 
+import { isFieldValue } from '#wire'
 import type { HttpChain } from '../config/model.ts'
+import { utf8 } from './field-text.ts'
 import { dropField, fieldOf, type HttpRequest, setField } from './request.ts'
 import type { Source } from './source.ts'
 
@@ -69,10 +71,11 @@ function forwardCertificate(request: HttpRequest, chain: HttpChain, source: Sour
   if (how === 'forwardOnly') return
   const parts = [...(source.tls.own ? [`By=${source.tls.own}`] : []), `Hash=${peer.hash}`]
   if (details.has('cert')) parts.push(`Cert="${encodeURIComponent(peer.pem())}"`)
-  if (details.has('subject')) parts.push(`Subject="${peer.subject.replace(/["\\]/g, '\\$&')}"`)
+  if (details.has('subject')) parts.push(`Subject="${utf8(peer.subject).replace(/["\\]/g, '\\$&')}"`)
   if (details.has('uri')) parts.push(`URI=${peer.uri}`)
   if (details.has('dns')) for (const name of peer.dns) parts.push(`DNS=${name}`)
   const own = parts.join(';')
+  if (!isFieldValue(own)) return dropField(fields, 'x-forwarded-client-cert')
   const before = how === 'appendForward' ? fieldOf(fields, 'x-forwarded-client-cert') : undefined
   setField(fields, 'x-forwarded-client-cert', before ? `${before},${own}` : own)
 }

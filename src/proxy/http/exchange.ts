@@ -67,7 +67,7 @@ export class Exchange implements FilterExchange, StreamInfo {
   #heldSize = 0
   #requestEnded: boolean
   #trailers: readonly string[] | undefined
-  #whole: { limit: number; done: (body: Buffer | undefined) => void } | undefined
+  #whole: { limit: number; done: (body: Buffer | undefined, begin: Buffer) => void } | undefined
   #edits: ((status: number, fields: string[]) => void)[] | undefined
   #finishers: (() => void)[] | undefined
   #idle: NodeJS.Timeout | undefined
@@ -162,9 +162,11 @@ export class Exchange implements FilterExchange, StreamInfo {
     this.#finishers.push(done)
   }
 
-  whole(limit: number, done: (body: Buffer | undefined) => void): void {
+  whole(limit: number, done: (body: Buffer | undefined, begin: Buffer) => void): void {
     this.#whole = { limit, done }
     this.#lookWhole()
+    // A client that was told to wait goes on: more is wanted now.
+    if (this.#whole) this.#downstream.resumeRequest()
   }
 
   #lookWhole(): void {
@@ -172,10 +174,12 @@ export class Exchange implements FilterExchange, StreamInfo {
     if (!whole) return
     if (this.#heldSize > whole.limit) {
       this.#whole = undefined
-      whole.done(undefined)
+      this.#downstream.pauseRequest()
+      whole.done(undefined, Buffer.concat(this.#held).subarray(0, whole.limit))
     } else if (this.#requestEnded) {
       this.#whole = undefined
-      whole.done(Buffer.concat(this.#held))
+      const body = Buffer.concat(this.#held)
+      whole.done(body, body)
     }
   }
 
@@ -359,7 +363,8 @@ export class Exchange implements FilterExchange, StreamInfo {
     if (flags) this.addFlag(flags)
     this.details = details
     const tail = ['date', httpDate(), 'server', this.chain.serverName]
-    const text = typeof body === 'string' ? Buffer.from(body) : body
+    const bodiless = status === 204 || status === 304
+    const text = bodiless ? Buffer.alloc(0) : typeof body === 'string' ? Buffer.from(body) : body
     // A gRPC client reads its status where it looks for it.
     if (this.#grpc && (status < 300 || status >= 400)) {
       const code = grpcStatus ?? grpcStatusOf(status)

@@ -1,5 +1,6 @@
 // Setting, adding and removing header fields as routes say.
 
+import { isFieldValue } from '#wire'
 import type { HeaderEdits } from '../config/model.ts'
 import type { StreamInfo } from '../telemetry/stream-info.ts'
 import { dropField, fieldOf, setField } from './request.ts'
@@ -11,7 +12,7 @@ export function editFields(fields: string[], { remove, edits }: HeaderEdits, inf
     const text = value(info, '')
     if (text === '' && !keepEmpty) continue
     // A line break in a value would end it.
-    if (/[\r\n\0]/.test(text)) continue
+    if (!isFieldValue(text)) continue
     if (action === 'append') fields.push(name, text)
     else if (action === 'set') setField(fields, name, text)
     else if ((fieldOf(fields, name) === undefined) === (action === 'addIfAbsent')) setField(fields, name, text)

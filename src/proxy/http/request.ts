@@ -42,7 +42,7 @@ export interface Upstream {
 }
 
 /** What went wrong before a response was complete. */
-export type UpstreamFailure = 'connect' | 'timeout' | 'reset' | 'refused' | 'overflow' | 'protocol'
+export type UpstreamFailure = 'connect' | 'timeout' | 'reset' | 'refused' | 'overflow' | 'protocol' | 'remoteReset'
 
 /** What the server's side tells. */
 export interface UpstreamEvents {

@@ -25,7 +25,12 @@ export function wantsRetry(policy: RetryPolicy, outcome: Outcome): boolean {
   switch (outcome.kind) {
     case 'perTryTimeout':
       // For Envoy it is a 504 that the proxy itself has made.
-      return on.has('5xx') || on.has('gateway-error') || (on.has('retriable-status-codes') && policy.statuses.has(504))
+      return (
+        on.has('5xx') ||
+        on.has('gateway-error') ||
+        on.has('reset') ||
+        (on.has('retriable-status-codes') && policy.statuses.has(504))
+      )
     case 'failure': {
       const { failure } = outcome
       if (failure === 'overflow') return false

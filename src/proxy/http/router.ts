@@ -23,22 +23,25 @@ const FLAGS: Readonly<Record<UpstreamFailure, string>> = {
   refused: 'UR',
   overflow: 'UO',
   protocol: 'UPE',
+  remoteReset: 'UR',
 }
 const REASONS: Readonly<Record<UpstreamFailure, string>> = {
   connect: 'connection failure',
   timeout: 'connection timeout',
   reset: 'connection termination',
-  refused: 'remote reset',
+  refused: 'remote refused stream reset',
   overflow: 'overflow',
   protocol: 'protocol error',
+  remoteReset: 'remote reset',
 }
 const DETAILS: Readonly<Record<UpstreamFailure, string>> = {
   connect: 'remote_connection_failure',
   timeout: 'connection_timeout',
   reset: 'connection_termination',
-  refused: 'remote_reset',
+  refused: 'remote_refused_stream_reset',
   overflow: 'overflow',
   protocol: 'protocol_error',
+  remoteReset: 'remote_reset',
 }
 
 export class Router {
@@ -60,6 +63,8 @@ export class Router {
   #replay: Uint8Array[] | undefined = []
   #replaySize = 0
   #ended = false
+  /** Another try was due, and there was none left. */
+  #exhausted = false
   #trailers: readonly string[] | undefined
   #over = false
 
@@ -87,7 +92,8 @@ export class Router {
     const expected = this.#perTry || timeout
     if (expected > 0) setField(fields, 'x-envoy-expected-rq-timeout-ms', String(Math.ceil(expected)))
     if (route.attemptCount) setField(fields, 'x-envoy-attempt-count', '1')
-    this.#ended = !request.hasBody
+    // An upgraded connection ends with its client: no time runs before.
+    this.#ended = !request.hasBody && !request.upgrade
   }
 
   /** Sends the request; the exchange knows its router by now, for this may answer at once. */
@@ -95,7 +101,8 @@ export class Router {
     const { context } = this.#exchange
     for (const { cluster: name, fraction, shadowSuffix } of this.#route.mirrors) {
       const other = context.config.clusters.get(name)
-      if (other && context.random() < fraction) this.#shadows.push(new Shadow(this.#exchange, other, shadowSuffix))
+      if (other && context.random() < fraction)
+        this.#shadows.push(new Shadow(this.#exchange, other, { suffix: shadowSuffix, timeout: this.#timeout }))
     }
     this.#attempt()
     if (this.#ended) this.#startTimer()
@@ -117,13 +124,13 @@ export class Router {
   data(chunk: Buffer): void {
     if (this.#over) return
     for (const shadow of this.#shadows) shadow.data(chunk)
+    const upstream = this.#try?.upstream
     if (this.#replay) {
       this.#replaySize += chunk.length
-      if (this.#replaySize > REPLAY_LIMIT) this.#replay = undefined
+      // Between two tries all that comes is kept, for the next begins with it; when there is much, its sender waits.
+      if (upstream && this.#replaySize > REPLAY_LIMIT) this.#replay = undefined
       else this.#replay.push(chunk)
     }
-    const upstream = this.#try?.upstream
-    // Between two tries what comes is kept; when there is too much, its sender waits.
     if (upstream ? !upstream.write(chunk) : this.#replaySize > REPLAY_LIMIT) this.#exchange.pauseRequest()
   }
 
@@ -179,16 +186,19 @@ export class Router {
     if (this.#route.rewrite?.autoHost && host.endpoint.hostname) request.authority = host.endpoint.hostname
     const attempt = new Try(this, host, this.#perTry)
     this.#try = attempt
-    attempt.upstream = poolFor(context, config, request).request(
-      host,
-      request,
-      attempt,
-      this.#tries > 1 || this.#stale > 0,
-    )
-    if (this.#tries > 1 || this.#stale > 0 || (this.#replay?.length ?? 0) > 0) {
-      for (const chunk of this.#replay ?? []) attempt.upstream.write(chunk)
-      if (this.#ended && request.hasBody) attempt.upstream.end(this.#trailers)
-    }
+    const upstream = poolFor(context, config, request).request(host, request, attempt, this.#stale > 0)
+    attempt.upstream = upstream
+    if (this.#tries > 1 || this.#stale > 0) this.#replayOn(upstream)
+  }
+
+  /** Sends again what has come of the body; what is not there yet follows. */
+  #replayOn(upstream: Upstream): void {
+    let room = true
+    for (const chunk of this.#replay ?? []) room = upstream.write(chunk) && room
+    if (this.#replaySize > REPLAY_LIMIT) this.#replay = undefined
+    if (!this.#ended) {
+      if (room) this.#exchange.resumeRequest()
+    } else if (this.#exchange.request.hasBody) upstream.end(this.#trailers)
   }
 
   /** For tries: a head has come. */
@@ -204,6 +214,7 @@ export class Router {
       }
     }
     this.#releaseRetry()
+    if (this.#exhausted) this.#exchange.addFlag('URX')
     if (this.#route.attemptCountInResponse) fields.push('x-envoy-attempt-count', String(this.#tries))
     if (status === 101 && !request.upgrade)
       return this.#local(
@@ -257,7 +268,7 @@ export class Router {
     countStatus(this.#cluster, status)
     this.#exchange.reply({
       status,
-      flags: FLAGS[failure] + (this.#tries > 1 && this.#policy && failure !== 'overflow' ? ',URX' : ''),
+      flags: FLAGS[failure] + (this.#exhausted ? ',URX' : ''),
       details,
       body: `upstream connect error or disconnect/reset before headers. ${this.#tries > 1 ? 'retried and the latest ' : ''}reset reason: ${REASONS[failure]}${transport}`,
       ...(failure === 'overflow' ? { fields: ['x-envoy-overloaded', 'true'] } : {}),
@@ -271,7 +282,7 @@ export class Router {
     this.#cluster.report(attempt.host, 504)
     if (this.#exchange.responded) return this.#exchange.abort('UT', 'upstream_per_try_timeout')
     if (this.#mayRetry({ kind: 'perTryTimeout' })) return this.#retry(attempt.host)
-    this.#local(504, `UT${this.#tries > 1 ? ',URX' : ''}`, 'upstream_per_try_timeout', 'upstream request timeout')
+    this.#local(504, `UT${this.#exhausted ? ',URX' : ''}`, 'upstream_per_try_timeout', 'upstream request timeout')
   }
 
   #mayRetry(outcome: Outcome): boolean {
@@ -279,7 +290,10 @@ export class Router {
     if (!policy || this.#over || !wantsRetry(policy, outcome) || this.#exchange.request.upgrade) return false
     this.#releaseRetry()
     if (this.#tries > policy.retries || !this.#replay) {
-      if (policy.retries > 0) this.#cluster.count('upstream_rq_retry_limit_exceeded')
+      if (policy.retries > 0) {
+        this.#exhausted = true
+        this.#cluster.count('upstream_rq_retry_limit_exceeded')
+      }
       return false
     }
     if (this.#cluster.retries >= this.#cluster.config.breakers.retries) {

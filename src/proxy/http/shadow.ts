@@ -1,19 +1,30 @@
 // A copy of a request for another cluster; nobody reads its answer.
 
 import type { ClusterState } from '../upstream/cluster-state.ts'
+import type { Host } from '../upstream/host.ts'
 import { poolFor } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import type { Upstream, UpstreamEvents } from './request.ts'
 
 /** Bytes that may wait for a slow server before the copy is given up. */
 const BACKLOG = 1024 * 1024
+/** How long an answer that nobody reads is waited for, where the route does not say, milliseconds. */
+const TIMEOUT_MS = 300_000
 
 export class Shadow implements UpstreamEvents {
   #upstream: Upstream | undefined
-  #host: { active: number } | undefined
+  #host: Host | undefined
   #waiting = 0
+  #timer: NodeJS.Timeout | undefined
+  readonly #timeout: number
 
-  constructor({ context, request, source }: Exchange, cluster: ClusterState, suffix: boolean) {
+  /** `timeout`: of the route, 0 for none. */
+  constructor(
+    { context, request, source }: Exchange,
+    cluster: ClusterState,
+    { suffix, timeout }: { suffix: boolean; timeout: number },
+  ) {
+    this.#timeout = timeout || TIMEOUT_MS
     const host =
       cluster.config.type === 'originalDst'
         ? cluster.passthrough(source.host, source.port)
@@ -22,9 +33,11 @@ export class Shadow implements UpstreamEvents {
     const authority = suffix ? request.authority.replace(/(:\d+)?$/, '-shadow$1') : request.authority
     const copy = { ...request, authority, fields: [...request.fields], upgrade: '' }
     host.active++
+    cluster.requests++
     cluster.count('upstream_rq_total')
     this.#host = host
     this.#upstream = poolFor(context, cluster.config, copy).request(host, copy, this, false)
+    if (!copy.hasBody) this.#wait()
   }
 
   data(chunk: Buffer): void {
@@ -36,6 +49,11 @@ export class Shadow implements UpstreamEvents {
 
   end(trailers: readonly string[] | undefined): void {
     this.#upstream?.end(trailers)
+    this.#wait()
+  }
+
+  #wait(): void {
+    if (this.#host) this.#timer = setTimeout(() => this.cancel(), this.#timeout).unref()
   }
 
   cancel(): void {
@@ -62,7 +80,11 @@ export class Shadow implements UpstreamEvents {
   }
 
   #finish(): void {
-    if (this.#host) this.#host.active--
+    clearTimeout(this.#timer)
+    if (this.#host) {
+      this.#host.active--
+      this.#host.cluster.requests--
+    }
     this.#host = undefined
     this.#upstream = undefined
   }

@@ -113,7 +113,14 @@ function uriOf(pem: string): string {
   }
 }
 
-const terminators = new WeakMap<TlsSecret, Map<ChainTls, Terminator>>()
+interface Known {
+  readonly secret: TlsSecret
+  readonly authority: TlsSecret | undefined
+  readonly terminator: Terminator
+}
+
+/** What was made for a chain; anew when its certificate, its authority or what that has revoked is another. */
+const terminators = new WeakMap<ChainTls, Known>()
 
 /**
  * Finishes the handshake. `first` is what has been read. `done` gets the plain side and the protocol agreed
@@ -123,17 +130,17 @@ export function endTls(socket: Socket, first: Buffer, tls: ChainTls, { config }:
   const secret = tls.certificate ? config.secrets.get(tls.certificate) : tls.inline
   const authority = tls.authority ? config.secrets.get(tls.authority) : tls.inline?.authority ? tls.inline : undefined
   if (!secret || (tls.authority !== undefined && !authority)) return void socket.destroy()
-  const known = terminators.get(secret) ?? new Map<ChainTls, Terminator>()
-  terminators.set(secret, known)
-  let terminator = known.get(tls)
-  try {
-    terminator ??= new Terminator(tls, secret, authority)
-  } catch {
-    // A certificate that does not fit its key.
-    return void socket.destroy()
+  let known = terminators.get(tls)
+  if (known?.secret !== secret || known.authority !== authority) {
+    try {
+      known = { secret, authority, terminator: new Terminator(tls, secret, authority) }
+    } catch {
+      // A certificate that does not fit its key.
+      return void socket.destroy()
+    }
+    terminators.set(tls, known)
   }
-  known.set(tls, terminator)
   socket.pause()
   if (first.length > 0) socket.unshift(first)
-  terminator.take(socket, done)
+  known.terminator.take(socket, done)
 }

@@ -59,6 +59,8 @@ export class ClusterState {
       this.#checkers.clear()
       for (const host of this.hosts.values()) this.#check(host)
     }
+    // Connections that were made otherwise carry no new requests.
+    if (before.transportKey !== config.transportKey) for (const host of this.hosts.values()) host.renew()
     if (!config.outlier) for (const host of this.hosts.values()) host.ejected = false
     if (config.type !== 'eds') this.#begin()
   }

@@ -13,6 +13,8 @@ export class H1Connection implements Upstream, H1Sink {
   readonly #output: Output
   readonly #parser: H1Parser
   readonly #born = performance.now()
+  /** The host's when it was made. */
+  readonly epoch: number
   /** Requests it has begun. */
   served = 0
   /** When it became idle. */
@@ -35,6 +37,7 @@ export class H1Connection implements Upstream, H1Sink {
   constructor(pool: H1Pool, host: Host, socket: Socket, usableEvent: string) {
     this.#pool = pool
     this.host = host
+    this.epoch = host.epoch
     this.socket = socket
     this.#output = new Output(socket)
     this.#output.onDrain = () => this.#events?.onDrain()
@@ -123,7 +126,8 @@ export class H1Connection implements Upstream, H1Sink {
   /** Ends politely; nothing is under way. */
   close(): void {
     this.#keepAlive = false
-    this.#output.end()
+    this.#output.flush()
+    this.socket.destroySoon()
   }
 
   onHead(head: H1Head, hasBody: boolean): void {
@@ -159,10 +163,15 @@ export class H1Connection implements Upstream, H1Sink {
     const events = this.#events
     this.#responseDone = true
     this.#events = undefined
+    if (this.#requestDone) {
+      this.#release()
+      events?.onEnd(trailers)
+      return
+    }
     // A response before the request is complete: the rest of the request goes nowhere.
-    if (!this.#requestDone) this.#keepAlive = false
-    else this.#release()
+    this.#keepAlive = false
     events?.onEnd(trailers)
+    this.socket.destroy()
   }
 
   #onBytes(data: Buffer): void {

@@ -118,8 +118,11 @@ export class H1Pool {
   #grow(host: Host): void {
     const { cluster } = host
     if (host.waiting.length <= host.making) return
-    if (cluster.connections >= cluster.config.breakers.connections) {
+    // A host without a connection may always have one: nobody else would serve those who wait for it (as Envoy).
+    if (cluster.connections >= cluster.config.breakers.connections && host.connections > 0) {
       cluster.count('upstream_cx_overflow')
+      // One that is idle, but not as fresh as is asked for, makes room.
+      host.idle.shift()?.socket.destroy()
       return
     }
     cluster.connections++
@@ -164,6 +167,7 @@ export class H1Pool {
 
   #give(connection: H1Connection): void {
     const { host } = connection
+    if (connection.epoch !== host.epoch) return connection.close()
     const next = host.waiting.shift()
     if (next) return next.start(connection)
     if (host.idle.length >= IDLE_MAX || host.gone) return connection.close()

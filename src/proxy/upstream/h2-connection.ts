@@ -75,6 +75,11 @@ export class H2Connection {
     return this.#session.open
   }
 
+  /** The whole connection has ended, not one stream of it. */
+  get lost(): boolean {
+    return this.#session.over
+  }
+
   timeOut(): void {
     this.#failure = 'timeout'
     this.#reason = 'connection timeout'
@@ -110,7 +115,7 @@ export class H2Connection {
     if (this.#failure) return this.#failure
     if (!this.usable) return 'connect'
     if (code === H2Code.protocol || code === H2Code.frameSize || code === H2Code.compression) return 'protocol'
-    return refused ? 'refused' : 'reset'
+    return refused ? 'refused' : this.lost ? 'reset' : 'remoteReset'
   }
 
   get reason(): string {
@@ -138,6 +143,8 @@ class ClientStream implements Upstream, H2StreamEvents {
   readonly #reused: boolean
   #stream: H2Stream | undefined
   #headSeen = false
+  /** The request has been sent to its end. */
+  #ended = false
   #over = false
 
   constructor(connection: H2Connection, events: UpstreamEvents, reused: boolean) {
@@ -151,6 +158,7 @@ class ClientStream implements Upstream, H2StreamEvents {
   }
 
   begin(session: H2Session, fields: readonly string[], end: boolean): void {
+    this.#ended = end
     this.#stream = session.request(fields, end, this)
   }
 
@@ -159,6 +167,7 @@ class ClientStream implements Upstream, H2StreamEvents {
   }
 
   end(trailers: readonly string[] | undefined): void {
+    this.#ended = true
     this.#stream!.end(trailers)
   }
 
@@ -183,6 +192,7 @@ class ClientStream implements Upstream, H2StreamEvents {
     fields.splice(0, 2)
     if (end) this.#finish()
     this.#events.onHead(status, fields, end)
+    if (end) this.#giveUpRest()
   }
 
   onData(data: Buffer): void {
@@ -193,6 +203,12 @@ class ClientStream implements Upstream, H2StreamEvents {
     if (this.#over) return
     this.#finish()
     this.#events.onEnd(trailers)
+    this.#giveUpRest()
+  }
+
+  /** The answer came before the end of the request: the rest of that goes nowhere. */
+  #giveUpRest(): void {
+    if (!this.#ended) this.#stream!.reset(H2Code.cancel)
   }
 
   onReset(code: number, refused: boolean): void {
@@ -205,7 +221,7 @@ class ClientStream implements Upstream, H2StreamEvents {
         (this.#connection.usable && code !== H2Code.cancel
           ? `stream reset with code ${code}`
           : this.#connection.reason),
-      this.#reused,
+      this.#reused && this.#connection.lost,
     )
   }
 

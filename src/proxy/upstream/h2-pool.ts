@@ -16,11 +16,10 @@ export class H2Pool implements H2Keeper {
     this.#connector = connector
   }
 
-  /** Sends a request to a host. `fresh`: not on a connection that has served others. */
-  request(host: Host, request: HttpRequest, events: UpstreamEvents, fresh: boolean): Upstream {
+  /** Sends a request to a host. */
+  request(host: Host, request: HttpRequest, events: UpstreamEvents): Upstream {
     const { maxRequestsPerConnection: most, maxConnectionAge: oldest } = host.cluster.config
     for (const connection of host.sessions) {
-      if (fresh && connection.served > 0) continue
       if (!connection.available || (!connection.usable && connection.open >= UNSETTLED)) continue
       if ((most > 0 && connection.served >= most) || (oldest > 0 && connection.age >= oldest)) {
         connection.close()

@@ -31,6 +31,8 @@ export class Host {
   consecutiveGateway = 0
   consecutiveLocal = 0
   gone = false
+  /** Connections of an earlier one are not used again. */
+  epoch = 0
   readonly stats = { connections: 0, connectFailures: 0, requests: 0, success: 0, error: 0, timeouts: 0 }
   /** Idle connections, the one used last at the end. */
   readonly idle: H1Connection[] = []
@@ -67,12 +69,22 @@ export class Host {
   /** Takes what is told of it anew. */
   update(endpoint: Endpoint): void {
     if (endpoint.workload !== this.endpoint.workload) this.#peer = undefined
+    const { labels } = this.endpoint
     this.endpoint = endpoint
+    // By its labels another way of connecting may be meant.
+    if (this.cluster.config.transports.length > 1 && JSON.stringify(labels) !== JSON.stringify(endpoint.labels))
+      this.renew()
   }
 
   /** It is no longer told of: what is under way ends, what is idle is closed. */
   retire(): void {
     this.gone = true
+    this.renew()
+  }
+
+  /** What is open serves out what is under way, and is used no more. */
+  renew(): void {
+    this.epoch++
     for (const connection of this.idle.splice(0)) connection.close()
     for (const session of [...this.sessions]) session.close()
   }
