@@ -13,10 +13,10 @@ import {
 import { type Clock, Coalesced, type Log, messageOf, rfc3339 } from '#base'
 import type { Informers } from '#client'
 import type { MeshConfig } from '../model/mesh-config.ts'
-import { type Converted, convertGatewayApi, manualService } from './convert.ts'
+import { type Converted, convertGatewayApi, manualAddress, manualService } from './convert.ts'
 import { deploymentName, deploymentOf, type Wanted } from './deployment.ts'
-import { classStatus, type GatewayAddresses, gatewayStatus, policyStatus, routeStatus } from './status.ts'
-import { CONTROLLER, type GatewayApiView, isOurs } from './view.ts'
+import { classStatus, type GatewayAddresses, gatewayStatus, policyStatus, remoteStatus, routeStatus } from './status.ts'
+import { CONTROLLER, type GatewayApiView, isOurs, isRemote, REMOTE_CONTROLLER } from './view.ts'
 
 /** The Gateway API's own resources, whose changes are conversions anew. */
 export const GATEWAY_RESOURCES: readonly Resource[] = [
@@ -59,7 +59,14 @@ export interface GatewayControllerOptions {
 }
 
 /** Classes that are there from the start (Istio's names). */
-const CLASSES = ['istio', 'istio-remote']
+const CLASSES = [
+  { name: 'istio', controllerName: CONTROLLER, description: 'The default Istio GatewayClass' },
+  {
+    name: 'istio-remote',
+    controllerName: REMOTE_CONTROLLER,
+    description: 'Remote to this cluster. Does not deploy or affect configuration.',
+  },
+]
 
 export class GatewayController {
   readonly #options: GatewayControllerOptions
@@ -97,12 +104,9 @@ export class GatewayController {
 
   async #createClasses(): Promise<void> {
     const { informers, log } = this.#options
-    for (const name of CLASSES)
+    for (const { name, ...spec } of CLASSES)
       try {
-        await informers.client.create(resources.gatewayClasses, {
-          metadata: { name },
-          spec: { controllerName: CONTROLLER, description: 'The default Istio GatewayClass' },
-        })
+        await informers.client.create(resources.gatewayClasses, { metadata: { name }, spec })
       } catch (error) {
         if (!isAlreadyExists(error)) log.warn('GatewayClass not created', { name, error: messageOf(error) })
       }
@@ -115,11 +119,15 @@ export class GatewayController {
     const converted = convertGatewayApi(view)
     const now = rfc3339(clock.now())
     this.#failure = undefined
-    for (const c of view.classes) if (isOurs(c)) await this.#write(resources.gatewayClasses, c, classStatus(c, now))
+    const classes = new Map(view.classes.map((c) => [c.metadata.name, c]))
+    for (const c of view.classes)
+      if (isOurs(c) || isRemote(c)) await this.#write(resources.gatewayClasses, c, classStatus(c, now))
     for (const gateway of view.gateways) {
+      if (isRemote(classes.get(gateway.spec?.gatewayClassName)))
+        await this.#write(resources.k8sGateways, gateway, remoteStatus(gateway, now))
       const listeners = converted.listeners.get(keyOf(gateway))
       if (!listeners || gateway.metadata.deletionTimestamp) continue
-      if (!manualService(view, gateway))
+      if (manualAddress(gateway) === undefined)
         for (const wanted of deploymentOf(gateway, listeners, { proxyImage, trustDomain }))
           await this.#attempt(() => this.#ensure(wanted))
       await this.#write(
@@ -160,15 +168,18 @@ export class GatewayController {
     const addresses =
       ingress.length > 0
         ? ingress.map((i) => (i.ip ? address(i.ip) : { type: 'Hostname', value: i.hostname }))
-        : service?.spec?.clusterIP && service.spec.clusterIP !== 'None'
-          ? [address(service.spec.clusterIP)]
-          : []
+        : !service?.spec?.clusterIP
+          ? []
+          : service.spec.type === 'LoadBalancer' && service.spec.clusterIP !== 'None'
+            ? [address(service.spec.clusterIP)]
+            : [{ type: 'Hostname', value: `${service.metadata.name}.${service.metadata.namespace}.svc.cluster.local` }]
     const deployment = informers.for(resources.deployments).get(`${namespace}/${deploymentName(gateway)}`)
     return {
       addresses,
       serving: [...ports].map(
         (port) => `${service?.metadata.name}.${service?.metadata.namespace}.svc.cluster.local:${port}`,
       ),
+      missing: service ? undefined : manualAddress(gateway),
       ready: manualService(view, gateway) !== undefined || (deployment?.status?.readyReplicas ?? 0) > 0,
     }
   }

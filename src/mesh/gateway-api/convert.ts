@@ -6,8 +6,8 @@ import { byNarrowness, covers } from '../model/host.ts'
 import { byAge } from '../model/view.ts'
 import { byPrecedence, entriesOf, type HttpEntry, weighted } from './http-rules.ts'
 import { commonHosts, isServed, istioGateway, listenersOf, refusesRoute } from './listeners.ts'
+import { type AncestorStatus, tlsPolicies } from './tls-policies.ts'
 import {
-  CONTROLLER,
   type Condition,
   condition,
   type GatewayApiView,
@@ -34,9 +34,10 @@ export interface Converted {
   /** Parents of routes, by "Kind namespace/name". */
   readonly parents: ReadonlyMap<string, readonly ParentStatus[]>
   /** Ancestors of BackendTLSPolicies, by "namespace/name". */
-  readonly policies: ReadonlyMap<string, Condition[]>
+  readonly policies: ReadonlyMap<string, readonly AncestorStatus[]>
 }
 
+const MESH = 'mesh'
 const namespaceOf = (o: KubeObject) => o.metadata.namespace ?? ''
 
 /** Where a route is attached: a listener with hosts, or a service of the mesh. */
@@ -57,22 +58,26 @@ export function convertGatewayApi(view: GatewayApiView): Converted {
     listeners,
     attached: new Map(),
     parents: new Map(),
-    known: new Set(view.gateways.map(keyOf)),
+    gatewaysTo: new Map(),
   }
   const http = new Map<string, { at: Attachment; host: string; first: KubeObject; entries: HttpEntry[] }>()
   for (const route of [...view.httpRoutes, ...view.grpcRoutes].sort(byAge)) {
     const rules: Json[] = route.spec?.rules?.length ? route.spec.rules : [{}]
-    const made = rules.map((rule) => entriesOf(view, route, rule))
-    const problem = made.find((m) => m.problem)?.problem
-    const unsupported = made.find((m) => m.unsupported)?.unsupported
-    const places = attach(making, route, problem, unsupported)
-    if (unsupported) continue
+    const made = twice((mesh) => rules.map((rule) => entriesOf(view, route, rule, mesh)))
+    const places = attach(
+      making,
+      route,
+      (mesh) => made(mesh).find((m) => m.unsupported)?.unsupported ?? made(mesh).find((m) => m.problem)?.problem,
+    )
+    if (made(false).some((m) => m.unsupported)) continue
     for (const at of places)
       for (const host of at.hosts) {
-        const key = `${at.gateway} ${host} ${at.port ?? ''} ${at.exportTo}`
+        // What is for clients of one namespace is not joined with another's.
+        const whose = at.exportTo.includes('.') ? namespaceOf(route) : ''
+        const key = `${at.gateway} ${host} ${at.port ?? ''} ${whose}`
         const known = http.get(key) ?? { at, host, first: route, entries: [] }
         http.set(key, known)
-        known.entries.push(...made.flatMap((m) => m.entries))
+        known.entries.push(...made(at.gateway === MESH).flatMap((m) => m.entries))
       }
   }
   const virtualServices = [...http.values()].map(({ at, host, first, entries }, i) =>
@@ -85,7 +90,7 @@ export function convertGatewayApi(view: GatewayApiView): Converted {
     .flat()
     .filter(isServed)
     .map((l) => istioGateway(l, ...podsOf(view, l.gateway)))
-  const policies = tlsPolicies(view)
+  const policies = tlsPolicies(view, (target) => making.gatewaysTo.get(target) ?? [])
   return {
     gateways,
     virtualServices,
@@ -93,7 +98,7 @@ export function convertGatewayApi(view: GatewayApiView): Converted {
     listeners,
     attached: making.attached,
     parents: making.parents,
-    policies: policies.states,
+    policies: policies.ancestors,
   }
 }
 
@@ -102,13 +107,26 @@ interface Making {
   readonly listeners: ReadonlyMap<string, readonly ListenerState[]>
   readonly attached: Map<string, number>
   readonly parents: Map<string, ParentStatus[]>
-  /** All Gateways, of whatever class. */
-  readonly known: ReadonlySet<string>
+  /** The names of Gateways by what their routes lead to, "Kind namespace/name". */
+  readonly gatewaysTo: Map<string, Set<string>>
 }
 
-/** A Gateway that names a Service as its address is served by that Service's pods; others get pods of their own. */
+/** What is made for gateways, and what for clients in the mesh; each only when it is asked for. */
+function twice<T>(make: (mesh: boolean) => T): (mesh: boolean) => T {
+  const made = new Map<boolean, T>()
+  return (mesh) => {
+    if (!made.has(mesh)) made.set(mesh, make(mesh))
+    return made.get(mesh)!
+  }
+}
+
+/** The name by which a Gateway says that it is served by a Service's pods; others get pods of their own. */
+export const manualAddress = (gateway: KubeObject): string | undefined =>
+  ((gateway.spec?.addresses ?? []) as Json[]).find((a) => a.type === 'Hostname')?.value
+
+/** The Service that a Gateway names as its address, if it is there. */
 export function manualService(view: Pick<GatewayApiView, 'service'>, gateway: KubeObject): KubeObject | undefined {
-  const address = ((gateway.spec?.addresses ?? []) as Json[]).find((a) => a.type === 'Hostname')?.value
+  const address = manualAddress(gateway)
   if (!address) return undefined
   const [name = '', namespace = namespaceOf(gateway)] = String(address).split('.')
   return view.service(namespace, name)
@@ -122,32 +140,45 @@ function podsOf(view: GatewayApiView, gateway: KubeObject): [Record<string, stri
 }
 
 /** Where a route is attached; notes its status at each of its parents. */
-function attach(
-  making: Making,
-  route: KubeObject,
-  unresolved: Problem | undefined,
-  unsupported: Problem | undefined,
-): Attachment[] {
+function attach(making: Making, route: KubeObject, problemOf: (mesh: boolean) => Problem | undefined): Attachment[] {
   const found: Attachment[] = []
   const states: ParentStatus[] = []
   for (const ref of (route.spec?.parentRefs ?? []) as Json[]) {
     const result = attachTo(making, route, ref)
     if (!result) continue
-    const refused = result.problem ?? unsupported
-    if (!refused) {
+    const bound = result.listeners?.length ?? 1
+    if (!result.problem) {
       found.push(...result.places)
       for (const key of result.listeners ?? []) making.attached.set(key, (making.attached.get(key) ?? 0) + 1)
+      if (result.listeners) noteTargets(making, route, ref.name)
     }
+    const valid = bound > 1 ? `Route was valid, bound to ${bound} parents` : 'Route was valid'
     states.push({
       parentRef: ref,
       conditions: [
-        condition('Accepted', refused, 'Accepted', 'Route was valid'),
-        condition('ResolvedRefs', unresolved, 'ResolvedRefs', 'All references resolved'),
+        condition('Accepted', result.problem, 'Accepted', valid),
+        condition(
+          'ResolvedRefs',
+          problemOf(!result.listeners && isMesh(ref)),
+          'ResolvedRefs',
+          'All references resolved',
+        ),
       ],
     })
   }
   making.parents.set(`${route.kind} ${keyOf(route)}`, states)
   return found
+}
+
+const isMesh = (ref: Json) => ref.kind === 'Service' || ref.kind === 'ServiceEntry'
+
+/** Notes that a Gateway's routes lead to the backends of this one. */
+function noteTargets({ gatewaysTo }: Making, route: KubeObject, gateway: string): void {
+  for (const rule of (route.spec?.rules ?? []) as Json[])
+    for (const { kind = 'Service', namespace = namespaceOf(route), name } of (rule.backendRefs ?? []) as Json[]) {
+      const target = `${kind} ${namespace}/${name}`
+      gatewaysTo.set(target, (gatewaysTo.get(target) ?? new Set<string>()).add(gateway))
+    }
 }
 
 function attachTo(
@@ -167,7 +198,10 @@ function attachTo(
   const all = listeners.get(`${namespace}/${name}`)
   if (!all) return undefined
   const asked = all.filter(
-    (l) => (!sectionName || l.listener.name === sectionName) && (port === undefined || l.listener.port === port),
+    (l) =>
+      !l.conflicted &&
+      (!sectionName || l.listener.name === sectionName) &&
+      (port === undefined || l.listener.port === port),
   )
   const none = (reason: string, message: string) => ({ places: [], problem: { reason, message } })
   if (asked.length === 0)
@@ -225,7 +259,7 @@ function attachToMesh(
       },
     }
   const exportTo = namespace === namespaceOf(route) ? ['*'] : ['.']
-  return { places: [{ gateway: 'mesh', hosts, port, exportTo }], problem: undefined }
+  return { places: [{ gateway: MESH, hosts, port, exportTo }], problem: undefined }
 }
 
 /** A route of a parent's port only. */
@@ -254,10 +288,10 @@ function byteRoutes(making: Making): KubeObject[] {
   const { view } = making
   return [...view.tlsRoutes, ...view.tcpRoutes].sort(byAge).flatMap((route) => {
     const rules: Json[] = route.spec?.rules ?? []
-    const made = rules.map((rule) => weighted(view, route, rule.backendRefs ?? []))
-    const places = attach(making, route, made.find((m) => m.problem)?.problem, undefined)
+    const made = twice((mesh) => rules.map((rule) => weighted(view, route, rule.backendRefs ?? [], mesh)))
+    const places = attach(making, route, (mesh) => made(mesh).find((m) => m.problem)?.problem)
     return places.flatMap((at, i) => {
-      const routes = made.map(({ routes: to }) => ({
+      const routes = made(at.gateway === MESH).map(({ routes: to }) => ({
         route: to.map(({ destination, weight }) => ({ destination, weight })),
       }))
       const tls = route.kind === 'TLSRoute'
@@ -272,69 +306,3 @@ function byteRoutes(making: Making): KubeObject[] {
     })
   })
 }
-
-/** BackendTLSPolicies as DestinationRules of the services they are for. */
-function tlsPolicies(view: GatewayApiView): { rules: KubeObject[]; states: Map<string, Condition[]> } {
-  const states = new Map<string, Condition[]>()
-  const rules: KubeObject[] = []
-  for (const policy of [...view.tlsPolicies].sort(byAge)) {
-    const {
-      caCertificateRefs = [],
-      wellKnownCACertificates,
-      hostname,
-      subjectAltNames = [],
-    } = policy.spec?.validation ?? {}
-    const namespace = namespaceOf(policy)
-    const [ref] = caCertificateRefs as Json[]
-    const pem = ref?.kind === 'ConfigMap' ? view.configMap(namespace, ref.name)?.data?.['ca.crt'] : undefined
-    const problem: Problem | undefined =
-      pem || wellKnownCACertificates === 'System'
-        ? undefined
-        : ref && ref.kind !== 'ConfigMap'
-          ? { reason: 'InvalidKind', message: `caCertificateRefs may name ConfigMaps only, not ${ref.kind}` }
-          : {
-              reason: 'InvalidCACertificateRef',
-              message: `there is no ConfigMap ${namespace}/${ref?.name ?? ''} with the key ca.crt`,
-            }
-    states.set(keyOf(policy), [
-      condition(
-        'Accepted',
-        problem ? { reason: 'NoValidCACertificate', message: problem.message } : undefined,
-        'Accepted',
-        'Configuration is valid',
-      ),
-      condition('ResolvedRefs', problem, 'ResolvedRefs', 'Configuration is valid'),
-    ])
-    const names = (subjectAltNames as Json[]).map((s) => s.hostname ?? s.uri)
-    // Without its authority nothing is verified, so nothing may be sent.
-    const tls = {
-      mode: 'SIMPLE',
-      sni: hostname,
-      subjectAltNames: names.length > 0 ? names : [hostname],
-      ...(problem ? { caPem: '' } : pem ? { caPem: pem } : {}),
-    }
-    for (const target of (policy.spec?.targetRefs ?? []) as Json[]) {
-      const service = target.kind === 'Service' ? view.service(namespace, target.name) : undefined
-      if (!service) continue
-      const port = target.sectionName
-        ? ((service.spec?.ports ?? []) as Json[]).find((p) => p.name === target.sectionName)?.port
-        : undefined
-      if (target.sectionName && port === undefined) continue
-      rules.push({
-        apiVersion: 'networking.istio.io/v1',
-        kind: 'DestinationRule',
-        metadata: {
-          ...policy.metadata,
-          name: `${policy.metadata.name}-${target.name}-istio-autogenerated-k8s-gateway`,
-        },
-        spec: {
-          host: `${target.name}.${namespace}.svc.cluster.local`,
-          trafficPolicy: port === undefined ? { tls } : { portLevelSettings: [{ port: { number: port }, tls }] },
-        },
-      })
-    }
-  }
-  return { rules, states }
-}
-
-export { CONTROLLER }

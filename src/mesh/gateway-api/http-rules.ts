@@ -8,15 +8,21 @@ import { type GatewayApiView, GROUP, isGranted, type Problem } from './view.ts'
 export interface HttpEntry {
   readonly match: Json | undefined
   readonly route: Json
+  /** Of a gRPC route for every method: it comes last. */
+  readonly anything: boolean
 }
 
 const namespaceOf = (o: KubeObject) => o.metadata.namespace ?? ''
 
-/** The host and port of a backend, or why it cannot be had. */
+/**
+ * The host and port of a backend, or why it cannot be had. `mesh`: for clients in the mesh, who may call any service
+ * as they are (GAMMA): nothing needs to be granted.
+ */
 export function backendOf(
   view: GatewayApiView,
   route: KubeObject,
   ref: Json,
+  mesh: boolean,
 ): { destination: Json } | { problem: Problem } {
   const { group = '', kind = 'Service', name, namespace = namespaceOf(route), port } = ref
   if (group === 'networking.istio.io' && kind === 'Hostname')
@@ -29,7 +35,7 @@ export function backendOf(
       },
     }
   const from = { group: GROUP, kind: route.kind, namespace: namespaceOf(route) }
-  if (!isGranted(view, from, { group, kind, namespace, name }))
+  if (!mesh && !isGranted(view, from, { group, kind, namespace, name }))
     return {
       problem: {
         reason: 'RefNotPermitted',
@@ -51,19 +57,20 @@ export function weighted(
   view: GatewayApiView,
   route: KubeObject,
   refs: readonly Json[],
+  mesh: boolean,
 ): { routes: Json[]; problem: Problem | undefined } {
   let problem: Problem | undefined
   const routes = refs
     .filter((ref) => (ref.weight ?? 1) > 0)
     .map((ref) => {
-      const found = backendOf(view, route, ref)
+      const found = backendOf(view, route, ref, mesh)
       const headers = headersOf(ref.filters ?? [])
       if ('problem' in found) problem ??= found.problem
       const destination = 'problem' in found ? { host: INVALID, port: { number: 80 } } : found.destination
       return { destination, weight: ref.weight ?? 1, ...(headers ? { headers } : {}) }
     })
   for (const ref of refs.filter((r) => (r.weight ?? 1) === 0)) {
-    const found = backendOf(view, route, ref)
+    const found = backendOf(view, route, ref, mesh)
     if ('problem' in found) problem ??= found.problem
   }
   return { routes, problem }
@@ -72,24 +79,38 @@ export function weighted(
 /** No service bears this name. */
 const INVALID = 'invalid-backend.invalid'
 
+const HEADER_FILTERS: ReadonlySet<unknown> = new Set(['RequestHeaderModifier', 'ResponseHeaderModifier'])
+const FILTERS: ReadonlySet<unknown> = new Set([
+  ...HEADER_FILTERS,
+  'RequestMirror',
+  'RequestRedirect',
+  'URLRewrite',
+  'CORS',
+])
+
 /** The routes of a rule, one for each condition. */
 export function entriesOf(
   view: GatewayApiView,
   route: KubeObject,
   rule: Json,
+  mesh: boolean,
 ): { entries: HttpEntry[]; problem: Problem | undefined; unsupported: Problem | undefined } {
   const filters: Json[] = rule.filters ?? []
-  const { routes, problem } = weighted(view, route, rule.backendRefs ?? [])
+  const { routes, problem } = weighted(view, route, rule.backendRefs ?? [], mesh)
   let found = problem
   const mirrors: Json[] = []
   for (const { requestMirror: m } of filters.filter((f) => f.type === 'RequestMirror' && f.requestMirror)) {
-    const backend = backendOf(view, route, m.backendRef)
+    const backend = backendOf(view, route, m.backendRef, mesh)
     if ('problem' in backend) found ??= backend.problem
     else mirrors.push({ destination: backend.destination, percentage: { value: percentOf(m) } })
   }
-  const odd = filters.find((f) => f.type === 'ExtensionRef' || f.type === 'ExternalAuth')
+  const odd =
+    filters.find((f) => !FILTERS.has(f.type)) ??
+    ((rule.backendRefs ?? []) as Json[])
+      .flatMap((ref) => (ref.filters ?? []) as Json[])
+      .find((f) => !HEADER_FILTERS.has(f.type))
   const unsupported = odd
-    ? { reason: 'UnsupportedValue', message: `unsupported filter type ${JSON.stringify(odd.type)}` }
+    ? { reason: 'InvalidFilter', message: `unsupported filter type ${JSON.stringify(odd.type)}` }
     : undefined
   const matches: (Json | undefined)[] = rule.matches?.length ? rule.matches : [undefined]
   const conditions = matches.map((m) => (route.kind === 'GRPCRoute' ? grpcMatch(m) : httpMatch(m)))
@@ -107,6 +128,7 @@ export function entriesOf(
         : { route: routes, strict: true }
     return {
       match,
+      anything: route.kind === 'GRPCRoute' && !match?.uri,
       route: {
         name: [namespaceOf(route), route.metadata.name, rule.name].filter(Boolean).join('.'),
         ...(match ? { match: [match] } : {}),
@@ -262,12 +284,13 @@ function corsOf(c: Json): Json {
  * parameters (gateway-api, HTTPRouteMatch). Equal ones stay as they are: by age, then by name.
  */
 export function byPrecedence(a: HttpEntry, b: HttpEntry): number {
-  const uri = ({ match }: HttpEntry): [number, number] => {
+  const uri = ({ match, anything }: HttpEntry): [number, number] => {
     const u = match?.uri
+    if (anything) return [0, 0]
     if (u?.exact !== undefined) return [3, u.exact.length]
     if (u?.regex !== undefined) return [1, u.regex.length]
-    const prefix = u?.elements ?? u?.prefix ?? '/'
-    return [prefix === '/' ? 0 : 2, prefix.length]
+    // "/" is a prefix as any other: it goes before expressions, as Istio's does.
+    return [2, (u?.elements ?? u?.prefix ?? '/').length]
   }
   const [kindA, lengthA] = uri(a)
   const [kindB, lengthB] = uri(b)

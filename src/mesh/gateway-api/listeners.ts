@@ -18,7 +18,10 @@ const namespaceOf = (o: KubeObject) => o.metadata.namespace ?? ''
 /** The listeners of a Gateway. */
 export function listenersOf(view: GatewayApiView, gateway: KubeObject): ListenerState[] {
   const all: Json[] = gateway.spec?.listeners ?? []
+  const served: Json[] = []
   return all.map((listener) => {
+    const conflicted = conflict(listener, served)
+    if (!conflicted) served.push(listener)
     const protocol = String(listener.protocol ?? '')
     const supported = supportedKinds(listener)
     return {
@@ -30,7 +33,7 @@ export function listenersOf(view: GatewayApiView, gateway: KubeObject): Listener
       accepted: KINDS[protocol]
         ? undefined
         : { reason: 'UnsupportedProtocol', message: `protocol ${JSON.stringify(protocol)} is unsupported` },
-      conflicted: conflict(listener, all),
+      conflicted,
       resolved: certificateProblem(view, gateway, listener) ?? supported.problem,
     }
   })
@@ -50,22 +53,22 @@ function supportedKinds(listener: Json): { kinds: Json[]; problem: Problem | und
   return { kinds, problem }
 }
 
-function conflict(listener: Json, all: readonly Json[]): Problem | undefined {
-  const layer = (l: Json) => (['HTTPS', 'TLS'].includes(l.protocol) ? 'TLS' : l.protocol)
-  for (const other of all) {
-    if (other === listener || other.port !== listener.port) continue
-    if (layer(other) !== layer(listener))
-      return {
-        reason: 'ProtocolConflict',
-        message: `protocol conflicts with listener ${other.name} of port ${other.port}`,
-      }
-    if ((other.hostname ?? '') === (listener.hostname ?? ''))
-      return {
-        reason: 'HostnameConflict',
-        message: `hostname conflicts with listener ${other.name} of port ${other.port}`,
-      }
+const isByName = (l: Json) => ['HTTP', 'HTTPS', 'TLS'].includes(l.protocol)
+const hostOf = (l: Json) => l.hostname || '*'
+
+/** Whether two listeners of a port cannot both be served. */
+const collide = (a: Json, b: Json): boolean =>
+  a.port === b.port && !(isByName(a) && isByName(b) && hostOf(a) !== hostOf(b))
+
+/** What a listener is at odds with: one before it that is served. */
+function conflict(listener: Json, served: readonly Json[]): Problem | undefined {
+  const other = served.find((o) => collide(o, listener))
+  if (!other) return undefined
+  const protocols = other.protocol !== listener.protocol || !isByName(listener)
+  return {
+    reason: protocols ? 'ProtocolConflict' : 'HostnameConflict',
+    message: `${protocols ? 'protocol' : 'hostname'} conflicts with listener ${other.name} of port ${other.port}`,
   }
-  return undefined
 }
 
 function certificateProblem(view: GatewayApiView, gateway: KubeObject, listener: Json): Problem | undefined {

@@ -1,10 +1,10 @@
 // What the status of the Gateway API's objects should say. Pure.
 
 import type { Json, KubeObject } from '#api'
-import { keyOf } from '#api'
+import { keyOf, sameJson } from '#api'
 import type { Converted } from './convert.ts'
 import { isServed } from './listeners.ts'
-import { CONTROLLER, type Condition, condition, GROUP, type ListenerState } from './view.ts'
+import { CONTROLLER, type Condition, condition, GROUP, type ListenerState, MESH_CONTROLLER } from './view.ts'
 
 /** Conditions with their times: those that have not changed keep theirs. */
 export function timed(
@@ -80,6 +80,8 @@ export interface GatewayAddresses {
   readonly serving: readonly string[]
   /** Whether pods are there that serve it. */
   readonly ready: boolean
+  /** The address that it asks for and that is nobody's. */
+  readonly missing?: string | undefined
 }
 
 export function gatewayStatus(gateway: KubeObject, converted: Converted, at: GatewayAddresses, now: string): Json {
@@ -87,17 +89,31 @@ export function gatewayStatus(gateway: KubeObject, converted: Converted, at: Gat
   const broken = listeners.filter((l) => !isServed(l))
   const accepted: Condition =
     broken.length > 0 && broken.length === listeners.length
-      ? { type: 'Accepted', status: 'False', reason: 'ListenersNotValid', message: 'none of the listeners is valid' }
+      ? {
+          type: 'Accepted',
+          status: 'False',
+          reason: 'ListenersNotValid',
+          message: "None of the Gateway's listeners are valid",
+        }
       : broken.length > 0
         ? {
             type: 'Accepted',
             status: 'True',
             reason: 'ListenersNotValid',
-            message: `invalid listeners: ${broken.map((l) => l.listener.name).join(', ')}`,
+            message: "One or more of the Gateway's listeners are invalid",
           }
         : condition('Accepted', undefined, 'Accepted', 'Resource accepted')
-  const programmed =
-    at.addresses.length === 0
+  const programmed = at.missing
+    ? condition(
+        'Programmed',
+        {
+          reason: 'AddressNotUsable',
+          message: `Failed to assign to any requested addresses: hostname ${JSON.stringify(at.missing)} not found`,
+        },
+        '',
+        '',
+      )
+    : at.addresses.length === 0
       ? condition(
           'Programmed',
           { reason: 'AddressNotAssigned', message: 'Assigned to service(s), but no address is assigned yet' },
@@ -112,9 +128,10 @@ export function gatewayStatus(gateway: KubeObject, converted: Converted, at: Gat
             'Programmed',
             `Resource programmed, assigned to service(s) ${at.serving.join(' and ')}`,
           )
+  const resolved = condition('ResolvedRefs', undefined, 'ResolvedRefs', 'All references resolved')
   return {
     addresses: at.addresses,
-    conditions: timed([accepted, programmed], gateway.status?.conditions, generationOf(gateway), now),
+    conditions: timed([accepted, programmed, resolved], gateway.status?.conditions, generationOf(gateway), now),
     listeners: listeners.map((l) => listenerStatus(gateway, l, converted, now)),
   }
 }
@@ -131,7 +148,7 @@ function listenerStatus(gateway: KubeObject, state: ListenerState, converted: Co
     conflicted,
     condition(
       'Programmed',
-      isServed(state) ? undefined : { reason: 'Invalid', message: 'Bad configuration' },
+      isServed(state) ? undefined : (state.conflicted ?? { reason: 'Invalid', message: 'Bad configuration' }),
       'Programmed',
       'No errors found',
     ),
@@ -168,21 +185,27 @@ export function routeStatus(route: KubeObject, converted: Converted, now: string
 const USUAL: Readonly<Record<string, string>> = { group: GROUP, kind: 'Gateway' }
 
 export function policyStatus(policy: KubeObject, converted: Converted, now: string): Json {
-  const conditions = converted.policies.get(keyOf(policy)) ?? []
   const before: Json[] = policy.status?.ancestors ?? []
-  const ancestors = ((policy.spec?.targetRefs ?? []) as Json[]).map((t) => {
-    const ancestorRef = {
-      group: t.group,
-      kind: t.kind,
-      name: t.name,
-      ...(t.sectionName ? { sectionName: t.sectionName } : {}),
-    }
-    const old = before.find((a) => a.controllerName === CONTROLLER && a.ancestorRef?.name === t.name)
+  const isOurs = (a: Json) => a.controllerName === CONTROLLER || a.controllerName === MESH_CONTROLLER
+  const ancestors = (converted.policies.get(keyOf(policy)) ?? []).map(({ ancestorRef, controllerName, conditions }) => {
+    const old = before.find((a) => a.controllerName === controllerName && sameJson(a.ancestorRef, ancestorRef))
     return {
       ancestorRef,
-      controllerName: CONTROLLER,
+      controllerName,
       conditions: timed(conditions, old?.conditions, generationOf(policy), now),
     }
   })
-  return { ancestors: [...before.filter((a) => a.controllerName !== CONTROLLER), ...ancestors] }
+  return { ancestors: [...before.filter((a) => !isOurs(a)), ...ancestors] }
+}
+
+/** A Gateway of a class that others serve: it is read, and that is all. */
+export function remoteStatus(gateway: KubeObject, now: string): Json {
+  const conditions = [
+    condition('Accepted', undefined, 'Accepted', 'Resource accepted'),
+    condition('Programmed', undefined, 'Programmed', 'This Gateway is remote; Istio will not program it'),
+  ]
+  return {
+    ...(gateway.spec?.addresses ? { addresses: gateway.spec.addresses } : {}),
+    conditions: timed(conditions, gateway.status?.conditions, generationOf(gateway), now),
+  }
 }

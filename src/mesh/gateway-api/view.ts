@@ -3,6 +3,10 @@
 import type { Json, KubeObject } from '#api'
 
 export const CONTROLLER = 'istio.io/gateway-controller'
+/** The controller of Gateways that others serve: they are read, and nothing is done for them. */
+export const REMOTE_CONTROLLER = 'istio.io/unmanaged-gateway'
+/** By what name the mesh itself, beside its gateways, speaks in status. */
+export const MESH_CONTROLLER = 'istio.io/mesh-controller'
 export const GROUP = 'gateway.networking.k8s.io'
 
 export interface GatewayApiView {
@@ -56,6 +60,9 @@ export interface ListenerState {
 
 /** Whether a GatewayClass is ours to serve. */
 export const isOurs = (c: KubeObject | undefined): boolean => c?.spec?.controllerName === CONTROLLER
+
+/** Whether Gateways of a class are served elsewhere. */
+export const isRemote = (c: KubeObject | undefined): boolean => c?.spec?.controllerName === REMOTE_CONTROLLER
 
 /** Whether an object of one namespace may refer to one of another (ReferenceGrant). */
 export function isGranted(

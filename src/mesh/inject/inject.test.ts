@@ -61,7 +61,20 @@ test('a sidecar is a restartable init container, the first after istio-init; by 
     native.spec.containers.map((c: Json) => c.name),
     ['app'],
   )
-  const beside = injected(pod({}, { metadata: { annotations: { 'sidecar.istio.io/nativeSidecar': 'false' } } }))
+  const beside = injected(
+    pod(
+      {},
+      {
+        metadata: { annotations: { 'sidecar.istio.io/nativeSidecar': 'false' } },
+        spec: { initContainers: [{ name: 'setup' }] },
+      },
+    ),
+  )
+  // Before the redirection: nobody would take what it sends.
+  assert.deepEqual(
+    beside.spec.initContainers.map((c: Json) => c.name),
+    ['setup', 'istio-init'],
+  )
   assert.deepEqual(
     beside.spec.containers.map((c: Json) => c.name),
     ['istio-proxy', 'app'],
@@ -158,7 +171,11 @@ test('a container named istio-proxy says what is another; a gateway’s pod is n
               name: 'istio-proxy',
               image: 'auto',
               resources: { requests: { cpu: '1' } },
-              env: [{ name: 'X', value: 'y' }],
+              env: [
+                { name: 'X', value: 'y' },
+                { name: 'TRUST_DOMAIN', value: 'other' },
+              ],
+              lifecycle: { preStop: { exec: { command: ['true'] } } },
             },
             { name: 'app' },
           ],
@@ -168,8 +185,25 @@ test('a container named istio-proxy says what is another; a gateway’s pod is n
   )
   const proxy = named(own.spec.initContainers, 'istio-proxy')
   assert.equal(proxy.image, 'proxy:1')
-  assert.deepEqual(proxy.resources, { requests: { cpu: '1' } })
+  assert.deepEqual(proxy.resources, {
+    limits: { cpu: '2', memory: '1Gi' },
+    requests: { cpu: '1', memory: '40Mi' },
+  })
   assert.equal(named(proxy.env, 'X').value, 'y')
+  assert.equal(named(proxy.env, 'CA_ADDR').value, 'istiod.istio-system.svc:15012')
+  assert.equal(proxy.env.filter((e: Json) => e.name === 'TRUST_DOMAIN').length, 1)
+  assert.ok(proxy.lifecycle.postStart && proxy.lifecycle.preStop, 'what is not named stays')
+  const inits = injected(
+    pod(
+      {},
+      { spec: { initContainers: [{ name: 'first' }, { name: 'istio-init', resources: { limits: { cpu: '1' } } }] } },
+    ),
+  ).spec.initContainers as Json[]
+  assert.deepEqual(
+    inits.map((c) => c.name),
+    ['istio-init', 'istio-proxy', 'first'],
+  )
+  assert.deepEqual(inits[0]!.resources.limits, { cpu: '1', memory: '1Gi' })
   const gateway = injected({
     metadata: { annotations: { 'inject.istio.io/templates': 'gateway' } },
     spec: { containers: [{ name: 'istio-proxy', image: 'auto' }] },

@@ -1,6 +1,6 @@
 // Sidecar injection: what a pod gets in a namespace that asks for it. Pure.
 
-import type { Json, KubeObject } from '#api'
+import { type Json, type KubeObject, strategicMerge } from '#api'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import { canonicalName, canonicalRevision, workloadOf } from '../model/workload.ts'
 import {
@@ -35,7 +35,7 @@ export function injectSidecar(pod: Json, namespace: string, config: InjectionCon
   const spec: Json = pod.spec
   const annotations: Record<string, string> = (metadata.annotations ??= {})
   const gateway = isGatewayPod(pod)
-  const own = takeOwn(spec)
+  const own = takeOwn(spec, 'istio-proxy')
   if (!own && gateway) return
   const apps: Json[] = spec.containers ?? []
   const { labels: podLabels = {} } = metadata
@@ -62,8 +62,10 @@ export function injectSidecar(pod: Json, namespace: string, config: InjectionCon
   if (Object.keys(probers).length > 0)
     proxy.env.push({ name: 'ISTIO_KUBE_APP_PROBERS', value: JSON.stringify(probers) })
   if (merged) proxy.env.push({ name: 'ISTIO_PROMETHEUS_ANNOTATIONS', value: JSON.stringify(scrapeOf(annotations)) })
-  const init = gateway ? [] : [initContainer(annotations, config)]
-  spec.initContainers = [...init, ...(native ? [proxy] : []), ...(spec.initContainers ?? [])]
+  const init = gateway ? [] : [overlaid(initContainer(annotations, config), takeOwn(spec, 'istio-init'))]
+  const others: Json[] = spec.initContainers ?? []
+  // Without a proxy beside them, init containers would be redirected to nobody: the redirection comes after them.
+  spec.initContainers = native ? [...init, proxy, ...others] : [...others, ...init]
   if (spec.initContainers.length === 0) delete spec.initContainers
   if (!native) spec.containers = [proxy, ...apps]
   spec.volumes = [...(spec.volumes ?? []), ...PROXY_VOLUMES, ...list(annotations['sidecar.istio.io/userVolume'])]
@@ -92,26 +94,22 @@ const statusOf = (initContainers: string[], containers: string[]) =>
     revision: 'default',
   })
 
-/** A container named istio-proxy that the pod brings itself: what it says goes over what is injected. */
-function takeOwn(spec: Json): Json | undefined {
-  const own = (spec.containers ?? []).find((c: Json) => c.name === 'istio-proxy')
-  if (own) spec.containers = spec.containers.filter((c: Json) => c !== own)
+/** A container of one of our names that the pod brings itself: what it says goes over what is injected. */
+function takeOwn(spec: Json, name: string): Json | undefined {
+  let own: Json | undefined
+  for (const list of ['containers', 'initContainers'] as const) {
+    const all: Json[] = spec[list] ?? []
+    own ??= all.find((c) => c.name === name)
+    if (all.some((c) => c.name === name)) spec[list] = all.filter((c) => c.name !== name)
+  }
   return own
 }
 
+/** A container with what the pod's own says laid over it, as a strategic merge patch is. */
 function overlaid(template: Json, own: Json | undefined): Json {
   if (!own) return template
-  const merge = (field: string) => [...(template[field] ?? []), ...(own[field] ?? [])]
-  return {
-    ...template,
-    ...own,
-    image: own.image && own.image !== 'auto' ? own.image : template.image,
-    args: own.args ?? template.args,
-    env: merge('env'),
-    ports: merge('ports'),
-    volumeMounts: merge('volumeMounts'),
-    securityContext: { ...template.securityContext, ...own.securityContext },
-  }
+  const { image, ...rest } = own
+  return strategicMerge(template, image && image !== 'auto' ? own : rest, 'core.v1.Container')
 }
 
 /** Every node here runs sidecars beside init containers, so that is what Istio's "auto" chooses. */

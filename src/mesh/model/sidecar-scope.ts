@@ -1,7 +1,7 @@
 // What of the mesh a workload imports: by its Sidecar, or everything that is exported to it. Pure.
 
 import type { Json, KubeObject } from '#api'
-import { covers, intersection, narrowest, resolveHost } from './host.ts'
+import { byNarrowness, covers, intersection, resolveHost } from './host.ts'
 import type { MeshService } from './service.ts'
 import type { Snapshot } from './snapshot.ts'
 import { byAge, matches, type ProxyNode } from './view.ts'
@@ -159,9 +159,29 @@ export function destinationsOf(rule: VirtualService): Set<string> {
   return hosts
 }
 
-/** The rule for a host among those imported: the narrowest host wins, then the oldest rule. */
-export function ruleForHost(rules: readonly VirtualService[], host: string): VirtualService | undefined {
-  const by = new Map<string, VirtualService>()
-  for (const rule of rules) for (const h of rule.hosts) if (covers(h, host) && !by.has(h)) by.set(h, rule)
-  return narrowest(host, by)
+/**
+ * What the rule for a host makes, of those imported: the narrowest host wins, then the oldest rule. One that makes
+ * nothing here, because its routes are for other ports or other clients, leaves the host to the next (as Istio).
+ */
+export function madeForHost<T>(
+  rules: readonly VirtualService[],
+  host: string,
+  make: (rule: VirtualService) => readonly T[],
+): readonly T[] {
+  for (const rule of rulesForHost(rules, host)) {
+    const made = make(rule)
+    if (made.length > 0) return made
+  }
+  return []
+}
+
+/** The rules for a host, the narrower and older first. */
+function rulesForHost(rules: readonly VirtualService[], host: string): readonly VirtualService[] {
+  const found: { rule: VirtualService; pattern: string }[] = []
+  for (const rule of rules) {
+    let best: string | undefined
+    for (const h of rule.hosts) if (covers(h, host) && (best === undefined || byNarrowness(h, best) < 0)) best = h
+    if (best !== undefined) found.push({ rule, pattern: best })
+  }
+  return (found.length > 1 ? found.sort((a, b) => byNarrowness(a.pattern, b.pattern)) : found).map((f) => f.rule)
 }

@@ -102,10 +102,16 @@ function targetPorts(view: MeshView, node: ProxyNode): (port: number) => number 
   for (const service of view.services) {
     if (service.metadata.namespace !== node.namespace) continue
     if (!service.spec?.selector || !matches(service.spec.selector, node.labels)) continue
-    for (const p of (service.spec.ports ?? []) as Json[])
-      targets.set(p.port, typeof p.targetPort === 'number' ? p.targetPort : p.port)
+    for (const p of (service.spec.ports ?? []) as Json[]) targets.set(p.port, numberOf(view, service, p))
   }
   return (port) => targets.get(port) ?? port
+}
+
+/** The number of a Service's target port; a name is looked up where its endpoints say it. */
+function numberOf(view: MeshView, service: KubeObject, port: Json): number {
+  if (typeof port.targetPort === 'number') return port.targetPort
+  const ports = view.slices(service).flatMap((slice) => (slice.ports ?? []) as Json[])
+  return (port.targetPort && ports.find((p) => (p.name ?? '') === (port.name ?? ''))?.port) || port.port
 }
 
 function serversOf(view: MeshView, node: ProxyNode, serving: (port: number) => number): Server[] {

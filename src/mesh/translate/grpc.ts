@@ -5,7 +5,7 @@ import { HttpConnectionManager, LbPolicy, packAny } from '#api/xds'
 import type { Message } from '#wire'
 import { isHttp } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
-import { ruleForHost } from '../model/sidecar-scope.ts'
+import { madeForHost } from '../model/sidecar-scope.ts'
 import { clusterName, emptyResources, type XdsResources } from '../model/view.ts'
 import { addClusters } from './clusters.ts'
 import { extension, ROUTER } from './extension.ts'
@@ -40,9 +40,9 @@ export function translateGrpc(place: Place): XdsResources {
 
 function addTarget(result: XdsResources, place: Place, service: MeshService, port: MeshPort): void {
   const route = clusterName(port.number, '', service.host)
-  const rule = place.scope.egress.map((e) => ruleForHost(e.rules, service.host)).find((r) => r !== undefined)
   const scope = { place, gateways: new Set(['mesh']), port: port.number, service }
-  const ruled = rule?.http.length ? httpRoutes(scope, rule) : []
+  const rules = place.scope.egress.flatMap((e) => e.rules)
+  const ruled = madeForHost(rules, service.host, (rule) => (rule.http.length > 0 ? httpRoutes(scope, rule) : []))
   const domains = domainsOf(service, port.number, place.node.namespace)
   result.routes.set(route, {
     name: route,

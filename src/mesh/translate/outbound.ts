@@ -7,7 +7,7 @@ import { endpointsOf } from '../model/endpoints.ts'
 import { covers, resolveHost } from '../model/host.ts'
 import { isHttp } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
-import { type Egress, ruleForHost } from '../model/sidecar-scope.ts'
+import { type Egress, madeForHost } from '../model/sidecar-scope.ts'
 import { clusterName, type XdsResources } from '../model/view.ts'
 import type { VirtualService } from '../model/virtual-service.ts'
 import { HTTP_INSPECTOR, httpChain, LOOKS_LIKE_HTTP, TLS_INSPECTOR, tcpChain } from './chains.ts'
@@ -138,8 +138,9 @@ function addBytes(
 ): void {
   const { place } = g
   const listener = gather(g, address, port.number)
-  const rule = ruleForHost(g.egress.rules, service.host)
+  const { rules } = g.egress
   const scope: RouteScope = { place, gateways: MESH, port: port.number, service }
+  const tcpRules = () => madeForHost(rules, service.host, (rule) => tcpRoutes(scope, rule))
   const chain = tcpChain(
     place.snapshot.view.mesh,
     clusterName(port.number, '', service.host),
@@ -147,12 +148,12 @@ function addBytes(
   )
   if (port.protocol === 'tls') {
     // Names are taken as they stand: a short host of the rule is a short name here.
-    const asked = rule ? tlsRoutes(scope, rule, ['*']) : []
+    const asked = madeForHost(rules, service.host, (rule) => tlsRoutes(scope, rule, ['*']))
     listener.bytes.push(...asked.map((r) => ({ ...r, subnets: r.subnets.length > 0 ? r.subnets : subnets })))
     // At an address of its own every name is the service's; elsewhere only its own name is.
     const serverNames = address === ANY && subnets.length === 0 ? [service.host] : []
     const covered = asked.some((r) => r.serverNames.some((n) => covers(n, service.host)))
-    const tcp = rule && asked.length === 0 ? tcpRoutes(scope, rule) : []
+    const tcp = asked.length === 0 ? tcpRules() : []
     if (tcp.length > 0) addChains(listener, tcp, subnets)
     else if (!covered || serverNames.length === 0)
       addChains(listener, [{ subnets: [], serverNames, sources: [], chain }], subnets)
@@ -169,7 +170,7 @@ function addBytes(
       if (table.hosts.length === 0) table.hosts.push({ ...hostOf(g, service, port), domains: ['*'] })
     }
   }
-  const routes = rule ? tcpRoutes(scope, rule) : []
+  const routes = tcpRules()
   const usual = { subnets: [], serverNames: [], sources: [], chain }
   const complete = routes.some((r) => r.subnets.length === 0 && r.sources.length === 0)
   addChains(listener, complete ? routes : [...routes, usual], subnets)
@@ -199,14 +200,14 @@ function addHost(g: Gathering, table: Table, service: MeshService, port: MeshPor
 function hostOf(g: Gathering, service: MeshService, port: MeshPort): Message {
   const { place } = g
   const target = service.aliasOf ? serviceOf(place, service.host) : service
-  const rule = ruleForHost(g.egress.rules, service.host)
   const scope: RouteScope = { place, gateways: MESH, port: port.number, service }
-  const ruled = rule?.http.length ? httpRoutes(scope, rule) : []
+  const ruled = madeForHost(g.egress.rules, service.host, (rule) =>
+    rule.http.length > 0 ? httpRoutes(scope, rule) : [],
+  )
   const own = target ? [defaultRoute(place, target, port.number)] : [unknownRoute(place)]
   return {
     name: `${service.host}:${port.number}`,
     domains: domainsOf(service, port.number, place.node.namespace),
-    // A rule none of whose routes is for here leaves the host as it was.
     routes: ruled.length > 0 ? ruled : own,
     include_request_attempt_count: true,
   }

@@ -103,7 +103,7 @@ function routeMatch(match: Json | undefined): Message {
   for (const [name, value] of Object.entries<Json>(match?.headers ?? {}))
     headers.push(headerMatcher(name.toLowerCase(), value))
   for (const [name, value] of Object.entries<Json>(match?.withoutHeaders ?? {}))
-    headers.push(headerMatcher(name.toLowerCase(), value, true))
+    headers.push(headerMatcher(name.toLowerCase(), value?.regex === '*' ? {} : value, true))
   if (match?.method) headers.push(headerMatcher(':method', match.method))
   if (match?.authority) headers.push(headerMatcher(':authority', match.authority))
   if (match?.scheme) headers.push(headerMatcher(':scheme', match.scheme))

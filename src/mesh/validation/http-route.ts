@@ -114,7 +114,8 @@ function httpMatch(m: Json, path: string, p: Problems): void {
           `${path}.${key}`,
           `header name ${JSON.stringify(name)} is not a valid header name`,
         )
-      stringMatch(value ?? {}, `${path}.${key}[${name}]`, p)
+      // "*" says that there is no such header, whatever its value.
+      if (key !== 'withoutHeaders' || value?.regex !== '*') stringMatch(value ?? {}, `${path}.${key}[${name}]`, p)
     }
   if (m.port !== undefined) p.check(isPort(m.port), `${path}.port`, portMessage(m.port))
 }
