@@ -1,7 +1,7 @@
 // A server of gRPC on our own HTTP/2: many connections that are mostly silent cost little.
 
 import type { Server, Socket } from 'node:net'
-import { frameMessage, GrpcCode, MessageReader, type Method } from './grpc.ts'
+import { frameMessage, GrpcCode, MessageReader, type Method, messageHead } from './grpc.ts'
 import { H2Code } from './h2-frames.ts'
 import { H2Session } from './h2-session.ts'
 import type { H2Stream } from './h2-stream.ts'
@@ -16,6 +16,8 @@ export interface ServerCall {
   /** Whether it came over TLS. */
   readonly secure: boolean
   send(message: Message): void
+  /** Sends a message that is encoded already, in pieces; they must not change any more. */
+  sendParts(parts: readonly Uint8Array[]): void
   /** Ends the call with a status. */
   end(code?: number, message?: string): void
   onMessage: (message: Message) => void
@@ -126,6 +128,11 @@ function answer(stream: H2Stream, end: boolean, headers: Readonly<Record<string,
     peer,
     secure,
     send: (m) => void stream.data(frameMessage(response.encode(m))),
+    sendParts: (parts) => {
+      const [first = new Uint8Array(), ...rest] = parts
+      stream.data(Buffer.concat([messageHead(parts.reduce((sum, p) => sum + p.length, 0)), first]))
+      for (const part of rest) stream.data(part)
+    },
     end: (code = 0, text = '') => {
       if (stream.over) return
       stream.end(['grpc-status', String(code), ...(text ? ['grpc-message', encodeURIComponent(text)] : [])])

@@ -42,6 +42,13 @@ export class GrpcError extends SampanError {
   }
 }
 
+/** What stands before a message of so many bytes: a zero byte (not compressed) and its length. */
+export function messageHead(length: number): Buffer {
+  const head = Buffer.alloc(5)
+  head.writeUInt32BE(length, 1)
+  return head
+}
+
 /** Frames a message: a zero byte (not compressed), its length, its bytes. */
 export function frameMessage(body: Uint8Array): Buffer {
   const frame = Buffer.allocUnsafe(5 + body.length)

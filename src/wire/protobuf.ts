@@ -266,7 +266,9 @@ export class Writer {
   #at = 0
 
   finish(): Buffer {
-    return Buffer.from(this.#buffer.subarray(0, this.#at))
+    const bytes = Buffer.allocUnsafe(this.#at)
+    this.#buffer.copy(bytes, 0, 0, this.#at)
+    return bytes
   }
 
   varint(value: number): void {

@@ -4,6 +4,7 @@ import type { ServerCall } from '#wire'
 import { GrpcCode, type Message } from '#wire'
 import { identify, mismatch, type ProxyIdentity, type ProxyUser } from './identity.ts'
 import { type EncodedLayer, KINDS, type Kind, type ResourceSet } from './resource-set.ts'
+import { responseParts } from './response.ts'
 import { Subscription } from './subscription.ts'
 
 export interface ConnectionOptions {
@@ -133,26 +134,9 @@ export class Connection {
       if (kind === 'clusters') this.#subscriptions.get('endpoints')?.refresh(next.changed.map((r) => r.name))
       s.nonce = String(++this.#nonce)
       s.error = ''
-      this.#options.call.send(
-        this.#options.delta
-          ? {
-              type_url: s.url,
-              nonce: s.nonce,
-              system_version_info: s.nonce,
-              resources: next.resources.map((r) => ({
-                name: r.name,
-                version: r.version,
-                resource: { type_url: s.url, value: r.body },
-              })),
-              removed_resources: next.removed,
-            }
-          : {
-              type_url: s.url,
-              nonce: s.nonce,
-              version_info: s.nonce,
-              resources: next.resources.map((r) => ({ type_url: s.url, value: r.body })),
-            },
-      )
+      const { resources, removed } = next
+      const { call, delta } = this.#options
+      call.sendParts(responseParts({ url: s.url, nonce: s.nonce, delta, resources, removed }))
     }
   }
 
