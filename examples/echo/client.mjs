@@ -8,11 +8,12 @@ import WebSocket from 'ws'
 const HOST = process.env.TARGET ?? 'echo'
 /** Requests a second, of all kinds together; of streams a sixth is left out. */
 const RATE = Number(process.env.RATE ?? 600)
-const state = { on: false, sent: 0, lost: [], seen: {} }
+const state = { on: false, sent: 0, lost: [], seen: {}, last: {} }
 
 function saw(text) {
   const version = String(text).split(' ')[0]
   state.seen[version] = (state.seen[version] ?? 0) + 1
+  state.last[version] = Date.now()
 }
 function lost(kind, why) {
   if (state.on) state.lost.push(`${new Date().toISOString()} ${kind}: ${why}`)

@@ -57,6 +57,8 @@ interface Count {
   readonly sent: number
   readonly lost: readonly string[]
   readonly seen: Readonly<Record<string, number>>
+  /** When each version answered last, milliseconds. */
+  readonly last: Readonly<Record<string, number>>
 }
 
 /** What curl says of the client's own page, asked within its pod. */
@@ -128,13 +130,18 @@ test(`${ROUNDS} kill -9 of the server lose no request, and changes are pushed wi
       const begun = Date.now()
       const one = i % 2 ? 100 : 0
       await ok(kubectl('apply -f -', shift(one)))
+      const applied = Date.now()
+      const gone = one ? 'v2' : 'v1'
+      let last = 0
       await eventually(async () => {
         const a = await count()
         await new Promise((resolve) => setTimeout(resolve, 200))
         const b = await count()
-        const gone = one ? 'v2' : 'v1'
+        last = b.last[gone] ?? begun
         assert.equal((b.seen[gone] ?? 0) - (a.seen[gone] ?? 0), 0)
       })
-      console.log(`pushed ${Date.now() - begun} ms after the return, with the time to see it`)
+      console.log(
+        `the last answer by the old rule ${last - begun} ms after the server’s return, ${last - applied} ms after the new rule was taken`,
+      )
     })
 })
