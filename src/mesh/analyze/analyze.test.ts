@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parseAllDocuments } from 'yaml'
 import type { Json, KubeObject } from '#api'
+import { createAuthority } from '#wire'
 import { analyzeObjects } from './analyze.ts'
 
 const objects = (text: string): KubeObject[] =>
@@ -19,6 +20,11 @@ const objects = (text: string): KubeObject[] =>
   })
 
 const codes = (text: string): string[] => [...new Set(analyzeObjects(objects(text)).map((f) => f.code))].sort()
+
+const [pair, other] = [await createAuthority('one'), await createAuthority('two')]
+const base64 = (pem: string) => Buffer.from(pem).toString('base64')
+const secret = (name: string, cert: string, key: string) =>
+  `{kind: Secret, metadata: {name: ${name}, namespace: istio-system}, data: {tls.crt: ${base64(cert)}, tls.key: ${base64(key)}}}\n---\n`
 
 const MESH = `
 kind: Namespace
@@ -42,7 +48,7 @@ spec: {containers: [{name: istio-proxy}]}
 ---
 kind: Secret
 metadata: {name: good, namespace: istio-system}
-data: {tls.crt: QQ==, tls.key: QQ==}
+data: {tls.crt: ${base64(pair.cert)}, tls.key: ${base64(pair.key)}}
 ---
 kind: Secret
 metadata: {name: bad, namespace: istio-system}
@@ -298,6 +304,69 @@ const CASES: readonly [what: string, text: string, found: readonly string[]][] =
     'a deprecated annotation',
     '{kind: Pod, metadata: {name: x, annotations: {sidecar.istio.io/inject: "false"}}, spec: {containers: []}}',
     ['IST0135'],
+  ],
+  [
+    'a certificate with another’s key',
+    secret('odd', pair.cert, other.key) +
+      gw(
+        '{selector: {istio: gw}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE, credentialName: odd}}]}',
+      ),
+    ['IST0161'],
+  ],
+  [
+    'two rules for a host, one for everybody and one for this namespace',
+    vs(`{hosts: [web], http: ${toWeb}}`) + vs(`{hosts: [web], exportTo: [.], http: ${toWeb}}`, 'w'),
+    ['IST0109'],
+  ],
+  [
+    'two webhooks for the same pods, of a control plane that is not there',
+    ['a', 'b']
+      .map(
+        (n) =>
+          `{kind: MutatingWebhookConfiguration, metadata: {name: istio-sidecar-injector-${n}, labels: {istio.io/rev: ${n}}}, webhooks: [{name: x.istio.io, clientConfig: {service: {name: nobody, namespace: istio-system}}, namespaceSelector: {matchLabels: {istio-injection: enabled}}}]}\n---\n`,
+      )
+      .join(''),
+    ['IST0139'],
+  ],
+  [
+    'a control plane elsewhere, by no address and by a number',
+    '{kind: ValidatingWebhookConfiguration, metadata: {name: istio-validator}, webhooks: [{name: a, clientConfig: {}}, {name: b, clientConfig: {url: "https://192.0.2.1/x"}}]}',
+    ['IST0163', 'IST0164'],
+  ],
+  [
+    'a network of a registry nobody knows',
+    '{kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {meshNetworks: "networks: {n: {endpoints: [{fromRegistry: far}]}}"}}',
+    ['IST0126'],
+  ],
+  [
+    'namespaces that are injected without a label',
+    `{kind: ConfigMap, metadata: {name: istio-sidecar-injector, namespace: istio-system}, data: {values: '{"sidecarInjectorWebhook": {"enableNamespacesByDefault": true}}'}}\n---\n{kind: Namespace, metadata: {name: other}}`,
+    ['IST0148'],
+  ],
+  [
+    'a proxy that is not the one that is injected',
+    `{kind: ConfigMap, metadata: {name: istio-sidecar-injector, namespace: istio-system}, data: {values: '{"global": {"hub": "h", "tag": "2", "proxy": {"image": "p"}}}'}}\n---\n{kind: Pod, metadata: {name: old}, spec: {containers: [{name: istio-proxy, image: "h/p:1"}]}}`,
+    ['IST0158'],
+  ],
+  [
+    'a Sidecar where nobody has one',
+    '{kind: Namespace, metadata: {name: quiet, labels: {istio.io/dataplane-mode: ambient}}}\n---\n{kind: Sidecar, metadata: {name: s, namespace: quiet}, spec: {egress: [{hosts: ["./*"]}]}}',
+    ['IST0167'],
+  ],
+  [
+    'keys that are fetched from anywhere',
+    '{kind: Deployment, metadata: {name: istiod, namespace: istio-system, labels: {app: istiod}}, spec: {template: {spec: {containers: [{name: d}]}}}}\n---\n{kind: RequestAuthentication, metadata: {name: r}, spec: {jwtRules: []}}',
+    ['IST0175'],
+  ],
+  [
+    'a definition that is too old',
+    '{kind: CustomResourceDefinition, metadata: {name: tlsroutes.gateway.networking.k8s.io, annotations: {gateway.networking.k8s.io/bundle-version: v1.4.0}}, spec: {}}',
+    ['IST0176'],
+  ],
+  [
+    'a policy for pods that are not there, from a namespace that is not',
+    '{kind: AuthorizationPolicy, metadata: {name: p}, spec: {selector: {matchLabels: {app: nosuch}}, rules: [{from: [{source: {namespaces: [nosuch]}}]}]}}',
+    ['IST0101', 'IST0127'],
   ],
   [
     'a gateway that a control plane made',

@@ -2,6 +2,7 @@
 
 import type { KubeObject } from '#api'
 import { annotations } from './annotations.ts'
+import * as controlPlane from './control-plane.ts'
 import * as gateway from './gateway.ts'
 import type { Level } from './messages.ts'
 import * as policies from './policies.ts'
@@ -34,6 +35,13 @@ const ANALYZERS: Readonly<Record<string, Analyzer>> = {
   'envoyfilter.EnvoyPatchAnalyzer': workloads.envoyFilters,
   'annotations.K8sAnalyzer': annotations,
   'telemetry.Analyzer': policies.telemetry,
+  'webhook.Analyzer': controlPlane.webhooks,
+  'externalcontrolplane.ExternalControlPlaneAnalyzer': controlPlane.externalControlPlane,
+  'injection.ImageAnalyzer': controlPlane.proxyImages,
+  'meshnetworks.MeshNetworksAnalyzer': controlPlane.meshNetworks,
+  'authn.BlockedCIDRsAnalyzer': controlPlane.jwksFetches,
+  'k8sgateway.CRDVersionAnalyzer': controlPlane.gatewayApiVersions,
+  'auth.AuthorizationPoliciesAnalyzer': workloads.authorizationPolicies,
   'k8sgateway.SelectorAnalyzer': policies.gatewaySelectors,
   'conditions.ConditionAnalyzer': policies.conditions,
   'deprecation.DeprecationAnalyzer': policies.deprecated,

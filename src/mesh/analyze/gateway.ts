@@ -1,5 +1,6 @@
 // Analyzers of Gateways: who serves them, with which certificates, and whether they contradict one another.
 
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import type { Json, KubeObject } from '#api'
 import { keyPair } from '../model/key-pair.ts'
 import { matches } from '../model/view.ts'
@@ -51,6 +52,24 @@ export function serving(world: World): void {
   }
 }
 
+/** Whether a Secret bears a key pair that fits together and whose certificate is in force. */
+function isUsable(secret: KubeObject): boolean {
+  const pair = keyPair(secret)
+  if (!pair) return false
+  try {
+    const pem = (base64: string) => Buffer.from(base64, 'base64').toString()
+    const certificate = new X509Certificate(pem(pair.chain))
+    const now = Date.now()
+    return (
+      Date.parse(certificate.validTo) > now &&
+      Date.parse(certificate.validFrom) <= now &&
+      certificate.checkPrivateKey(createPrivateKey(pem(pair.key)))
+    )
+  } catch {
+    return false
+  }
+}
+
 function certificates(world: World, gateway: KubeObject, namespaces: ReadonlySet<string>): void {
   for (const [i, server] of servers(gateway).entries()) {
     const name: string | undefined = server.tls?.credentialName
@@ -58,7 +77,7 @@ function certificates(world: World, gateway: KubeObject, namespaces: ReadonlySet
     const secret = [...namespaces].map((n) => world.get('Secret', n, name)).find((s) => s !== undefined)
     const path = ['spec', 'servers', i, 'tls', 'credentialName'] as const
     if (!secret) world.report('REFERENCE', gateway, `Referenced credentialName not found: "${name}"`, path)
-    else if (secret.data && !keyPair(secret))
+    else if (secret.data && !isUsable(secret))
       world.report(
         'CREDENTIAL',
         gateway,

@@ -25,4 +25,9 @@ export const ANALYZED: readonly Resource[] = [
   resources.peerAuthentications,
   resources.requestAuthentications,
   resources.telemetries,
+  resources.proxyConfigs,
+  resources.configMaps,
+  resources.customResourceDefinitions,
+  resources.mutatingWebhookConfigurations,
+  resources.validatingWebhookConfigurations,
 ]

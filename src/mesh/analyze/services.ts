@@ -4,6 +4,7 @@ import { type Json, type KubeObject, keyOf } from '#api'
 import { byName, declaredProtocol } from '../model/protocol.ts'
 import { matches } from '../model/view.ts'
 import { isExported } from '../model/visibility.ts'
+import { inMesh } from './in-mesh.ts'
 import type { World } from './world.ts'
 
 const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage', 'istio-system'])
@@ -39,7 +40,8 @@ export function portNames(world: World): void {
 /** Services that disagree about the ports of one Deployment in the mesh (IST0116, IST0137). */
 export function deploymentPorts(world: World): void {
   for (const deployment of world.of('Deployment')) {
-    if (!inMesh(world, deployment)) continue
+    if (deployment.metadata.labels?.['gateway.istio.io/managed'] === 'istio.io-mesh-controller') continue
+    if (!inMesh(world, deployment.metadata.namespace, deployment.spec?.template ?? {})) continue
     const labels = deployment.spec?.template?.metadata?.labels
     const behind = world
       .in('Service', deployment.metadata.namespace)
@@ -74,17 +76,6 @@ export function deploymentPorts(world: World): void {
           path,
         )
   }
-}
-
-/** Whether pods of a Deployment have a sidecar: one they bring, or one that labels ask for. */
-function inMesh(world: World, deployment: KubeObject): boolean {
-  const { metadata = {}, spec = {} } = deployment.spec?.template ?? {}
-  if (((spec.containers ?? []) as Json[]).some((c) => c.name === 'istio-proxy' && c.image)) return true
-  if (deployment.metadata.labels?.['gateway.istio.io/managed'] === 'istio.io-mesh-controller') return false
-  const own = metadata.labels?.['sidecar.istio.io/inject'] ?? metadata.annotations?.['sidecar.istio.io/inject']
-  if (own !== undefined) return own === 'true'
-  const namespace = world.of('Namespace').find((n) => n.metadata.name === deployment.metadata.namespace)
-  return namespace?.metadata.labels?.['istio-injection'] === 'enabled'
 }
 
 /** Bytes told apart by nothing, and one port with two protocols (IST0134, IST0177). */

@@ -108,30 +108,43 @@ export function gateways(world: World): void {
     }
 }
 
-/** Two rules for one host in the mesh (IST0109). */
+/** Two rules for one host in the mesh, for clients of one namespace or of all (IST0109). */
 export function conflictingHosts(world: World): void {
-  const claims = new Map<string, KubeObject[]>()
+  const claims = new Map<string, { scope: string; host: string; all: KubeObject[] }>()
   for (const vs of world.of('VirtualService')) {
     const gateways: string[] = vs.spec?.gateways ?? []
     if (gateways.length > 0 && !gateways.includes('mesh')) continue
     const exportTo: string[] = vs.spec?.exportTo ?? []
-    // What is kept to a namespace is at odds only with others there.
-    const scope = exportTo.length === 1 && exportTo[0] === '.' ? namespaceOf(vs) : '*'
-    for (const h of (vs.spec?.hosts ?? []) as string[]) {
-      const key = `${scope} ${resolveHost(h, namespaceOf(vs))}`
-      claims.set(key, [...(claims.get(key) ?? []), vs])
-    }
+    const scopes =
+      exportTo.length === 0 || exportTo.includes('*') ? ['*'] : exportTo.map((n) => (n === '.' ? namespaceOf(vs) : n))
+    for (const scope of new Set(scopes))
+      for (const h of (vs.spec?.hosts ?? []) as string[]) {
+        const host = resolveHost(h, namespaceOf(vs))
+        const claim = claims.get(`${scope}/${host}`) ?? { scope, host, all: [] }
+        claims.set(`${scope}/${host}`, claim)
+        claim.all.push(vs)
+      }
   }
-  for (const [key, all] of claims) {
-    if (all.length < 2) continue
-    const names = all.map((v) => `${namespaceOf(v)}/${v.metadata.name}`).sort()
-    for (const vs of all)
+  const told = new Set<KubeObject>()
+  for (const [name, { scope, host, all }] of claims) {
+    // What is for one namespace is at odds with what is for all, too.
+    const open =
+      scope === '*'
+        ? []
+        : [...claims.values()].filter((c) => c.scope === '*' && intersection(c.host, host) !== undefined)
+    const both = [...all, ...open.flatMap((c) => c.all)]
+    if (both.length < 2) continue
+    const names = both.map((v) => `${namespaceOf(v)}/${v.metadata.name}`).sort()
+    for (const vs of both) {
+      if (told.has(vs)) continue
+      told.add(vs)
       world.report(
         'CONFLICTING_HOSTS',
         vs,
-        `The VirtualServices ${names.join(',')} associated with mesh gateway define the same host ${key.split(' ')[1]} which can lead to undefined behavior. This can be fixed by merging the conflicting VirtualServices into a single resource.`,
+        `The VirtualServices ${names.join(',')} associated with mesh gateway define the same host ${name} which can lead to undefined behavior. This can be fixed by merging the conflicting VirtualServices into a single resource.`,
         ['spec', 'hosts'],
       )
+    }
   }
 }
 

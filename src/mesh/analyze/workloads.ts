@@ -5,6 +5,8 @@ import { matches } from '../model/view.ts'
 import { shapeProblems, unknownFields } from '../schema/shape.ts'
 import { refusal } from '../translate/envoy-filter.ts'
 import { validateIstio } from '../validation/validate.ts'
+import { injectsByDefault } from './control-plane.ts'
+import { inMesh, isAmbient, isAmbientNamespace } from './in-mesh.ts'
 import { type FieldPath, type World, workloads } from './world.ts'
 
 const SYSTEM = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'istio-system', 'local-path-storage'])
@@ -33,6 +35,14 @@ export function injection(world: World): void {
         `The namespace has more than one type of injection labels [${kinds.join(' ')}], which may lead to undefined behavior. Make sure only one injection label exists.`,
       )
     if (ambient === 'ambient') continue
+    if (legacy === undefined && revision === undefined && injectsByDefault(world, revision)) {
+      world.report(
+        'INJECTED_BY_DEFAULT',
+        namespace,
+        'is enabled for Istio injection, as Istio is installed with enableNamespacesByDefault as true.',
+      )
+      continue
+    }
     if (legacy === undefined && revision === undefined) {
       world.report(
         'NOT_INJECTED',
@@ -80,7 +90,10 @@ export function sidecars(world: World): void {
         .sort()
         .join(' ')}]`
     const open = here.filter((s) => !s.spec?.workloadSelector)
-    if (open.length > 1)
+    const ineffective = (s: KubeObject, why: string) =>
+      world.reportOnce('INEFFECTIVE_POLICY', s, `The policy has no impact: ${why}, the policy has no impact.`)
+    if (isAmbientNamespace(world, namespace)) for (const s of open) ineffective(s, 'namespace is in ambient mode')
+    else if (open.length > 1)
       for (const s of open)
         world.report(
           'MULTIPLE_SIDECARS',
@@ -98,6 +111,12 @@ export function sidecars(world: World): void {
     }
     const told = new Set<KubeObject>()
     for (const pod of world.in('Pod', namespace)) {
+      if (isAmbient(pod)) {
+        for (const s of selecting)
+          if (matches(s.spec.workloadSelector.labels, pod.metadata.labels))
+            ineffective(s, 'selected workload is in ambient mode')
+        continue
+      }
       const mine = selecting.filter((s) => matches(s.spec.workloadSelector.labels, pod.metadata.labels))
       if (mine.length > 1)
         for (const s of mine.filter((m) => !told.has(m))) {
@@ -119,7 +138,7 @@ const selectorText = (labels: Record<string, string>) =>
 
 /** Policies whose selector finds no pod (IST0127). */
 export function selectors(world: World): void {
-  for (const kind of ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication'])
+  for (const kind of ['PeerAuthentication', 'RequestAuthentication'])
     for (const policy of world.of(kind)) {
       const labels = policy.spec?.selector?.matchLabels
       if (!labels) continue
@@ -132,6 +151,39 @@ export function selectors(world: World): void {
           ['spec', 'selector'],
         )
     }
+}
+
+/** AuthorizationPolicies that are for nobody, or name namespaces that are not there (IST0127, IST0101). */
+export function authorizationPolicies(world: World): void {
+  const here = world.of('Pod').filter((p) => inMesh(world, p.metadata.namespace, p) || isAmbient(p))
+  for (const policy of world.of('AuthorizationPolicy')) {
+    const { namespace } = policy.metadata
+    const labels = policy.spec?.selector?.matchLabels
+    const everywhere = namespace === 'istio-system'
+    const inReach = here.filter((p) => everywhere || p.metadata.namespace === namespace)
+    if (!(everywhere && !labels) && !inReach.some((p) => matches(labels, p.metadata.labels)))
+      world.report(
+        'NO_WORKLOADS',
+        policy,
+        `No matching workloads for this resource with the following labels: ${labels ? selectorText(labels) : ''}`,
+        labels ? ['spec', 'selector'] : undefined,
+      )
+    for (const [i, rule] of ((policy.spec?.rules ?? []) as Json[]).entries())
+      for (const [j, from] of ((rule?.from ?? []) as Json[]).entries())
+        for (const field of ['namespaces', 'notNamespaces'] as const)
+          for (const [k, pattern] of ((from?.source?.[field] ?? []) as string[]).entries())
+            if (!world.of('Namespace').some((n) => fitsNamespace(n.metadata.name, pattern)))
+              world.report('REFERENCE', policy, `Referenced namespace not found: "${pattern}"`, [
+                ...['spec', 'rules', i, 'from', j, 'source', field, k],
+              ])
+  }
+}
+
+/** Whether a namespace is one that a policy means: by its name, or the begin or the end of it. */
+function fitsNamespace(name: string, pattern: string): boolean {
+  if (pattern.startsWith('*')) return name.endsWith(pattern.slice(1))
+  if (pattern.endsWith('*')) return name.startsWith(pattern.slice(0, -1))
+  return name.toLowerCase() === pattern.toLowerCase()
 }
 
 /** EnvoyFilters: operations that do not do what they seem to, and what is not done here at all (IST0151 to 0154). */

@@ -62,6 +62,12 @@ export class World {
     return [...this.hosts.values()].find((s) => s.host.startsWith('*') && covers(s.host, full) && seen(s))
   }
 
+  /** As `report`, but what has been said of an object is not said again. */
+  reportOnce(id: MessageId, object: KubeObject, message: string): void {
+    const said = nameOf(object)
+    if (!this.findings.some((f) => f.object === said && f.message === message)) this.report(id, object, message)
+  }
+
   report(id: MessageId, object: KubeObject, message: string, path?: FieldPath): void {
     this.findings.push({ ...messageType(id), object: nameOf(object), message, ...(path ? { path } : {}) })
   }
