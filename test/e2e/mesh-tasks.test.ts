@@ -388,7 +388,14 @@ spec:
     assert.equal(await ok(kubectl('get svc own-istio -o jsonpath={.spec.type}')), 'ClusterIP'),
   )
   await ok(kubectl('wait --timeout=60s --for=condition=programmed gtw own'))
-  const ip = (await ok(kubectl('get gtw own -o jsonpath={.status.addresses[0].value}'))).trim()
+  // Without a load balancer a Gateway is known by its name inside.
+  await eventually(async () =>
+    assert.equal(
+      await ok(kubectl('get gtw own -o jsonpath={.status.addresses[0].type},{.status.addresses[0].value}')),
+      'Hostname,own-istio.default.svc.cluster.local',
+    ),
+  )
+  const ip = (await ok(kubectl('get svc own-istio -o jsonpath={.spec.clusterIP}'))).trim()
   const at = async (path: string, host = 'web.example.com') =>
     (
       await cluster.exec('curl', [
