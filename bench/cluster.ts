@@ -68,8 +68,9 @@ function proxies(role: string, pods: ReadonlySet<string>): string[] {
   })
 }
 
-const residentBytes = (pid: string): number =>
-  Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024
+/** Bytes of a process in memory: all of them, or those that are its own, without the pages of Node's file. */
+const residentBytes = (pid: string, field: 'VmRSS' | 'RssAnon'): number =>
+  Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024
 
 export async function run(report: typeof Report): Promise<void> {
   const folder = mkdtempSync('/tmp/sampan-bench-')
@@ -173,18 +174,21 @@ export async function run(report: typeof Report): Promise<void> {
     })
 
     const names = new Set((await kubectl('get', 'pods', '-A', '-o', 'jsonpath={.items[*].metadata.name}')).split(' '))
-    const largest = (role: string) => Math.max(...proxies(role, names).map(residentBytes)) / 1e6
-    report({ metric: 'gateway, idle, resident memory', unit: 'MB', ours: largest('router'), budget: '55' })
+    const largest = (role: string, field: 'VmRSS' | 'RssAnon') =>
+      Math.max(...proxies(role, names).map((pid) => residentBytes(pid, field))) / 1e6
+    report({ metric: 'gateway, idle, resident memory', unit: 'MB', ours: largest('router', 'VmRSS'), budget: '55' })
+    report({ metric: 'of that its own', unit: 'MB', ours: largest('router', 'RssAnon') })
     for (let i = 0; i < 5000; i += 20)
       await Promise.all(Array.from({ length: 20 }, () => fetch(url).then((r) => r.text())))
-    const busy = largest('sidecar')
+    const busy = largest('sidecar', 'VmRSS')
     await sleep(25_000)
     report({
       metric: 'sidecar, at rest after 5,000 gRPC calls, resident',
       unit: 'MB',
-      ours: largest('sidecar'),
+      ours: largest('sidecar', 'VmRSS'),
       budget: '55',
     })
+    report({ metric: 'of that its own', unit: 'MB', ours: largest('sidecar', 'RssAnon') })
     report({ metric: 'sidecar, in the midst of them, resident', unit: 'MB', ours: busy, budget: '' })
   } finally {
     await sampan('down', '--purge').catch(() => {})
