@@ -43,6 +43,13 @@ export function gatewayApiView(informers: Informers): GatewayApiView {
     grants: list(resources.referenceGrants),
     tlsPolicies: list(resources.backendTlsPolicies),
     service: (namespace, name) => informers.for(resources.services).get(`${namespace}/${name}`),
+    knowsHost: (host) => {
+      const [name, namespace, svc] = host.split('.')
+      return (
+        list(resources.serviceEntries).some((e) => ((e.spec?.hosts ?? []) as string[]).includes(host)) ||
+        (svc === 'svc' && informers.for(resources.services).get(`${namespace}/${name}`) !== undefined)
+      )
+    },
     serviceEntry: (namespace, name) => informers.for(resources.serviceEntries).get(`${namespace}/${name}`),
     namespace: (name) => informers.for(resources.namespaces).get(name),
     secret: (namespace, name) => informers.for(resources.secrets).get(`${namespace}/${name}`),

@@ -209,23 +209,26 @@ function attachTo(
       'NoMatchingParent',
       `no listener of the Gateway matches sectionName ${JSON.stringify(sectionName ?? '')} and port ${port ?? 'any'}`,
     )
-  const refusals = asked.map((l) => refusesRoute(view, l, route.kind, namespaceOf(route)))
-  const allowed = asked.filter((_, i) => refusals[i] === undefined)
-  if (allowed.length === 0) return { places: [], problem: refusals[0] }
   const hostnames: string[] = route.kind === 'TCPRoute' ? [] : (route.spec?.hostnames ?? [])
   const taken: string[] = []
-  const places = allowed.flatMap((l) => {
+  let refused: Problem | undefined
+  const places = asked.flatMap((l) => {
+    // Who has no host in common is not asked whether he would take the route.
     const common = commonHosts(l, hostnames)
     if (common.length === 0) return []
+    const refusal = refusesRoute(view, l, route.kind, namespaceOf(route))
+    refused ??= refusal
+    if (refusal) return []
     taken.push(`${keyOf(l.gateway)} ${l.listener.name}`)
     const hosts = common.filter((h) => !isSiblings(l, h, all))
     if (hosts.length === 0) return []
     return [{ gateway: `${namespace}/${l.name}`, hosts, port: undefined, exportTo: ['*'] }]
   })
+  if (taken.length === 0 && refused) return { places: [], problem: refused }
   if (taken.length === 0)
     return none(
       'NoMatchingListenerHostname',
-      `no hostnames matched parent hostname ${JSON.stringify(allowed[0]?.host ?? '*')}`,
+      `no hostnames matched parent hostname ${JSON.stringify(asked[0]?.host ?? '*')}`,
     )
   return { places, problem: undefined, listeners: taken }
 }

@@ -25,8 +25,15 @@ export function backendOf(
   mesh: boolean,
 ): { destination: Json } | { problem: Problem } {
   const { group = '', kind = 'Service', name, namespace = namespaceOf(route), port } = ref
+  const unknown = (of: string) => ({
+    problem: { reason: 'BackendNotFound', message: `backend(${of}) not found` },
+  })
   if (group === 'networking.istio.io' && kind === 'Hostname')
-    return { destination: { host: name, ...(port ? { port: { number: port } } : {}) } }
+    return view.knowsHost(name)
+      ? { destination: { host: name, ...(port ? { port: { number: port } } : {}) } }
+      : unknown(name)
+  // Services of several clusters are nobody's here.
+  if (kind === 'ServiceImport') return unknown(`${name}.${namespace}.svc.clusterset.local`)
   if (group !== '' || kind !== 'Service')
     return {
       problem: {
@@ -44,7 +51,7 @@ export function backendOf(
     }
   const host = `${name}.${namespace}.svc.cluster.local`
   const service = view.service(namespace, name)
-  if (!service) return { problem: { reason: 'BackendNotFound', message: `backend(${host}) not found` } }
+  if (!service) return unknown(host)
   if (port === undefined)
     return { problem: { reason: 'UnsupportedValue', message: `port is required in backendRef ${name}` } }
   if (!((service.spec?.ports ?? []) as Json[]).some((p) => p.port === port))
@@ -65,7 +72,8 @@ export function weighted(
     .map((ref) => {
       const found = backendOf(view, route, ref, mesh)
       const headers = headersOf(ref.filters ?? [])
-      if ('problem' in found) problem ??= found.problem
+      // Of several the last is told, as Istio does.
+      if ('problem' in found) problem = found.problem
       const destination = 'problem' in found ? { host: INVALID, port: { number: 80 } } : found.destination
       return { destination, weight: ref.weight ?? 1, ...(headers ? { headers } : {}) }
     })

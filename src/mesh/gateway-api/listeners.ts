@@ -15,9 +15,15 @@ const KINDS: Readonly<Record<string, readonly string[]>> = {
 
 const namespaceOf = (o: KubeObject) => o.metadata.namespace ?? ''
 
+/** Addresses of a Gateway that are of a kind nobody here can give; it is not served with them. */
+export const unsupportedAddresses = (gateway: KubeObject): string[] =>
+  ((gateway.spec?.addresses ?? []) as Json[])
+    .filter((a) => !['IPAddress', 'Hostname'].includes(a.type ?? 'IPAddress'))
+    .map((a) => String(a.value ?? ''))
+
 /** The listeners of a Gateway. */
 export function listenersOf(view: GatewayApiView, gateway: KubeObject): ListenerState[] {
-  const all: Json[] = gateway.spec?.listeners ?? []
+  const all: Json[] = unsupportedAddresses(gateway).length > 0 ? [] : (gateway.spec?.listeners ?? [])
   const served: Json[] = []
   return all.map((listener) => {
     const conflicted = conflict(listener, served)

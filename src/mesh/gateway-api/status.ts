@@ -3,7 +3,7 @@
 import type { Json, KubeObject } from '#api'
 import { keyOf, sameJson } from '#api'
 import type { Converted } from './convert.ts'
-import { isServed } from './listeners.ts'
+import { isServed, unsupportedAddresses } from './listeners.ts'
 import { CONTROLLER, type Condition, condition, GROUP, type ListenerState, MESH_CONTROLLER } from './view.ts'
 
 /** Conditions with their times: those that have not changed keep theirs. */
@@ -85,6 +85,20 @@ export interface GatewayAddresses {
 }
 
 export function gatewayStatus(gateway: KubeObject, converted: Converted, at: GatewayAddresses, now: string): Json {
+  const odd = unsupportedAddresses(gateway)
+  if (odd.length > 0) {
+    const reason = 'UnsupportedAddress'
+    const conditions = [
+      condition('Accepted', { reason, message: `only Hostname is supported, ignoring [${odd.join(' ')}]` }, '', ''),
+      condition('Programmed', { reason, message: 'Failed to assign to any requested addresses' }, '', ''),
+      condition('ResolvedRefs', undefined, 'ResolvedRefs', 'All references resolved'),
+    ]
+    return {
+      addresses: [],
+      conditions: timed(conditions, gateway.status?.conditions, generationOf(gateway), now),
+      listeners: [],
+    }
+  }
   const listeners = converted.listeners.get(keyOf(gateway)) ?? []
   const broken = listeners.filter((l) => !isServed(l))
   const accepted: Condition =
@@ -148,7 +162,8 @@ function listenerStatus(gateway: KubeObject, state: ListenerState, converted: Co
     conflicted,
     condition(
       'Programmed',
-      isServed(state) ? undefined : (state.conflicted ?? { reason: 'Invalid', message: 'Bad configuration' }),
+      state.conflicted ??
+        (state.resolved && !isServed(state) ? { reason: 'Invalid', message: 'Bad TLS configuration' } : undefined),
       'Programmed',
       'No errors found',
     ),

@@ -34,6 +34,10 @@ export function tlsPolicies(view: GatewayApiView, gatewaysTo: (target: string) =
   /** The policy each target has. */
   const claimed = new Map<string, KubeObject>()
   for (const policy of [...view.tlsPolicies].sort(byAge)) {
+    if (policy.metadata.annotations?.[IGNORED] === 'true') {
+      ancestors.set(keyOf(policy), ignored(policy))
+      continue
+    }
     const { problem, tls } = settingsOf(view, policy)
     const states: AncestorStatus[] = []
     const gateways = new Set<string>()
@@ -57,9 +61,8 @@ export function tlsPolicies(view: GatewayApiView, gatewaysTo: (target: string) =
         condition('Accepted', refused, 'Accepted', 'Configuration is valid'),
         condition('ResolvedRefs', problem, 'ResolvedRefs', 'Configuration is valid'),
       ]
-      const { group = '', kind, name, sectionName } = ref
-      const ancestorRef = { group, kind, name, ...(sectionName ? { sectionName } : {}) }
-      states.push({ ancestorRef, controllerName: MESH_CONTROLLER, conditions: last })
+      const { name } = ref
+      states.push({ ancestorRef: refOf(ref), controllerName: MESH_CONTROLLER, conditions: last })
       for (const gateway of gatewaysTo(id)) gateways.add(gateway)
       if ('problem' in target || other) continue
       for (const host of target.hosts)
@@ -84,6 +87,30 @@ export function tlsPolicies(view: GatewayApiView, gatewaysTo: (target: string) =
   }
   return { rules, ancestors }
 }
+
+/** By this annotation a policy says that it is not for us. */
+const IGNORED = 'istio.io/ignore-policy-attachment'
+
+const refOf = ({ group = '', kind, name, sectionName }: Json) => ({
+  group,
+  kind,
+  name,
+  ...(sectionName ? { sectionName } : {}),
+})
+
+const ignored = (policy: KubeObject): AncestorStatus[] =>
+  ((policy.spec?.targetRefs ?? []) as Json[]).map((ref) => ({
+    ancestorRef: refOf(ref),
+    controllerName: MESH_CONTROLLER,
+    conditions: [
+      condition(
+        'Accepted',
+        { reason: 'IgnoredByIstio', message: `Ignored by Istio due to annotation ${IGNORED}=true` },
+        '',
+        '',
+      ),
+    ],
+  }))
 
 /** The client's side of TLS that a policy asks for, and what is wrong with its authority. */
 function settingsOf(view: GatewayApiView, policy: KubeObject): { problem: Problem | undefined; tls: Json } {

@@ -20,6 +20,8 @@ export interface GatewayApiView {
   readonly tlsPolicies: readonly KubeObject[]
   service(namespace: string, name: string): KubeObject | undefined
   serviceEntry(namespace: string, name: string): KubeObject | undefined
+  /** Whether a ServiceEntry or a Service bears a host. */
+  knowsHost(host: string): boolean
   namespace(name: string): KubeObject | undefined
   secret(namespace: string, name: string): KubeObject | undefined
   configMap(namespace: string, name: string): KubeObject | undefined
