@@ -444,31 +444,31 @@ test('a new authority counts at once', async () => {
   const [before, after] = [await createAuthority('before'), await createAuthority('after')]
   const server = await issue(before, { commonName: 'server', usage: 'server', dnsNames: ['a.example'] })
   const client = await issue(before, { commonName: 'client', usage: 'client' })
-  const port = await freePort()
+  const [port, inline] = [await freePort(), await freePort()]
   const own = {
     name: 'own',
     tls_certificate: { certificate_chain: { inline_string: server.cert }, private_key: { inline_string: server.key } },
   }
   const trusted = (ca: string) => ({ name: 'root', validation_context: { trusted_ca: { inline_string: ca } } })
+  const edge = (at: number, validation: object) =>
+    httpListener(`edge${at}`, {
+      port: at,
+      routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }],
+      chain: tlsSocket(DownstreamTlsContext, {
+        common_tls_context: { tls_certificate_sds_secret_configs: [{ name: 'own' }], ...validation },
+        require_client_certificate: { value: true },
+      }),
+    })
   await using proxy = await startProxy({
     listeners: [
-      httpListener('edge', {
-        port,
-        routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }],
-        chain: tlsSocket(DownstreamTlsContext, {
-          common_tls_context: {
-            tls_certificate_sds_secret_configs: [{ name: 'own' }],
-            validation_context_sds_secret_config: { name: 'root' },
-          },
-          require_client_certificate: { value: true },
-        }),
-      }),
+      edge(port, { validation_context_sds_secret_config: { name: 'root' } }),
+      edge(inline, { validation_context: { trusted_ca: { inline_string: before.cert } } }),
     ],
     clusters: [],
     secrets: [own, trusted(before.cert)],
   })
-  const answered = async () => {
-    const socket = connectTls({ port, host: '127.0.0.1', servername: 'a.example', ca: before.cert, ...client })
+  const answered = async (at = port, own: object = client) => {
+    const socket = connectTls({ port: at, host: '127.0.0.1', servername: 'a.example', ca: before.cert, ...own })
     let text = ''
     socket.on('data', (d) => (text += d)).on('error', () => {})
     socket.write('GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n')
@@ -478,6 +478,9 @@ test('a new authority counts at once', async () => {
   assert.equal(await answered(), true)
   proxy.configure({ secrets: [own, trusted(after.cert)] })
   assert.equal(await answered(), false)
+  // An authority that stands in the listener itself, beside a certificate that is delivered apart.
+  assert.equal(await answered(inline), true)
+  assert.equal(await answered(inline, {}), false)
 })
 
 test('slow, silent and endless clients are ended, and cost others nothing', async () => {

@@ -4,6 +4,7 @@ import { type Json, type KubeObject, labelSelector } from '#api'
 import { OWN_NAMESPACE } from '../model/gateway-labels.ts'
 import { intersection } from '../model/host.ts'
 import { keyPair } from '../model/key-pair.ts'
+import { frontendTls } from './frontend-tls.ts'
 import { type GatewayApiView, GROUP, isGranted, type ListenerState, type Problem } from './view.ts'
 
 const KINDS: Readonly<Record<string, readonly string[]>> = {
@@ -30,6 +31,11 @@ export function listenersOf(view: GatewayApiView, gateway: KubeObject): Listener
     if (!conflicted) served.push(listener)
     const protocol = String(listener.protocol ?? '')
     const supported = supportedKinds(listener)
+    const asked = terminates(listener) ? frontendTls(view, gateway, listener.port) : undefined
+    const certificate = certificateProblem(view, gateway, listener)
+    // A certificate that is not granted is told like an authority that cannot be had (as Istio).
+    const untrusted =
+      certificate?.reason === 'RefNotPermitted' ? certificate : asked && 'problem' in asked ? asked.problem : undefined
     return {
       gateway,
       listener,
@@ -37,10 +43,11 @@ export function listenersOf(view: GatewayApiView, gateway: KubeObject): Listener
       host: listener.hostname ? String(listener.hostname).toLowerCase() : '*',
       kinds: supported.kinds,
       accepted: KINDS[protocol]
-        ? undefined
+        ? untrusted && { reason: 'NoValidCACertificate', message: untrusted.message }
         : { reason: 'UnsupportedProtocol', message: `protocol ${JSON.stringify(protocol)} is unsupported` },
       conflicted,
-      resolved: certificateProblem(view, gateway, listener) ?? supported.problem,
+      resolved: certificate ?? untrusted ?? supported.problem,
+      frontend: asked && 'tls' in asked ? asked.tls : undefined,
     }
   })
 }
@@ -163,7 +170,13 @@ export function istioGateway(
   const refs: Json[] = listener.tls?.certificateRefs ?? []
   const names = refs.map((r) => `${r.namespace ?? namespaceOf(gateway)}/${r.name}`)
   const tls = terminates(listener)
-    ? { mode: modeOf(listener), credentialNames: names, granted: true }
+    ? {
+        mode: state.frontend?.mode ?? modeOf(listener),
+        credentialNames: names,
+        granted: true,
+        ...(state.frontend ? { caPem: state.frontend.authorities } : {}),
+        ...(state.frontend?.mode === 'OPTIONAL_MUTUAL' ? { insecureSkipVerify: true } : {}),
+      }
     : listener.protocol === 'TLS'
       ? { mode: 'PASSTHROUGH' }
       : undefined

@@ -142,10 +142,29 @@ export function gatewayStatus(gateway: KubeObject, converted: Converted, at: Gat
             'Programmed',
             `Resource programmed, assigned to service(s) ${at.serving.join(' and ')}`,
           )
+  const { frontend } = gateway.spec?.tls ?? {}
+  const insecure = [frontend?.default, ...((frontend?.perPort ?? []) as Json[]).map((p) => p.tls)].some(
+    (t) => t?.validation?.mode === 'AllowInsecureFallback',
+  )
+  const fallback: Condition[] = insecure
+    ? [
+        {
+          type: 'InsecureFrontendValidationMode',
+          status: 'True',
+          reason: 'ConfigurationChanged',
+          message: 'Gateway is operating in AllowInsecureFallback mode for frontend validation',
+        },
+      ]
+    : []
   const resolved = condition('ResolvedRefs', undefined, 'ResolvedRefs', 'All references resolved')
   return {
     addresses: at.addresses,
-    conditions: timed([accepted, programmed, resolved], gateway.status?.conditions, generationOf(gateway), now),
+    conditions: timed(
+      [accepted, programmed, resolved, ...fallback],
+      gateway.status?.conditions,
+      generationOf(gateway),
+      now,
+    ),
     listeners: listeners.map((l) => listenerStatus(gateway, l, converted, now)),
   }
 }

@@ -1,6 +1,7 @@
 // What the Gateway API's conversion reads, and what it makes. Pure.
 
 import type { Json, KubeObject } from '#api'
+import type { FrontendTls } from './frontend-tls.ts'
 
 export const CONTROLLER = 'istio.io/gateway-controller'
 /** The controller of Gateways that others serve: they are read, and nothing is done for them. */
@@ -58,6 +59,8 @@ export interface ListenerState {
   readonly accepted: Problem | undefined
   readonly conflicted: Problem | undefined
   readonly resolved: Problem | undefined
+  /** What is asked of clients' certificates. */
+  readonly frontend: FrontendTls | undefined
 }
 
 /** Whether a GatewayClass is ours to serve. */

@@ -10,7 +10,13 @@ export const GATEWAY_API = parseIdl(`
 GatewayClass < controllerName! string, parametersRef ParametersRef, description string >
 ParametersRef < group! string, kind! string, name! string, namespace string >
 Gateway < gatewayClassName! string, listeners! [Listener], addresses [GatewayAddress], infrastructure Infrastructure,
-  allowedListeners any, tls any, defaultScope string >
+  allowedListeners any, tls GatewayTLS, defaultScope string >
+GatewayTLS < frontend FrontendTLS, backend any >
+FrontendTLS < default ClientTLS, perPort [PortTLS] >
+PortTLS < port! integer, tls ClientTLS >
+ClientTLS < validation ClientValidation >
+ClientValidation < caCertificateRefs [AuthorityRef], mode (AllowValidOnly|AllowInsecureFallback)=AllowValidOnly >
+AuthorityRef < group! string, kind! string, name! string, namespace string >
 Listener < name! string, hostname string, port! integer, protocol! string, tls ListenerTLS, allowedRoutes AllowedRoutes >
 ListenerTLS < mode (Terminate|Passthrough)=Terminate, certificateRefs [SecretRef], frontendValidation any, options {string} >
 SecretRef < group string=, kind string=Secret, name! string, namespace string >

@@ -304,10 +304,12 @@ function downstreamTls(
     .filter((name) => name !== undefined)
   if (certificates.length === 0 && files.length === 0) return undefined
   const mutual = tls?.mode === 'MUTUAL' || tls?.mode === 'OPTIONAL_MUTUAL'
-  const authority = mutual
-    ? addAuthority(holder, ...split(tls?.caCertCredentialName || given[0] || ''), tls?.granted)
-    : undefined
-  if (mutual && !authority && !tls?.caCertificates) return undefined
+  const inline: string | undefined = tls?.caPem
+  const authority =
+    mutual && inline === undefined
+      ? addAuthority(holder, ...split(tls?.caCertCredentialName || given[0] || ''), tls?.granted)
+      : undefined
+  if (mutual && !authority && inline === undefined && !tls?.caCertificates) return undefined
   const names: string[] = tls?.subjectAltNames ?? []
   const sds = (n: string) => ({ name: n, sds_config: ADS })
   const min = VERSIONS[tls?.minProtocolVersion ?? ''] ?? VERSIONS.TLSV1_2
@@ -355,7 +357,7 @@ function downstreamTls(
           : mutual
             ? {
                 validation_context: {
-                  trusted_ca: { filename: tls?.caCertificates },
+                  trusted_ca: inline === undefined ? { filename: tls?.caCertificates } : { inline_string: inline },
                   ...(tls?.caCrl ? { crl: { filename: tls.caCrl } } : {}),
                   ...check,
                 },

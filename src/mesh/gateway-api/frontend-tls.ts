@@ -1,0 +1,62 @@
+// What a Gateway asks of its clients' certificates, by port or for all (GEP-91, spec.tls.frontend). Pure.
+
+import type { Json, KubeObject } from '#api'
+import { type GatewayApiView, GROUP, isGranted, type Problem } from './view.ts'
+
+/** How clients of a listener are checked. */
+export interface FrontendTls {
+  /** "OPTIONAL_MUTUAL" where those without a certificate, or with a bad one, are let in all the same. */
+  readonly mode: 'MUTUAL' | 'OPTIONAL_MUTUAL'
+  /** The authorities whose certificates count, PEM. */
+  readonly authorities: string
+}
+
+/** What is asked of the clients of a port; undefined where nothing is. */
+export function frontendTls(
+  view: GatewayApiView,
+  gateway: KubeObject,
+  port: number,
+): { tls: FrontendTls } | { problem: Problem } | undefined {
+  const frontend: Json = gateway.spec?.tls?.frontend ?? {}
+  const own = ((frontend.perPort ?? []) as Json[]).find((p) => p.port === port)
+  const validation: Json | undefined = (own ? own.tls : frontend.default)?.validation
+  if (!validation) return undefined
+  const authorities: string[] = []
+  for (const ref of (validation.caCertificateRefs ?? []) as Json[]) {
+    const found = authorityOf(view, gateway, ref)
+    if ('problem' in found) return found
+    authorities.push(found.pem)
+  }
+  const mode = validation.mode === 'AllowInsecureFallback' ? 'OPTIONAL_MUTUAL' : 'MUTUAL'
+  return { tls: { mode, authorities: authorities.join('\n') } }
+}
+
+function authorityOf(view: GatewayApiView, gateway: KubeObject, ref: Json): { pem: string } | { problem: Problem } {
+  const own = gateway.metadata.namespace ?? ''
+  const { group = '', kind = 'ConfigMap', name, namespace = own } = ref
+  if (group !== '' || (kind !== 'ConfigMap' && kind !== 'Secret'))
+    return {
+      problem: {
+        reason: 'InvalidCACertificateKind',
+        message: `invalid CA certificate reference ${[group, kind, name].filter(Boolean).join('/')}; only ConfigMaps and Secrets are supported`,
+      },
+    }
+  if (!isGranted(view, { group: GROUP, kind: 'Gateway', namespace: own }, { group, kind, namespace, name }))
+    return {
+      problem: {
+        reason: 'RefNotPermitted',
+        message: `caCertificateRef ${namespace}/${name} not accessible to a Gateway in namespace ${JSON.stringify(own)} (missing a ReferenceGrant?)`,
+      },
+    }
+  const data = (kind === 'ConfigMap' ? view.configMap(namespace, name) : view.secret(namespace, name))?.data
+  const text: string | undefined = data?.['ca.crt'] ?? data?.cacert
+  const pem = text !== undefined && kind === 'Secret' ? Buffer.from(text, 'base64').toString() : text
+  if (!pem?.includes('-----BEGIN CERTIFICATE-----'))
+    return {
+      problem: {
+        reason: 'InvalidCACertificateRef',
+        message: `invalid CA certificate reference ${namespace}/${name}, there is no ${kind} with a certificate under ca.crt`,
+      },
+    }
+  return { pem }
+}
