@@ -125,7 +125,10 @@ function partDeployment(name: string, namespaceName: string, labels: Record<stri
         selector: { matchLabels: labels },
         strategy: { type: 'Recreate' },
         template: {
-          metadata: { labels, annotations: { [PART_ANNOTATION]: name, 'sidecar.istio.io/inject': 'false' } },
+          metadata: {
+            labels: { ...labels, 'sidecar.istio.io/inject': 'false' },
+            annotations: { [PART_ANNOTATION]: name },
+          },
           spec: partSpec(name, VERSION),
         },
       },

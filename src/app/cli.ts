@@ -5,7 +5,14 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
 import { messageOf, SampanError } from '#base'
-import { type Cluster, DEFAULT_NAME, defaultDataDir, findOrCreateCluster } from './cluster.ts'
+import {
+  type Cluster,
+  DEFAULT_NAME,
+  defaultDataDir,
+  findCluster,
+  findOrCreateCluster,
+  forgetCluster,
+} from './cluster.ts'
 import { loadCredentials } from './credentials.ts'
 import { type DatastoreFlags, datastoreOf } from './datastore.ts'
 import { diagnose } from './doctor.ts'
@@ -30,6 +37,9 @@ interface Common {
 const dataDirOf = (o: Common) => o.dataDir ?? defaultDataDir(o.name)
 const kubeconfigPath = (o: Common) =>
   o.kubeconfig ?? process.env.KUBECONFIG?.split(':')[0] ?? join(homedir(), '.kube', 'config')
+/** The context of the cluster that is named; undefined, for the current one, when none is. */
+const namedContext = (o: Common, command: Command) =>
+  command.getOptionValueSource('name') === 'cli' ? contextName(o.name) : undefined
 const print = (text: string): void => {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
 }
@@ -186,13 +196,17 @@ function program(): Command {
     .addHelpText('after', examples('sampan down && sampan restore sampan-2026-01-31.backup && sampan up'))
     .action(async (file: string, o: Common) => {
       const { restore } = await import('./backup.ts')
+      const known = findCluster(o.name, dataDirOf(o)) !== undefined
       const cluster = await findOrCreateCluster(o.name, dataDirOf(o))
       if (serverState(cluster))
         throw new SampanError(
           'Running',
           `Cannot restore the cluster "${o.name}": it is running; stop it with "sampan down" first`,
         )
-      const summary = await restore(cluster, file)
+      const summary = await restore(cluster, file).catch((error) => {
+        if (!known) forgetCluster(cluster)
+        throw error
+      })
       if (o.output) printJson({ file, ...summary })
       else say(`${summary.keys} objects of revision ${summary.revision} are back; start the cluster with "sampan up"`)
     })
@@ -289,11 +303,12 @@ function program(): Command {
         'sampan mesh analyze --use-kube=false *.yaml',
       ),
     )
-    .action(async (files: string[], o: Common & AnalyzeFlags) => {
+    .action(async (files: string[], o: Common & AnalyzeFlags, command: Command) => {
       const { analyze, analyzerNames, atLeast, jsonOf, lineOf } = await import('./mesh-analyze.ts')
       if (o.listAnalyzers) return print(analyzerNames.join('\n'))
       const { findings, namespace } = await analyze({
         kubeconfig: kubeconfigPath(o),
+        context: namedContext(o, command),
         files,
         recursive: o.recursive ?? false,
         useKube: o.useKube !== 'false',
@@ -313,9 +328,9 @@ function program(): Command {
   withCluster(mesh.command('status'))
     .description('how far every proxy has caught up, and what proxies have refused')
     .addHelpText('after', examples('sampan mesh status'))
-    .action(async (o: Common) => {
+    .action(async (o: Common, command: Command) => {
       const { meshStatus } = await import('./mesh-status.ts')
-      const { proxies, refused } = await meshStatus(kubeconfigPath(o))
+      const { proxies, refused } = await meshStatus(kubeconfigPath(o), namedContext(o, command))
       if (o.output) return printJson({ proxies, refused })
       print(
         table([
@@ -346,7 +361,7 @@ function program(): Command {
       const kubeconfig = kubeconfigPath(o)
       const url = await demoBookinfo({ name: o.name, dataDir: dataDirOf(o), kubeconfig })
       if (o.output) printJson({ url })
-      else print(nextSteps(url, kubeconfig))
+      else print(nextSteps(url, kubeconfig, o.name))
     })
 
   root

@@ -1,6 +1,6 @@
 // A cluster's identity: every host resource it uses, derived from its name.
 
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
@@ -118,6 +118,12 @@ function describe({ name, slot, apiPort, datastore }: Recorded, dataDir: string)
     ...ranges(slot),
     ...(datastore ? { datastore } : {}),
   }
+}
+
+/** Takes back what was made for a cluster that never came to be; a folder with anything else in it stays. */
+export function forgetCluster({ dataDir }: Cluster): void {
+  rmSync(join(dataDir, 'cluster.json'), { force: true })
+  if (readdirSync(dataDir).length === 0) rmdirSync(dataDir)
 }
 
 /** The cluster kept in `dataDir`, made when there is none. A cluster does not change its datastore. */

@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { execOk, SampanError } from '#base'
+import { DEFAULT_NAME } from './cluster.ts'
 import { up } from './lifecycle.ts'
 import { progress } from './terminal.ts'
 
@@ -53,15 +54,16 @@ const gateway = (kubectl: (...args: string[]) => Promise<string>, path: string) 
   kubectl('get', 'svc', '-n', 'istio-system', 'istio-ingressgateway', '-o', `jsonpath=${path}`)
 
 /** What to do next, for the terminal. */
-export function nextSteps(url: string, kubeconfig: string): string {
+export function nextSteps(url: string, kubeconfig: string, name: string): string {
+  const purge = `npx sampan down --purge${name === DEFAULT_NAME ? '' : ` --name ${name}`}`
   return `
 bookinfo is there: ${url}
 Reload it: no stars, black stars, red stars, in turn. kubectl uses the cluster (${kubeconfig}). Then:
   kubectl apply -f ${join(FOLDER, 'reviews-by-user.yaml')}
                                    # sign in as jason: black stars; sign out: red ones or none
-  kubectl get gateway,virtualservice,destinationrule
+  kubectl get gw,vs,dr
   kubectl logs deploy/productpage-v1 -c productpage
   kubectl top pods --containers
-  npx sampan down --purge          # remove everything
+  ${purge.padEnd(32)} # remove everything
 `
 }

@@ -16,7 +16,7 @@ export interface KubeAccess {
 }
 
 /** The cluster and user of a kubeconfig's current context. Fails with SampanError when there is none. */
-export function readAccess(file: string): KubeAccess {
+export function readAccess(file: string, contextName?: string): KubeAccess {
   let text: string
   try {
     text = readFileSync(file, 'utf8')
@@ -26,7 +26,9 @@ export function readAccess(file: string): KubeAccess {
   const config = parse(text)
   // biome-ignore lint/suspicious/noExplicitAny: a kubeconfig
   const find = (list: any[], name: string) => list?.find((e) => e.name === name)
-  const context = find(config?.contexts, config?.['current-context'])?.context
+  const context = find(config?.contexts, contextName ?? config?.['current-context'])?.context
+  if (contextName && !context)
+    throw new SampanError('NoCluster', `Cannot find the context "${contextName}" in ${file}; is the cluster up?`)
   const cluster = find(config?.clusters, context?.cluster)?.cluster
   const user = find(config?.users, context?.user)?.user
   if (!cluster?.server || !user?.['client-certificate-data'])

@@ -6,12 +6,12 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { exec, SampanError, sleep, systemClock } from '#base'
 import { containerdPid, isAlive, Runtime, removeCgroups, socketOf } from '#node'
-import { type Cluster, findCluster, findOrCreateCluster } from './cluster.ts'
+import { type Cluster, DEFAULT_NAME, findCluster, findOrCreateCluster } from './cluster.ts'
 import { loadCredentials } from './credentials.ts'
 import type { Datastore } from './datastore.ts'
 import { missingPrograms } from './doctor.ts'
 import { addToKubeconfig, removeFromKubeconfig } from './kubeconfig.ts'
-import { logDir, type ServerState, stateFile } from './server.ts'
+import { logDir, processStart, type ServerState, stateFile } from './server.ts'
 
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url))
 const READY_MS = 60_000
@@ -22,9 +22,7 @@ export function serverState(cluster: Cluster): ServerState | undefined {
   if (!existsSync(file)) return undefined
   try {
     const state = JSON.parse(readFileSync(file, 'utf8')) as ServerState
-    if (!isAlive(state.pid)) return undefined
-    // A process id may have been given to somebody else since.
-    return readFileSync(`/proc/${state.pid}/cmdline`, 'utf8').includes(cluster.dataDir) ? state : undefined
+    return isAlive(state.pid) && processStart(state.pid) === state.processStart ? state : undefined
   } catch {
     return undefined
   }
@@ -196,6 +194,9 @@ async function unmountBelow(directory: string): Promise<void> {
 export function clusterOf(name: string, dataDir: string): Cluster {
   const cluster = findCluster(name, dataDir)
   if (!cluster)
-    throw new SampanError('NoCluster', `Cannot find the cluster "${name}" in ${dataDir}; start it with "sampan up"`)
+    throw new SampanError(
+      'NoCluster',
+      `Cannot find the cluster "${name}" in ${dataDir}; start it with "sampan up${name === DEFAULT_NAME ? '' : ` --name ${name}`}"`,
+    )
   return cluster
 }

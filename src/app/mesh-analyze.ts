@@ -8,6 +8,8 @@ import { type FileObject, filesOf, objectsOf } from './mesh-files.ts'
 
 export interface AnalyzeOptions {
   readonly kubeconfig: string
+  /** The kubeconfig's context; the current one where none is named. */
+  readonly context?: string | undefined
   readonly files: readonly string[]
   readonly recursive: boolean
   /** Whether the cluster's objects are looked at too. */
@@ -66,7 +68,7 @@ export interface Analysis {
 
 /** Analyzes. Fails with SampanError when files or the cluster cannot be read, or a suppression makes no sense. */
 export async function analyze(options: AnalyzeOptions): Promise<Analysis> {
-  const access: KubeAccess | undefined = options.useKube ? readAccess(options.kubeconfig) : undefined
+  const access: KubeAccess | undefined = options.useKube ? readAccess(options.kubeconfig, options.context) : undefined
   const namespace = options.namespace || access?.namespace || 'default'
   const read = filesOf(options.files, options.recursive).map((file) => objectsOf(file, namespace))
   const files = read.flatMap((r) => r.objects)
@@ -75,7 +77,8 @@ export async function analyze(options: AnalyzeOptions): Promise<Analysis> {
   const nameOf = (o: KubeObject) => `${o.kind} ${keyOf(o)}`
   const byName = new Map(files.map((f) => [nameOf(f.object), f]))
   const others = access ? live : INGRESS_GATEWAY
-  const objects = [...others.filter((o) => !byName.has(nameOf(o))), ...files.map((f) => f.object)]
+  // Of several of one name the last counts, as when they are applied in turn.
+  const objects = [...others.filter((o) => !byName.has(nameOf(o))), ...[...byName.values()].map((f) => f.object)]
   const suppressed = options.suppress.map(suppression)
   const findings = analyzeObjects(objects)
     .map((f) => locate(f, byName.get(f.object)))

@@ -26,8 +26,8 @@ export interface MeshStatus {
 }
 
 /** The status of the mesh of a cluster. Fails with SampanError when its control plane does not answer. */
-export async function meshStatus(kubeconfig: string): Promise<MeshStatus> {
-  const access = readAccess(kubeconfig)
+export async function meshStatus(kubeconfig: string, context?: string): Promise<MeshStatus> {
+  const access = readAccess(kubeconfig, context)
   const [synced, refused] = await Promise.all([
     getJson(access, `${ISTIOD}/debug/syncz`) as Promise<Record<string, string>[] | undefined>,
     getJson(access, `${ISTIOD}/debug/nacks`) as Promise<Record<string, string> | undefined>,

@@ -47,8 +47,17 @@ const MESH_MONITORING_PORT = 15014
 /** What a running server tells of itself. */
 export interface ServerState {
   pid: number
+  /** When that process began, in the kernel's own count: its id may be somebody else's later. */
+  processStart: string
   startedAt: number
   ready: boolean
+}
+
+/** When a process began (proc(5), stat, field 22). Fails with Error when there is none. */
+export function processStart(pid: number): string {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  // The name may have spaces; what follows it has not.
+  return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? ''
 }
 
 export const stateFile = (cluster: Cluster) => join(cluster.runDir, 'server.json')
@@ -122,7 +131,12 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
   )
   process.on('uncaughtException', (error) => main.error('uncaught exception', { error: error.stack ?? error.message }))
   mkdirSync(cluster.runDir, { recursive: true, mode: 0o711 })
-  const state: ServerState = { pid: process.pid, startedAt: Date.now(), ready: false }
+  const state: ServerState = {
+    pid: process.pid,
+    processStart: processStart(process.pid),
+    startedAt: Date.now(),
+    ready: false,
+  }
   writeFileSync(stateFile(cluster), JSON.stringify(state))
 
   const clock = systemClock
