@@ -22,7 +22,8 @@ export function serverState(cluster: Cluster): ServerState | undefined {
   if (!existsSync(file)) return undefined
   try {
     const state = JSON.parse(readFileSync(file, 'utf8')) as ServerState
-    return isAlive(state.pid) && processStart(state.pid) === state.processStart ? state : undefined
+    const alive = isAlive(state.pid) && processStart(state.pid)
+    return alive && alive === state.processStart ? state : undefined
   } catch {
     return undefined
   }

@@ -53,11 +53,13 @@ export interface ServerState {
   ready: boolean
 }
 
-/** When a process began (proc(5), stat, field 22). Fails with Error when there is none. */
+/** When a process began (proc(5), stat, field 22); "" of one that has ended. Fails with Error when there is none. */
 export function processStart(pid: number): string {
   const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
   // The name may have spaces; what follows it has not.
-  return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  // A zombie is there until its parent has looked.
+  return fields[0] === 'Z' || fields[0] === 'X' ? '' : (fields[19] ?? '')
 }
 
 export const stateFile = (cluster: Cluster) => join(cluster.runDir, 'server.json')
