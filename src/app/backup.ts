@@ -1,7 +1,7 @@
 // Backup and restore of a cluster: its state, and the keys that belong to it, in one file.
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { SampanError } from '#base'
 import { type BackupSummary, restoreBackup, writeBackup } from '#store'
 import type { Cluster } from './cluster.ts'
@@ -20,6 +20,8 @@ function refuseEtcd(cluster: Cluster, verb: string): void {
 /** Writes a backup; the cluster may be running. */
 export async function backup(cluster: Cluster, file: string): Promise<BackupSummary> {
   refuseEtcd(cluster, 'back up')
+  const folder = dirname(resolve(file))
+  if (!existsSync(folder)) throw new SampanError('NoFolder', `Cannot write ${file}: there is no folder ${folder}`)
   const pki = pkiDir(cluster)
   const keys = existsSync(pki) ? readdirSync(pki).filter((name) => /\.(crt|key)$/.test(name)) : []
   return writeBackup(

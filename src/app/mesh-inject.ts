@@ -3,13 +3,12 @@
 import { readFileSync } from 'node:fs'
 import { parseAllDocuments, stringify } from 'yaml'
 import { SampanError } from '#base'
-import { injectObject, meshConfig } from '#mesh'
+import { injectObject, type MeshConfig, meshConfig } from '#mesh'
 import { PROXY_IMAGE } from './bundled-images.ts'
 import { filesOf, textOf } from './mesh-files.ts'
 
-/** The documents of a YAML file, injected. Fails with SampanError naming the document that cannot be read. */
+/** The documents of a YAML file, or of those in a folder, injected. Fails with SampanError naming the document that cannot be read. */
 export function injectFile(file: string, namespace: string, meshConfigFile: string | undefined): string {
-  filesOf([file], false)
   const { config, problem } = meshConfig(
     meshConfigFile
       ? {
@@ -21,6 +20,12 @@ export function injectFile(file: string, namespace: string, meshConfigFile: stri
       : undefined,
   )
   if (problem) throw new SampanError('BadMeshConfig', problem)
+  return filesOf([file], false)
+    .map((one) => injectOne(one, namespace, config))
+    .join('')
+}
+
+function injectOne(file: string, namespace: string, mesh: MeshConfig): string {
   const documents = parseAllDocuments(textOf(file))
   if (!Array.isArray(documents)) return ''
   return documents
@@ -29,7 +34,7 @@ export function injectFile(file: string, namespace: string, meshConfigFile: stri
       if (error) throw new SampanError('BadYaml', `Cannot read document ${i + 1} of ${file}: ${error.message}`)
       const object = document.toJS()
       if (!object) return ''
-      return `${stringify(injectObject(object, namespace, { proxyImage: PROXY_IMAGE, excludeCidrs: [], mesh: config }), { lineWidth: 0 })}---\n`
+      return `${stringify(injectObject(object, namespace, { proxyImage: PROXY_IMAGE, excludeCidrs: [], mesh }), { lineWidth: 0 })}---\n`
     })
     .join('')
 }

@@ -2,7 +2,7 @@ export { analyzeObjects, analyzerNames, atLeast, type Finding } from './analyze/
 export { ANALYZED } from './analyze/kinds.ts'
 export { injectObject } from './inject/workload-files.ts'
 export { Mesh } from './mesh.ts'
-export { DEFAULT_MESH, meshConfig } from './model/mesh-config.ts'
+export { DEFAULT_MESH, type MeshConfig, meshConfig } from './model/mesh-config.ts'
 export { emptyResources, type MeshView, type ProxyNode, viewOf, type XdsResources } from './model/view.ts'
 export { gatewayPod } from './proxy-pod.ts'
 export { INGRESS_CONTROLLER, unservedReason } from './translate/ingress.ts'
