@@ -5,8 +5,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Json, KubeObject } from '#api'
 import { exec } from '#base'
+import { randomRuns } from '#kit'
 import { renderRuleset, servicePorts, type Table, transaction } from '#netproxy'
-import { randomRuns } from '../../test/kit/mod.ts'
 
 const options = {
   table: 't',

@@ -5,34 +5,15 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer as createHttp, request as httpRequest } from 'node:http'
 import http2 from 'node:http2'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { toDuration } from '#api/xds'
-import { freePort, httpFilter, httpListener, speaking, startProxy, staticCluster, toCluster } from '#kit'
+import { byteServer, freePort, httpFilter, httpListener, speaking, startProxy, staticCluster, toCluster } from '#kit'
 import { H2Session, type H2Stream, type Message, Output } from '#wire'
-
-/** A server of bytes; `serve` is given each connection. */
-async function bytes(serve: (socket: Socket) => void) {
-  const open = new Set<Socket>()
-  const server = createServer((socket) => {
-    open.add(socket)
-    socket.on('error', () => {})
-    serve(socket)
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    open,
-    [Symbol.dispose]() {
-      server.close()
-      for (const socket of open) socket.destroy()
-    },
-  }
-}
 
 /** A server of HTTP/2 whose every request is given to `serve`. */
 const h2Server = (serve: (stream: H2Stream, fields: string[]) => void) =>
-  bytes((socket) => {
+  byteServer((socket) => {
     const output = new Output(socket)
     const session = new H2Session('server', output, { onRequest: serve, onEnd: () => output.end() })
     socket.on('data', (data: Buffer) => session.push(data))
@@ -85,7 +66,7 @@ const retrying = (on: string, retries = 1, wait = 150): Message => ({
 test('a body that goes on to come between two tries arrives whole at the second', async () => {
   let connections = 0
   let got = Buffer.alloc(0)
-  using server = await bytes((socket) => {
+  using server = await byteServer((socket) => {
     const first = connections++ === 0
     let seen = Buffer.alloc(0)
     socket.on('data', (data) => {
@@ -118,7 +99,7 @@ test('a body that goes on to come between two tries arrives whole at the second'
 
 // The answer came before the request was complete: neither side was ever closed.
 test('an answer before the end of the request frees its connection or its stream', async () => {
-  using server = await bytes((socket) =>
+  using server = await byteServer((socket) =>
     socket.once('data', () => socket.write('HTTP/1.1 401 No\r\ncontent-length: 3\r\n\r\nno!')),
   )
   await using t = await proxyTo(staticCluster('c', [server.port]))
@@ -157,7 +138,7 @@ test('at the limit of connections nobody waits for what is idle', async () => {
   for (let i = 0; i < 6; i++)
     assert.equal((await fetch(`http://127.0.0.1:${t.port}/`, { signal: AbortSignal.timeout(3000) })).status, 200)
   let calls = 0
-  using flaky = await bytes((socket) =>
+  using flaky = await byteServer((socket) =>
     socket.on('data', () => socket.write(`HTTP/1.1 ${calls++ ? '200 OK' : '503 No'}\r\ncontent-length: 0\r\n\r\n`)),
   )
   await using u = await proxyTo(staticCluster('c', [flaky.port], one), retrying('5xx', 1, 10))
@@ -205,7 +186,7 @@ test('an answer that has no body is sent without one, whatever its server or its
 
 // All that a client sent beyond the request under way was kept.
 test('a client that sends on while it is answered is made to wait', async () => {
-  using server = await bytes(() => {})
+  using server = await byteServer(() => {})
   await using t = await proxyTo(staticCluster('c', [server.port]))
   const client = connect(t.port, '127.0.0.1')
   client.on('error', () => {})

@@ -4,35 +4,27 @@ import assert from 'node:assert/strict'
 import { createHash, createPrivateKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createHttp } from 'node:http'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { connect as connectTls, createServer as createTls } from 'node:tls'
 import { DownstreamTlsContext, packAny, toDuration, UpstreamTlsContext } from '#api/xds'
-import { freePort, httpListener, startProxy, staticCluster, tcpChain, tcpListener, testKeys, toCluster } from '#kit'
+import {
+  byteServer,
+  freePort,
+  httpListener,
+  startProxy,
+  staticCluster,
+  tcpChain,
+  tcpListener,
+  testKeys,
+  toCluster,
+} from '#kit'
 import { createAuthority, issue } from '#wire'
 
 /** TLS of a chain or a cluster, as xDS says it. */
 const tlsSocket = (type: typeof DownstreamTlsContext, context: object) => ({
   transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: packAny(type, context) },
 })
-
-async function tcpServer(onSocket: (socket: Socket) => void) {
-  const open = new Set<Socket>()
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
-    open.add(socket)
-    socket.on('error', () => {})
-    onSocket(socket)
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    open,
-    [Symbol.dispose]() {
-      server.close()
-      for (const s of open) s.destroy()
-    },
-  }
-}
 
 async function all(socket: Socket): Promise<string> {
   const parts: Buffer[] = []
@@ -42,7 +34,7 @@ async function all(socket: Socket): Promise<string> {
 }
 
 test('bytes pass both ways, and each side may end for itself', async () => {
-  using server = await tcpServer(async (socket) => socket.end(`got ${(await all(socket)).length}`))
+  using server = await byteServer(async (socket) => socket.end(`got ${(await all(socket)).length}`))
   const port = await freePort()
   await using t = await startProxy({
     listeners: [tcpListener('l', port, [tcpChain('c')])],
@@ -62,7 +54,7 @@ test('bytes pass both ways, and each side may end for itself', async () => {
 
 test('a reader who does not read makes the sender wait: memory does not grow', async () => {
   let sent = 0
-  using server = await tcpServer((socket) => {
+  using server = await byteServer((socket) => {
     const block = Buffer.alloc(256 * 1024)
     const fill = () => {
       do sent += block.length
@@ -106,7 +98,7 @@ test('a reader who does not read makes the sender wait: memory does not grow', a
 test('not a byte is changed, however slowly and in whatever pieces they are read', async () => {
   const content = randomBytes(12_000_000)
   const wanted = createHash('sha256').update(content).digest('hex')
-  using server = await tcpServer(async (socket) => {
+  using server = await byteServer(async (socket) => {
     // Small and large pieces by turns, so that reads of every size come.
     for (let at = 0, size = 1; at < content.length; at += size, size = size > 400_000 ? 1 : size * 3)
       if (!socket.write(content.subarray(at, at + size))) await once(socket, 'drain')
@@ -155,7 +147,7 @@ test('not a byte is changed, however slowly and in whatever pieces they are read
 })
 
 test('a protocol whose server speaks first is not held up by sniffing, HTTP on the same port is routed', async () => {
-  using smtp = await tcpServer((socket) => {
+  using smtp = await byteServer((socket) => {
     socket.write('220 mail ready\r\n')
     socket.on('data', (d) => socket.write(`re: ${d}`))
     socket.on('end', () => socket.end())
@@ -184,8 +176,8 @@ test('a protocol whose server speaks first is not held up by sniffing, HTTP on t
 })
 
 test('connections are shared out by weight and tried again at another host', async () => {
-  using one = await tcpServer((s) => s.end('one'))
-  using two = await tcpServer((s) => s.end('two'))
+  using one = await byteServer((s) => s.end('one'))
+  using two = await byteServer((s) => s.end('two'))
   const [port, retry] = [await freePort(), await freePort()]
   const weighted = {
     cluster: undefined,

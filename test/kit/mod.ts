@@ -1,5 +1,6 @@
 export { silentLog } from '#base'
 export * from './api.ts'
+export { type ByteServer, byteServer } from './byte-server.ts'
 export { type Answer, call } from './call.ts'
 export * from './cluster.ts'
 export * from './coverage.ts'

@@ -4,22 +4,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { KubeObject } from '#api'
 import { Listener, RouteConfiguration } from '#api/xds'
+import { meshObject } from '#kit'
 import { emptyResources, type MeshView, translate, unservedReason, viewOf, type XdsResources } from '#mesh'
 import { clusterOf, decodeListener, decodeRoutes, findHost, findRoute, type HttpRequest } from '#proxy'
 
-let age = 0
-const object = (kind: string, name: string, spec: object, namespace = 'default'): KubeObject => ({
-  apiVersion: 'v1',
-  kind,
-  metadata: {
-    name,
-    namespace,
-    uid: name,
-    resourceVersion: '1',
-    creationTimestamp: `2026-01-01T00:00:${String(age++ % 60).padStart(2, '0')}Z`,
-  },
-  spec,
-})
+const object = (kind: string, name: string, spec: object, namespace = 'default'): KubeObject =>
+  meshObject(kind, name, { spec }, namespace)
 const labels = { app: 'istio-ingressgateway', istio: 'ingressgateway' }
 const service = (name: string, port: number, namespace = 'default') =>
   object('Service', name, { clusterIP: '10.0.0.1', ports: [{ name: 'http', port, targetPort: 8080 }] }, namespace)

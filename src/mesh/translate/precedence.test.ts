@@ -3,24 +3,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Json, KubeObject } from '#api'
+import { meshObject } from '#kit'
 import { type MeshView, type ProxyNode, viewOf, type XdsResources } from '../model/view.ts'
 import { validateIstio } from '../validation/validate.ts'
 import { translate } from './translate.ts'
 
-let age = 0
-const object = (kind: string, name: string, spec: Json, namespace = 'default', more: Json = {}): KubeObject => ({
-  apiVersion: 'v1',
-  kind,
-  metadata: {
-    name,
-    namespace,
-    uid: name,
-    resourceVersion: '1',
-    creationTimestamp: new Date(1767225600000 + age++ * 1000).toISOString(),
-  },
-  spec,
-  ...more,
-})
+const object = (kind: string, name: string, spec: Json, namespace = 'default', more: Json = {}): KubeObject =>
+  meshObject(kind, name, { spec, ...more }, namespace)
 const SERVICE = object('Service', 'web', {
   clusterIP: '10.0.0.1',
   ports: [

@@ -22,6 +22,20 @@ const assignment = (...ips: string[]): Message => ({
   ],
 })
 
+/** A call of one of the server's two methods; what it is sent goes to `sent`. */
+const callInto = (ads: AdsServer, method: 0 | 1, sent: Message[], end: ServerCall['end'] = () => {}): ServerCall => ({
+  headers: {},
+  peer: '',
+  secure: true,
+  backlog: 0,
+  send: (m) => void sent.push(m),
+  sendParts: (parts) => void sent.push(ads.methods[method]!.method.response.decode(Buffer.concat(parts))),
+  end,
+  onMessage: () => {},
+  onEnd: () => {},
+  onClose: () => {},
+})
+
 // Deleting a Deployment took five seconds: it waited for the proxies to forget its pods, which they keep as a last resort.
 test('settled waits for an acknowledgement of now, not for an address to be gone', async () => {
   let layer: EncodedLayer | undefined
@@ -36,18 +50,7 @@ test('settled waits for an acknowledgement of now, not for an address to be gone
     onAnswer: () => {},
   })
   const sent: Message[] = []
-  const call: ServerCall = {
-    headers: {},
-    peer: '',
-    secure: true,
-    backlog: 0,
-    send: (m) => void sent.push(m),
-    sendParts: (parts) => void sent.push(ads.methods[0]!.method.response.decode(Buffer.concat(parts))),
-    end: (_code, message) => assert.fail(message),
-    onMessage: () => {},
-    onEnd: () => {},
-    onClose: () => {},
-  }
+  const call = callInto(ads, 0, sent, (_code, message) => assert.fail(message))
   const acknowledge = () =>
     call.onMessage({ type_url: TYPE.endpoint, response_nonce: sent.at(-1)!.nonce, resource_names: [] })
   ads.methods[0]!.handle(call)
@@ -89,18 +92,7 @@ async function open(
     ...options,
   })
   const sent: Message[] = []
-  const call: ServerCall = {
-    headers: {},
-    peer: '',
-    secure: true,
-    backlog: 0,
-    send: (m) => void sent.push(m),
-    sendParts: (parts) => void sent.push(ads.methods[delta ? 1 : 0]!.method.response.decode(Buffer.concat(parts))),
-    end: () => {},
-    onMessage: () => {},
-    onEnd: () => {},
-    onClose: () => {},
-  }
+  const call = callInto(ads, delta ? 1 : 0, sent)
   ads.methods[delta ? 1 : 0]!.handle(call)
   return { ads, call, sent, of: (url: string) => sent.filter((m) => m.type_url === url) }
 }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { deltaAggregatedResources, streamAggregatedResources, TYPE } from '#api/xds'
-import { randomRuns } from '../../../test/kit/mod.ts'
+import { randomRuns } from '#kit'
 import { responseParts } from './response.ts'
 
 const resource = fc.record({

@@ -102,9 +102,9 @@ export interface Cluster {
   readonly breakers: CircuitBreakers
   readonly outlier: OutlierDetection | undefined
   readonly healthChecks: readonly HealthCheck[]
-  /** Transport sockets by the labels of endpoints, in order; the last one has none. */
   /** What the transports were made of: another when they are. */
   readonly transportKey: string
+  /** Transport sockets by the labels of endpoints, in order; the last one has none. */
   readonly transports: readonly { readonly labels: Readonly<Record<string, string>>; readonly tls?: UpstreamTls }[]
   /** Percent of healthy endpoints below which all are used. */
   readonly panicPercent: number

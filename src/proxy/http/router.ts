@@ -291,7 +291,7 @@ export class Router {
     this.#releaseRetry()
     if (this.#tries > policy.retries || !this.#replay) {
       if (policy.retries > 0) {
-        this.#exhausted = true
+        this.#exhausted = this.#tries > policy.retries
         this.#cluster.count('upstream_rq_retry_limit_exceeded')
       }
       return false
