@@ -24,7 +24,9 @@ function table(): Table {
   if (loaded) return loaded
   const file = generatedFile('protobuf.json')
   const found = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Table) : {}
-  loaded = { ...knownMessages(), ...found }
+  loaded = knownMessages()
+  // What set-up found counts; what it did not is known here.
+  for (const [name, fields] of Object.entries(found)) loaded[name] = { ...loaded[name], ...fields }
   return loaded
 }
 

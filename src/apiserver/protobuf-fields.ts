@@ -1,5 +1,8 @@
 // Field numbers of messages that set-up does not find in kubectl: kinds of servers beside it, and newer ones.
+// (Those of kinds that kubectl may know in part: protobuf-newer-fields.ts.)
 // Source: the generated.proto files of k8s.io/api, k8s.io/apiextensions-apiserver and k8s.io/kube-aggregator.
+
+import { NEWER_FIELDS } from './protobuf-newer-fields.ts'
 
 type FieldEntry = readonly [number: number, type: string, shape?: 'many' | 'map']
 
@@ -12,13 +15,18 @@ const OUTSIDE: Readonly<Record<string, string>> = {
   Quantity: 'k8s.io.apimachinery.pkg.api.resource.Quantity',
   RawExtension: 'k8s.io.apimachinery.pkg.runtime.RawExtension',
   NodeSelector: 'k8s.io.api.core.v1.NodeSelector',
+  LabelSelector: 'k8s.io.apimachinery.pkg.apis.meta.v1.LabelSelector',
+  MicroTime: 'k8s.io.apimachinery.pkg.apis.meta.v1.MicroTime',
+  IntOrString: 'k8s.io.apimachinery.pkg.util.intstr.IntOrString',
+  ObjectReference: 'k8s.io.api.core.v1.ObjectReference',
+  PodTemplateSpec: 'k8s.io.api.core.v1.PodTemplateSpec',
 }
 
 const SCALARS = new Set(['bool', 'bytes', 'double', 'int32', 'int64'])
 
 /**
  * By package, a message a line: "Name: field number type ...". Without a type a field is a string; "[]" stands
- * behind a list, "{}" behind a map.
+ * behind a list, "{}" behind a map; a name with dots is one of another package.
  */
 const PACKAGES: Readonly<Record<string, string>> = {
   'k8s.io.api.apiregistration.v1': `
@@ -113,7 +121,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
 /** The same as entries by message. */
 export function knownMessages(): Record<string, Record<string, FieldEntry>> {
   const table: Record<string, Record<string, FieldEntry>> = {}
-  for (const [prefix, text] of Object.entries(PACKAGES))
+  for (const [prefix, text] of [...Object.entries(PACKAGES), ...Object.entries(NEWER_FIELDS)])
     for (const line of text.trim().split('\n')) {
       const [name = '', list = ''] = line.trim().split(/:\s*/)
       const fields: Record<string, FieldEntry> = {}
@@ -121,10 +129,15 @@ export function knownMessages(): Record<string, Record<string, FieldEntry>> {
         const [field = '', number = '', ref = ''] = part.split(' ')
         const shape = ref.endsWith('[]') ? 'many' : ref.endsWith('{}') ? 'map' : undefined
         const bare = shape ? ref.slice(0, -2) : ref
-        const type = bare === '' ? 'string' : SCALARS.has(bare) ? bare : (OUTSIDE[bare] ?? `${prefix}.${bare}`)
+        const type =
+          bare === ''
+            ? 'string'
+            : SCALARS.has(bare) || bare.includes('.')
+              ? bare
+              : (OUTSIDE[bare] ?? `${prefix}.${bare}`)
         fields[field] = shape ? [Number(number), type, shape] : [Number(number), type]
       }
-      table[`${prefix}.${name}`] = fields
+      table[`${prefix}.${name}`] = { ...table[`${prefix}.${name}`], ...fields }
       // Kinds come in lists too.
       if (fields.metadata?.[1] === OUTSIDE.ObjectMeta)
         table[`${prefix}.${name}List`] = {

@@ -105,7 +105,14 @@ export function podMetrics(pods: readonly KubeObject[], before: Look, after: Loo
   const earlier = new Map(before.containers.map((c) => [c.id, c]))
   const byPod = Map.groupBy(after.containers, (c) => c.podUid)
   return pods.flatMap((pod) => {
-    const containers = (byPod.get(pod.metadata.uid) ?? []).filter((c) => earlier.has(c.id))
+    const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {}
+    // An init container that is done uses nothing any more.
+    const ended = new Set(
+      [...containerStatuses, ...initContainerStatuses]
+        .filter((s: Json) => s.state?.terminated)
+        .map((s: Json) => s.name),
+    )
+    const containers = (byPod.get(pod.metadata.uid) ?? []).filter((c) => earlier.has(c.id) && !ended.has(c.name))
     if (containers.length === 0) return []
     return [
       {

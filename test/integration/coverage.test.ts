@@ -55,8 +55,8 @@ Written by \`npm run coverage\` out of test/integration/coverage.test.ts, which 
 the wire and fails when one does not hold. An empty cell: the kind has no such thing, as upstream's has none.
 
 Every kind is read and written as protobuf too (test/integration/protobuf.test.ts). The messages are those of the kubectl
-that set-up finds; with one as old as Debian's, an object with newer fields is answered as JSON, and a client that sends
-them as protobuf is told so with 415.
+that set-up finds, and newer fields than Debian's knows stand in src/apiserver/protobuf-newer-fields.ts; an object with a field
+that neither has is answered as JSON, and a client that sends one as protobuf is told so with 415.
 
 | kind | ${COLUMNS.join(' | ')} |
 |---|${COLUMNS.map(() => '---').join('|')}|
