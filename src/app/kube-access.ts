@@ -15,7 +15,7 @@ export interface KubeAccess {
   readonly namespace: string
 }
 
-/** The cluster and user of a kubeconfig's current context. Fails with SampanError when there is none. */
+/** The cluster and user of a kubeconfig's context, the current one where none is named. Fails with SampanError when there is none. */
 export function readAccess(file: string, contextName?: string): KubeAccess {
   let text: string
   try {

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } fr
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { exec, SampanError, sleep, systemClock } from '#base'
-import { containerdPid, isAlive, Runtime, removeCgroups, socketOf } from '#node'
+import { containerdPid, Runtime, removeCgroups, socketOf } from '#node'
 import { type Cluster, DEFAULT_NAME, findCluster, findOrCreateCluster } from './cluster.ts'
 import { loadCredentials } from './credentials.ts'
 import type { Datastore } from './datastore.ts'
@@ -22,8 +22,9 @@ export function serverState(cluster: Cluster): ServerState | undefined {
   if (!existsSync(file)) return undefined
   try {
     const state = JSON.parse(readFileSync(file, 'utf8')) as ServerState
-    const alive = isAlive(state.pid) && processStart(state.pid)
-    return alive && alive === state.processStart ? state : undefined
+    const start = processStart(state.pid)
+    // A server of before this was written down is known by its id alone.
+    return start && start === (state.processStart ?? start) ? state : undefined
   } catch {
     return undefined
   }
@@ -170,17 +171,17 @@ async function stopPods(cluster: Cluster): Promise<void> {
 async function endProcess(pid: number, patienceMs: number): Promise<void> {
   process.kill(pid, 'SIGTERM')
   for (let waited = 0; waited < patienceMs; waited += 20) {
-    if (!isAlive(pid) || isZombie(pid)) return
+    if (!isRunning(pid)) return
     await sleep(systemClock, 20)
   }
   process.kill(pid, 'SIGKILL')
 }
 
-function isZombie(pid: number): boolean {
+function isRunning(pid: number): boolean {
   try {
-    return / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+    return processStart(pid) !== ''
   } catch {
-    return true
+    return false
   }
 }
 

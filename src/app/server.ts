@@ -48,7 +48,7 @@ const MESH_MONITORING_PORT = 15014
 export interface ServerState {
   pid: number
   /** When that process began, in the kernel's own count: its id may be somebody else's later. */
-  processStart: string
+  processStart?: string
   startedAt: number
   ready: boolean
 }

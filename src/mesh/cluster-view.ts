@@ -29,6 +29,9 @@ const WATCHED: readonly Resource[] = [
   resources.ingressClasses,
 ]
 
+/** Under which Secrets bear certificates and authorities. */
+const KEYS = ['tls.crt', 'cert', 'ca.crt', 'cacert']
+
 /** Read besides those. */
 const READ: readonly Resource[] = [
   resources.pods,
@@ -77,8 +80,8 @@ export class ClusterView {
         if (ofGatewayApi.has(resource)) this.#converted = undefined
         changed()
       })
-    informers.for(resources.configMaps).on(({ object }) => {
-      const authority = object.data?.['ca.crt'] !== undefined
+    informers.for(resources.configMaps).on(({ object, old }) => {
+      const authority = [object, old].some((m) => m?.data?.['ca.crt'] !== undefined || m?.data?.cacert !== undefined)
       if (authority) this.#converted = undefined
       if (authority || keyOf(object) === MESH_CONFIG) changed()
     })
@@ -88,9 +91,9 @@ export class ClusterView {
       this.#converted = undefined
       changed()
     })
-    informers.for(resources.secrets).on(({ object }) => {
+    informers.for(resources.secrets).on(({ object, old }) => {
       this.#converted = undefined
-      if (object.data?.['tls.crt'] || object.data?.cert || object.data?.['ca.crt'] || object.data?.cacert) changed()
+      if ([object, old].some((s) => KEYS.some((key) => s?.data?.[key]))) changed()
     })
     this.#endpoints.follow(informers, changed)
   }
@@ -107,8 +110,8 @@ export class ClusterView {
   }
 
   /** True when an Ingress is ours to serve. */
-  serves(ingress: KubeObject): boolean {
-    return servesIngress(ingress, this.#informers.for(resources.ingressClasses).list(), this.mesh.ingressControllerMode)
+  serves(ingress: KubeObject, classes = this.#informers.for(resources.ingressClasses).list()): boolean {
+    return servesIngress(ingress, classes, this.mesh.ingressControllerMode)
   }
 
   /** Everything as it is now. */
@@ -118,6 +121,7 @@ export class ClusterView {
     const slices = informers.for(resources.endpointSlices)
     const pods = informers.for(resources.pods)
     const converted = (this.#converted ??= convertGatewayApi(gatewayApiView(informers)))
+    const classes = list(resources.ingressClasses)
     const splits = smiRules(list(resources.trafficSplits), list(resources.httpRouteGroups))
     return {
       services: list(resources.services),
@@ -133,7 +137,7 @@ export class ClusterView {
       workloadEntries: list(resources.workloadEntries),
       sidecars: list(resources.sidecars),
       envoyFilters: list(resources.envoyFilters),
-      ingresses: list(resources.ingresses).filter((i) => this.serves(i)),
+      ingresses: list(resources.ingresses).filter((i) => this.serves(i, classes)),
       secret: (namespace, name) => informers.for(resources.secrets).get(`${namespace}/${name}`),
       configMap: (namespace, name) => informers.for(resources.configMaps).get(`${namespace}/${name}`),
       mesh: this.mesh,

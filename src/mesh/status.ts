@@ -3,8 +3,8 @@
 import { type KubeObject, keyOf, type Resource, resources, sameJson } from '#api'
 import { type Clock, Coalesced, type Log, messageOf } from '#base'
 import type { EventRecorder, Informers } from '#client'
-import { analyzeObjects, type Finding } from './analyze/analyze.ts'
-import { ANALYZED } from './analyze/kinds.ts'
+import { analyzeRules, type Finding } from './analyze/analyze.ts'
+import { HELD_TOGETHER } from './analyze/kinds.ts'
 import { automaticAddress, wantsAddress } from './model/service.ts'
 
 /** Kinds whose objects are told what of them cannot take effect. */
@@ -16,8 +16,8 @@ const TOLD: readonly Resource[] = [
   resources.sidecars,
   resources.envoyFilters,
 ]
-/** Of these only coming, going and labels matter. */
-const BY_LABELS: readonly Resource[] = [
+/** These change often; of pods and namespaces rules look at labels, of what makes pods at its spec. */
+const BUSY: readonly Resource[] = [
   resources.pods,
   resources.namespaces,
   resources.deployments,
@@ -61,16 +61,20 @@ export function watchRules(options: StatusOptions): () => void {
       void job.trigger()
     })
   }
-  for (const resource of ANALYZED)
+  for (const resource of HELD_TOGETHER)
     informers.for(resource).on(({ type, object, old }) => {
-      const same = BY_LABELS.includes(resource) && type === 'updated'
-      if (!same || !sameJson(object.metadata.labels, old?.metadata.labels)) soon()
+      const same =
+        BUSY.includes(resource) &&
+        type === 'updated' &&
+        sameJson(object.metadata.labels, old?.metadata.labels) &&
+        (object.metadata.generation === undefined || object.metadata.generation === old?.metadata.generation)
+      if (!same) soon()
     })
   return soon
 }
 
 function findingsBy({ informers, refusals }: StatusOptions): Map<string, Finding[]> {
-  const all: Finding[] = analyzeObjects([...ANALYZED.flatMap((resource) => informers.for(resource).list())])
+  const all: Finding[] = analyzeRules(HELD_TOGETHER.flatMap((resource) => informers.for(resource).list()))
   const by = new Map<string, Finding[]>()
   for (const f of all) by.set(f.object, [...(by.get(f.object) ?? []), f])
   for (const [object, message] of refusals()) {

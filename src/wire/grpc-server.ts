@@ -118,6 +118,12 @@ function answer(stream: H2Stream, end: boolean, headers: Readonly<Record<string,
   const { request, response } = served.method
   const reader = new MessageReader()
   let over = false
+  let begun = false
+  // With the first message: who opens streams and resets them before that is counted.
+  const begin = () => {
+    if (!begun) stream.head([':status', '200', ...TYPE], false)
+    begun = true
+  }
   const close = () => {
     if (over) return
     over = true
@@ -127,14 +133,19 @@ function answer(stream: H2Stream, end: boolean, headers: Readonly<Record<string,
     headers,
     peer,
     secure,
-    send: (m) => void stream.data(frameMessage(response.encode(m))),
+    send: (m) => {
+      begin()
+      stream.data(frameMessage(response.encode(m)))
+    },
     sendParts: (parts) => {
+      begin()
       const [first = new Uint8Array(), ...rest] = parts
       stream.data(Buffer.concat([messageHead(parts.reduce((sum, p) => sum + p.length, 0)), first]))
       for (const part of rest) stream.data(part)
     },
     end: (code = 0, text = '') => {
       if (stream.over) return
+      begin()
       stream.end(['grpc-status', String(code), ...(text ? ['grpc-message', encodeURIComponent(text)] : [])])
       // What the client still sends is not wanted.
       if (!stream.remoteEnded) setImmediate(() => stream.refuseRest())
@@ -159,7 +170,6 @@ function answer(stream: H2Stream, end: boolean, headers: Readonly<Record<string,
     onReset: close,
     onDrain: () => {},
   }
-  stream.head([':status', '200', ...TYPE], false)
   served.handle(call)
   if (end) call.onEnd()
 }

@@ -222,6 +222,11 @@ export function isFieldValue(text: string): boolean {
   return true
 }
 
+/** A text's bytes in UTF-8, a character each: what is written as latin1 is then the text. */
+export const utf8 = (text: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: what is not ASCII.
+  /^[\x00-\x7f]*$/.test(text) ? text : Buffer.from(text, 'utf8').toString('latin1')
+
 /** Whether a text is a token in lower case: a field's name in HTTP/2. */
 export function isFieldName(text: string): boolean {
   for (let i = 0; i < text.length; i++) {

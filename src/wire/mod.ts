@@ -10,6 +10,7 @@ export {
   isFieldValue,
   isTarget,
   isToken,
+  utf8,
   writeChunk,
   writeFields,
   writeLastChunk,

@@ -354,6 +354,21 @@ test('a body that came while one filter waited is read whole for the next', asyn
   server.closeAllConnections()
 })
 
+// The limit of a request without a body began twice: the second was counted when the first had long been answered.
+test('an answered request is not counted as one that took too long', async () => {
+  const server = createHttp((_req, res) => res.end('ok')).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  await using t = await proxyTo(staticCluster('c', [(server.address() as AddressInfo).port]), {
+    timeout: toDuration(50),
+  })
+  const answer = await fetch(`http://127.0.0.1:${t.port}/`)
+  assert.equal(await answer.text(), 'ok')
+  await new Promise((r) => setTimeout(r, 150))
+  assert.equal(t.state.stats.upstream_rq_timeout, undefined)
+  server.close()
+  server.closeAllConnections()
+})
+
 // The time limit of a route ran for what had been upgraded.
 test('an upgraded connection outlives the time limit of its route', async () => {
   const server = createHttp().listen(0, '127.0.0.1')

@@ -70,9 +70,7 @@ export function makeGolden(of: GoldenCase, objects: readonly KubeObject[]) {
     tlsPolicies: kind('BackendTLSPolicy'),
     service: named('Service'),
     serviceEntry: named('ServiceEntry'),
-    knowsHost: (host: string) =>
-      objects.some((o) => o.kind === 'ServiceEntry' && ((o.spec?.hosts ?? []) as string[]).includes(host)) ||
-      named('Service')(host.split('.')[1] ?? '', host.split('.')[0] ?? '') !== undefined,
+    serviceEntries: kind('ServiceEntry'),
     namespace: (name: string) => kind('Namespace').find((o) => o.metadata.name === name),
     secret: named('Secret'),
     configMap: named('ConfigMap'),

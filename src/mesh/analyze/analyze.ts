@@ -14,7 +14,8 @@ import { type Analyzer, type Finding, nameOf, World } from './world.ts'
 
 export type { Finding } from './world.ts'
 
-const ANALYZERS: Readonly<Record<string, Analyzer>> = {
+/** Analyzers of the mesh's own rules. */
+const RULES: Readonly<Record<string, Analyzer>> = {
   'schema.ValidationAnalyzer': workloads.schemas,
   'virtualservice.DestinationHostAnalyzer': rules.references,
   'virtualservice.SubsetAnalyzer': rules.subsetsPassedBy,
@@ -25,15 +26,21 @@ const ANALYZERS: Readonly<Record<string, Analyzer>> = {
   'gateway.ServingAnalyzer': gateway.serving,
   'gateway.ConflictingGatewayAnalyzer': gateway.conflicts,
   'gateway.CertificateAnalyzer': gateway.certificatesTwice,
-  'service.PortNameAnalyzer': services.portNames,
-  'deployment.ServiceAssociationAnalyzer': services.deploymentPorts,
   'serviceentry.Analyzer': services.serviceEntries,
-  'injection.Analyzer': workloads.injection,
-  'deployment.ApplicationUIDAnalyzer': workloads.applicationUid,
   'sidecar.Analyzer': workloads.sidecars,
-  'policy.SelectorAnalyzer': workloads.selectors,
   'envoyfilter.EnvoyPatchAnalyzer': workloads.envoyFilters,
   'annotations.K8sAnalyzer': annotations,
+  'deprecation.DeprecationAnalyzer': policies.deprecated,
+  'virtualservice.JWTClaimRouteAnalyzer': policies.claims,
+}
+
+const ANALYZERS: Readonly<Record<string, Analyzer>> = {
+  ...RULES,
+  'service.PortNameAnalyzer': services.portNames,
+  'deployment.ServiceAssociationAnalyzer': services.deploymentPorts,
+  'injection.Analyzer': workloads.injection,
+  'deployment.ApplicationUIDAnalyzer': workloads.applicationUid,
+  'policy.SelectorAnalyzer': workloads.selectors,
   'telemetry.Analyzer': policies.telemetry,
   'webhook.Analyzer': controlPlane.webhooks,
   'externalcontrolplane.ExternalControlPlaneAnalyzer': controlPlane.externalControlPlane,
@@ -44,18 +51,21 @@ const ANALYZERS: Readonly<Record<string, Analyzer>> = {
   'auth.AuthorizationPoliciesAnalyzer': workloads.authorizationPolicies,
   'k8sgateway.SelectorAnalyzer': policies.gatewaySelectors,
   'conditions.ConditionAnalyzer': policies.conditions,
-  'deprecation.DeprecationAnalyzer': policies.deprecated,
   'injection.ImageAutoAnalyzer': policies.imageAuto,
-  'virtualservice.JWTClaimRouteAnalyzer': policies.claims,
 }
 
 const LEVELS: readonly Level[] = ['Error', 'Warning', 'Info']
 const SUPPRESS = 'galley.istio.io/analyze-suppress'
 
 /** What is wrong with objects, the worst first; what an object's annotation suppresses is left out. */
-export function analyzeObjects(objects: readonly KubeObject[]): Finding[] {
+export const analyzeObjects = (objects: readonly KubeObject[]): Finding[] => run(ANALYZERS, objects)
+
+/** What is wrong with the mesh's own rules among them. */
+export const analyzeRules = (objects: readonly KubeObject[]): Finding[] => run(RULES, objects)
+
+function run(analyzers: Readonly<Record<string, Analyzer>>, objects: readonly KubeObject[]): Finding[] {
   const world = new World(objects)
-  for (const analyze of Object.values(ANALYZERS)) analyze(world)
+  for (const analyze of Object.values(analyzers)) analyze(world)
   const suppressed = new Map(
     objects
       .filter((o) => o.metadata.annotations?.[SUPPRESS])

@@ -102,7 +102,7 @@ const injectorOf = (revision: string | undefined) =>
 
 /** What a revision injects, as its ConfigMap says. */
 function injectorValues(world: World, revision: string | undefined): Json | undefined {
-  const map = world.of('ConfigMap').find((c) => c.metadata.name === injectorOf(revision))
+  const map = world.get('ConfigMap', 'istio-system', injectorOf(revision))
   try {
     return map && JSON.parse(map.data?.values ?? '{}')
   } catch {
@@ -111,8 +111,8 @@ function injectorValues(world: World, revision: string | undefined): Json | unde
 }
 
 /** True where namespaces without a label are injected. */
-export const injectsByDefault = (world: World, revision: string | undefined): boolean =>
-  injectorValues(world, revision)?.sidecarInjectorWebhook?.enableNamespacesByDefault === true
+export const injectsByDefault = (world: World): boolean =>
+  injectorValues(world, undefined)?.sidecarInjectorWebhook?.enableNamespacesByDefault === true
 
 /** Pods whose proxy is not the one that is injected now (IST0158). */
 export function proxyImages(world: World): void {
@@ -168,21 +168,23 @@ export function meshNetworks(world: World): void {
   for (const secret of world.of('Secret'))
     if (secret.metadata.labels?.['istio/multiCluster'] === 'true')
       for (const name of Object.keys(secret.data ?? {})) known.add(name)
-  for (const map of world.of('ConfigMap').filter((c) => c.metadata.name === 'istio' && c.data?.meshNetworks)) {
-    let networks: Json = {}
-    try {
-      networks = parse(map.data.meshNetworks)?.networks ?? {}
-    } catch {
-      continue
-    }
-    for (const [network, { endpoints = [] }] of Object.entries(networks) as [string, Json][])
-      for (const { fromRegistry } of endpoints as Json[])
-        if (fromRegistry && !known.has(fromRegistry))
-          world.report('UNKNOWN_REGISTRY', map, `Unknown service registry ${fromRegistry} in network ${network}`, [
-            'data',
-            'meshNetworks',
-          ])
+  const map = world.get('ConfigMap', 'istio-system', 'istio')
+  if (!map?.data?.meshNetworks) return
+  let networks: Json = {}
+  try {
+    networks = parse(map.data.meshNetworks)?.networks ?? {}
+  } catch {
+    return
   }
+  for (const [network, of] of Object.entries(networks) as [string, Json | null][])
+    for (const endpoint of Array.isArray(of?.endpoints) ? (of.endpoints as Json[]) : [])
+      if (endpoint?.fromRegistry && !known.has(endpoint.fromRegistry))
+        world.report(
+          'UNKNOWN_REGISTRY',
+          map,
+          `Unknown service registry ${endpoint.fromRegistry} in network ${network}`,
+          ['data', 'meshNetworks'],
+        )
 }
 
 /** A control plane that fetches keys from wherever it is told to (IST0175). */

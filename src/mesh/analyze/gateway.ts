@@ -52,21 +52,28 @@ export function serving(world: World): void {
   }
 }
 
+/** Between which moments a Secret's key pair may be used; read once of each Secret, as it is dear. */
+const lifetimes = new WeakMap<KubeObject, { from: number; to: number }>()
+const NEVER = { from: 0, to: 0 }
+
 /** Whether a Secret bears a key pair that fits together and whose certificate is in force. */
 function isUsable(secret: KubeObject): boolean {
+  const known = lifetimes.get(secret) ?? lifetimeOf(secret)
+  lifetimes.set(secret, known)
+  const now = Date.now()
+  return known.from <= now && now < known.to
+}
+
+function lifetimeOf(secret: KubeObject): { from: number; to: number } {
   const pair = keyPair(secret)
-  if (!pair) return false
+  if (!pair) return NEVER
   try {
     const pem = (base64: string) => Buffer.from(base64, 'base64').toString()
     const certificate = new X509Certificate(pem(pair.chain))
-    const now = Date.now()
-    return (
-      Date.parse(certificate.validTo) > now &&
-      Date.parse(certificate.validFrom) <= now &&
-      certificate.checkPrivateKey(createPrivateKey(pem(pair.key)))
-    )
+    if (!certificate.checkPrivateKey(createPrivateKey(pem(pair.key)))) return NEVER
+    return { from: Date.parse(certificate.validFrom), to: Date.parse(certificate.validTo) }
   } catch {
-    return false
+    return NEVER
   }
 }
 

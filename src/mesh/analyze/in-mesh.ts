@@ -11,8 +11,7 @@ export function inMesh(world: World, namespace: string | undefined, { metadata, 
   if (containers.some((c) => c.name === 'istio-proxy' && c.image)) return true
   const own = metadata?.labels?.[INJECT] ?? metadata?.annotations?.[INJECT]
   if (own !== undefined) return own === 'true'
-  const labels = world.of('Namespace').find((n) => n.metadata.name === namespace)?.metadata.labels
-  return labels?.['istio-injection'] === 'enabled'
+  return world.namespaceLabels(namespace)['istio-injection'] === 'enabled'
 }
 
 /** Whether a pod is served by its node instead of a sidecar. */
@@ -21,7 +20,7 @@ export const isAmbient = (pod: KubeObject): boolean =>
 
 /** Whether pods of a namespace are. */
 export function isAmbientNamespace(world: World, name: string | undefined): boolean {
-  const labels = world.of('Namespace').find((n) => n.metadata.name === name)?.metadata.labels ?? {}
+  const labels = world.namespaceLabels(name)
   return (
     labels['istio-injection'] !== 'enabled' &&
     !labels['istio.io/rev'] &&

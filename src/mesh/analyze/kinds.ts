@@ -2,8 +2,8 @@
 
 import { type Resource, resources } from '#api'
 
-/** Objects that rules are held against, and those that are analyzed themselves. */
-export const ANALYZED: readonly Resource[] = [
+/** The mesh's own rules and what they are held against. */
+export const HELD_TOGETHER: readonly Resource[] = [
   resources.services,
   resources.pods,
   resources.namespaces,
@@ -19,11 +19,16 @@ export const ANALYZED: readonly Resource[] = [
   resources.sidecars,
   resources.envoyFilters,
   resources.k8sGateways,
+  resources.requestAuthentications,
+]
+
+/** All that is analyzed. */
+export const ANALYZED: readonly Resource[] = [
+  ...HELD_TOGETHER,
   resources.httpRoutes,
   resources.grpcRoutes,
   resources.authorizationPolicies,
   resources.peerAuthentications,
-  resources.requestAuthentications,
   resources.telemetries,
   resources.proxyConfigs,
   resources.configMaps,

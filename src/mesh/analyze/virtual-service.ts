@@ -125,13 +125,11 @@ export function conflictingHosts(world: World): void {
         claim.all.push(vs)
       }
   }
+  const forAll = [...claims.values()].filter((c) => c.scope === '*')
   const told = new Set<KubeObject>()
   for (const [name, { scope, host, all }] of claims) {
     // What is for one namespace is at odds with what is for all, too.
-    const open =
-      scope === '*'
-        ? []
-        : [...claims.values()].filter((c) => c.scope === '*' && intersection(c.host, host) !== undefined)
+    const open = scope === '*' ? [] : forAll.filter((c) => intersection(c.host, host) !== undefined)
     const both = [...all, ...open.flatMap((c) => c.all)]
     if (both.length < 2) continue
     const names = both.map((v) => `${namespaceOf(v)}/${v.metadata.name}`).sort()

@@ -35,7 +35,7 @@ export function injection(world: World): void {
         `The namespace has more than one type of injection labels [${kinds.join(' ')}], which may lead to undefined behavior. Make sure only one injection label exists.`,
       )
     if (ambient === 'ambient') continue
-    if (legacy === undefined && revision === undefined && injectsByDefault(world, revision)) {
+    if (legacy === undefined && revision === undefined && injectsByDefault(world)) {
       world.report(
         'INJECTED_BY_DEFAULT',
         namespace,
@@ -155,6 +155,7 @@ export function selectors(world: World): void {
 
 /** AuthorizationPolicies that are for nobody, or name namespaces that are not there (IST0127, IST0101). */
 export function authorizationPolicies(world: World): void {
+  if (world.of('AuthorizationPolicy').length === 0) return
   const here = world.of('Pod').filter((p) => inMesh(world, p.metadata.namespace, p) || isAmbient(p))
   for (const policy of world.of('AuthorizationPolicy')) {
     const { namespace } = policy.metadata

@@ -27,6 +27,7 @@ export const nameOf = (o: KubeObject): string => `${o.kind} ${keyOf(o)}`
 
 export class World {
   readonly #kinds = new Map<string, KubeObject[]>()
+  #namespaces: Map<string, Record<string, string>> | undefined
   readonly hosts: ReadonlyMap<string, MeshService>
   readonly findings: Finding[] = []
 
@@ -60,6 +61,12 @@ export class World {
     const exact = this.hosts.get(full)
     if (exact && seen(exact)) return exact
     return [...this.hosts.values()].find((s) => s.host.startsWith('*') && covers(s.host, full) && seen(s))
+  }
+
+  /** The labels of a namespace. */
+  namespaceLabels(name: string | undefined): Readonly<Record<string, string>> {
+    this.#namespaces ??= new Map(this.of('Namespace').map((n) => [n.metadata.name, n.metadata.labels ?? {}]))
+    return this.#namespaces.get(name ?? '') ?? {}
   }
 
   /** As `report`, but what has been said of an object is not said again. */

@@ -15,6 +15,7 @@ import type { Informers } from '#client'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import { type Converted, convertGatewayApi, manualAddress, manualService } from './convert.ts'
 import { deploymentName, deploymentOf, type Wanted } from './deployment.ts'
+import { unsupportedAddresses } from './listeners.ts'
 import { classStatus, type GatewayAddresses, gatewayStatus, policyStatus, remoteStatus, routeStatus } from './status.ts'
 import { CONTROLLER, type GatewayApiView, isOurs, isRemote, REMOTE_CONTROLLER } from './view.ts'
 
@@ -43,13 +44,7 @@ export function gatewayApiView(informers: Informers): GatewayApiView {
     grants: list(resources.referenceGrants),
     tlsPolicies: list(resources.backendTlsPolicies),
     service: (namespace, name) => informers.for(resources.services).get(`${namespace}/${name}`),
-    knowsHost: (host) => {
-      const [name, namespace, svc] = host.split('.')
-      return (
-        list(resources.serviceEntries).some((e) => ((e.spec?.hosts ?? []) as string[]).includes(host)) ||
-        (svc === 'svc' && informers.for(resources.services).get(`${namespace}/${name}`) !== undefined)
-      )
-    },
+    serviceEntries: list(resources.serviceEntries),
     serviceEntry: (namespace, name) => informers.for(resources.serviceEntries).get(`${namespace}/${name}`),
     namespace: (name) => informers.for(resources.namespaces).get(name),
     secret: (namespace, name) => informers.for(resources.secrets).get(`${namespace}/${name}`),
@@ -100,7 +95,7 @@ export class GatewayController {
   start(): void {
     const { informers } = this.#options
     const look = () => void this.#job.trigger()
-    for (const resource of [...GATEWAY_RESOURCES, resources.services, resources.deployments])
+    for (const resource of [...GATEWAY_RESOURCES, resources.services, resources.serviceEntries, resources.deployments])
       informers.for(resource).on(look)
     for (const resource of [resources.secrets, resources.namespaces, resources.configMaps])
       informers.for(resource).on(() => {
@@ -134,7 +129,7 @@ export class GatewayController {
         await this.#write(resources.k8sGateways, gateway, remoteStatus(gateway, now))
       const listeners = converted.listeners.get(keyOf(gateway))
       if (!listeners || gateway.metadata.deletionTimestamp) continue
-      if (manualAddress(gateway) === undefined)
+      if (manualAddress(gateway) === undefined && unsupportedAddresses(gateway).length === 0)
         for (const wanted of deploymentOf(gateway, listeners, { proxyImage, trustDomain }))
           await this.#attempt(() => this.#ensure(wanted))
       await this.#write(

@@ -1,15 +1,7 @@
 // What a Gateway asks of its clients' certificates, by port or for all (GEP-91, spec.tls.frontend). Pure.
 
 import type { Json, KubeObject } from '#api'
-import { type GatewayApiView, GROUP, isGranted, type Problem } from './view.ts'
-
-/** How clients of a listener are checked. */
-export interface FrontendTls {
-  /** "OPTIONAL_MUTUAL" where those without a certificate, or with a bad one, are let in all the same. */
-  readonly mode: 'MUTUAL' | 'OPTIONAL_MUTUAL'
-  /** The authorities whose certificates count, PEM. */
-  readonly authorities: string
-}
+import { type FrontendTls, type GatewayApiView, GROUP, isGranted, type Problem } from './view.ts'
 
 /** What is asked of the clients of a port; undefined where nothing is. */
 export function frontendTls(
@@ -21,8 +13,17 @@ export function frontendTls(
   const own = ((frontend.perPort ?? []) as Json[]).find((p) => p.port === port)
   const validation: Json | undefined = (own ? own.tls : frontend.default)?.validation
   if (!validation) return undefined
+  const refs: Json[] = validation.caCertificateRefs ?? []
+  // Nobody could be checked: that must not mean that everybody may come in.
+  if (refs.length === 0)
+    return {
+      problem: {
+        reason: 'InvalidCACertificateRef',
+        message: 'certificates of clients are asked for, but caCertificateRefs names no authority',
+      },
+    }
   const authorities: string[] = []
-  for (const ref of (validation.caCertificateRefs ?? []) as Json[]) {
+  for (const ref of refs) {
     const found = authorityOf(view, gateway, ref)
     if ('problem' in found) return found
     authorities.push(found.pem)

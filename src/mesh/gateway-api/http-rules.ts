@@ -2,7 +2,7 @@
 
 import type { Json, KubeObject } from '#api'
 import { fqdnOf } from '../model/service.ts'
-import { type GatewayApiView, GROUP, isGranted, type Problem } from './view.ts'
+import { type GatewayApiView, GROUP, isGranted, knowsHost, type Problem } from './view.ts'
 
 /** A route of a VirtualService with the condition it has, and what it is ordered by. */
 export interface HttpEntry {
@@ -29,7 +29,7 @@ export function backendOf(
     problem: { reason: 'BackendNotFound', message: `backend(${of}) not found` },
   })
   if (group === 'networking.istio.io' && kind === 'Hostname')
-    return view.knowsHost(name)
+    return knowsHost(view, name)
       ? { destination: { host: name, ...(port ? { port: { number: port } } : {}) } }
       : unknown(name)
   // Services of several clusters are nobody's here.

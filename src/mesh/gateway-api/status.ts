@@ -84,6 +84,7 @@ export interface GatewayAddresses {
   readonly missing?: string | undefined
 }
 
+/** The status of a Gateway of ours: its addresses, its conditions, and those of its listeners. */
 export function gatewayStatus(gateway: KubeObject, converted: Converted, at: GatewayAddresses, now: string): Json {
   const odd = unsupportedAddresses(gateway)
   if (odd.length > 0) {
@@ -218,6 +219,7 @@ export function routeStatus(route: KubeObject, converted: Converted, now: string
 
 const USUAL: Readonly<Record<string, string>> = { group: GROUP, kind: 'Gateway' }
 
+/** The status of a BackendTLSPolicy: our ancestors as they are now, others' as they were. */
 export function policyStatus(policy: KubeObject, converted: Converted, now: string): Json {
   const before: Json[] = policy.status?.ancestors ?? []
   const isOurs = (a: Json) => a.controllerName === CONTROLLER || a.controllerName === MESH_CONTROLLER

@@ -1,7 +1,6 @@
 // What the Gateway API's conversion reads, and what it makes. Pure.
 
 import type { Json, KubeObject } from '#api'
-import type { FrontendTls } from './frontend-tls.ts'
 
 export const CONTROLLER = 'istio.io/gateway-controller'
 /** The controller of Gateways that others serve: they are read, and nothing is done for them. */
@@ -21,8 +20,7 @@ export interface GatewayApiView {
   readonly tlsPolicies: readonly KubeObject[]
   service(namespace: string, name: string): KubeObject | undefined
   serviceEntry(namespace: string, name: string): KubeObject | undefined
-  /** Whether a ServiceEntry or a Service bears a host. */
-  knowsHost(host: string): boolean
+  readonly serviceEntries: readonly KubeObject[]
   namespace(name: string): KubeObject | undefined
   secret(namespace: string, name: string): KubeObject | undefined
   configMap(namespace: string, name: string): KubeObject | undefined
@@ -48,6 +46,14 @@ export interface Problem {
   readonly message: string
 }
 
+/** How clients of a listener are checked. */
+export interface FrontendTls {
+  /** "OPTIONAL_MUTUAL" where those without a certificate, or with a bad one, are let in all the same. */
+  readonly mode: 'MUTUAL' | 'OPTIONAL_MUTUAL'
+  /** The authorities whose certificates count, PEM. */
+  readonly authorities: string
+}
+
 /** One listener of a Gateway, as it is served. */
 export interface ListenerState {
   readonly gateway: KubeObject
@@ -68,6 +74,15 @@ export const isOurs = (c: KubeObject | undefined): boolean => c?.spec?.controlle
 
 /** Whether Gateways of a class are served elsewhere. */
 export const isRemote = (c: KubeObject | undefined): boolean => c?.spec?.controllerName === REMOTE_CONTROLLER
+
+/** Whether a ServiceEntry or a Service bears a host. */
+export function knowsHost(view: GatewayApiView, host: string): boolean {
+  const [name = '', namespace = '', svc] = host.split('.')
+  return (
+    view.serviceEntries.some((e) => ((e.spec?.hosts ?? []) as string[]).includes(host)) ||
+    (svc === 'svc' && view.service(namespace, name) !== undefined)
+  )
+}
 
 /** Whether an object of one namespace may refer to one of another (ReferenceGrant). */
 export function isGranted(

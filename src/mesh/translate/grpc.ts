@@ -7,6 +7,7 @@ import { isHttp } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
 import { madeForHost } from '../model/sidecar-scope.ts'
 import { clusterName, emptyResources, type XdsResources } from '../model/view.ts'
+import type { VirtualService } from '../model/virtual-service.ts'
 import { addClusters } from './clusters.ts'
 import { extension, ROUTER } from './extension.ts'
 import { domainsOf } from './outbound.ts'
@@ -26,22 +27,28 @@ const KNOWN_POLICIES: readonly unknown[] = [LbPolicy.roundRobin, LbPolicy.ringHa
 /** Resources for all services a client may call. */
 export function translateGrpc(place: Place): XdsResources {
   const result = emptyResources()
+  const rules = place.scope.egress.flatMap((e) => e.rules)
   for (const egress of place.scope.egress)
     for (const service of egress.services)
       for (const port of service.ports) {
         if (service.resolution === 'alias' || (port.protocol !== 'auto' && !isHttp(port.protocol))) continue
         addClusters(result, place, service, port)
-        addTarget(result, place, service, port)
+        addTarget(result, place, rules, service, port)
       }
   for (const [name, cluster] of result.clusters) result.clusters.set(name, balanced(cluster))
   addServers(result, place)
   return result
 }
 
-function addTarget(result: XdsResources, place: Place, service: MeshService, port: MeshPort): void {
+function addTarget(
+  result: XdsResources,
+  place: Place,
+  rules: readonly VirtualService[],
+  service: MeshService,
+  port: MeshPort,
+): void {
   const route = clusterName(port.number, '', service.host)
   const scope = { place, gateways: new Set(['mesh']), port: port.number, service }
-  const rules = place.scope.egress.flatMap((e) => e.rules)
   const ruled = madeForHost(rules, service.host, (rule) => (rule.http.length > 0 ? httpRoutes(scope, rule) : []))
   const domains = domainsOf(service, port.number, place.node.namespace)
   result.routes.set(route, {

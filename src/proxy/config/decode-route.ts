@@ -1,9 +1,8 @@
 // Route tables out of xDS.
 
 import { fromDuration, RequireTls } from '#api/xds'
-import type { Message } from '#wire'
+import { type Message, utf8 } from '#wire'
 import { decodeFilterSettings } from '../filters/registry.ts'
-import { utf8 } from '../http/field-text.ts'
 import { compileFormat } from '../telemetry/formatter.ts'
 import { ANY, compileHeader, compileRegex, compileString, dataOf, fractionOf, re2, refuse } from './matchers.ts'
 import type {

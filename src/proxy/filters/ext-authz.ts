@@ -31,6 +31,7 @@ type Ask = (
   done: (verdict: Verdict | undefined) => void,
 ) => () => void
 
+/** The filter out of its configuration; `what` names it in a refusal. */
 export function extAuthzFilter(name: string, config: Message, what: string): HttpFilter {
   const ask = config.grpc_service
     ? byGrpc(config, what)

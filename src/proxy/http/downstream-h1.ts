@@ -171,8 +171,8 @@ class H1Server implements Downstream, H1Sink {
 
   onEnd(trailers: string[] | undefined): void {
     this.#requestDone = true
-    // A request to upgrade ends with its connection.
-    if (!this.#exchange?.request.upgrade) this.#exchange?.end(trailers)
+    // One without a body was complete with its head; what is upgraded ends with its connection.
+    if (this.#exchange?.request.hasBody) this.#exchange.end(trailers)
     this.#turn()
   }
 

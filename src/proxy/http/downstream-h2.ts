@@ -19,20 +19,22 @@ export function serveH2(socket: Socket, first: Buffer, chain: HttpChain, context
   const born = performance.now()
   let served = 0
   let used = born
+  let last: NodeJS.Timeout | undefined
   const session = new H2Session('server', output, {
     onRequest(stream, fields, end) {
       served++
       used = performance.now()
       new H2Downstream(stream, fields, end, chain, context, source)
-      if (chain.maxRequests > 0 && served >= chain.maxRequests) session.close()
+      if (chain.maxRequests > 0 && served === chain.maxRequests) session.close()
     },
     onEnd(error) {
       if (error) context.stats.counters.protocolErrors++
       output.end()
       clearInterval(look)
       // What is on its way may take a slow reader a while.
+      if (socket.destroyed) return
       socket.once('finish', () => setTimeout(() => socket.destroy(), DRAIN_LOOK_MS).unref())
-      setTimeout(() => socket.destroy(), LAST_MS).unref()
+      last = setTimeout(() => socket.destroy(), LAST_MS).unref()
     },
   })
   const look = setInterval(() => {
@@ -49,6 +51,7 @@ export function serveH2(socket: Socket, first: Buffer, chain: HttpChain, context
   socket.on('close', () => {
     clearInterval(look)
     session.end()
+    clearTimeout(last)
   })
   if (first.length > 0) session.push(first)
   socket.resume()

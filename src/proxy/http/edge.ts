@@ -1,8 +1,7 @@
 // What a request's fields say of its way here: taken over, added to, or thrown away, by whom the chain trusts.
 
-import { isFieldValue } from '#wire'
+import { isFieldValue, utf8 } from '#wire'
 import type { HttpChain } from '../config/model.ts'
-import { utf8 } from './field-text.ts'
 import { dropField, fieldOf, type HttpRequest, setField } from './request.ts'
 import type { Source } from './source.ts'
 

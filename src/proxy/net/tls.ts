@@ -32,7 +32,8 @@ class Terminator {
       ALPNCallback: ({ protocols }) => tls.alpn.find((p) => protocols.includes(p)) as string,
       handshakeTimeout: HANDSHAKE_MS,
       allowHalfOpen: true,
-      requestCert: authority !== undefined,
+      // Who must show a certificate is asked for one, whoever may have signed it.
+      requestCert: authority !== undefined || tls.requireClient,
       rejectUnauthorized: tls.requireClient && !tls.acceptUntrusted,
       ...(authority ? { ca: authority.authority } : {}),
       ...(authority?.revoked ? { crl: authority.revoked } : {}),

@@ -143,8 +143,6 @@ class ClientStream implements Upstream, H2StreamEvents {
   readonly #reused: boolean
   #stream: H2Stream | undefined
   #headSeen = false
-  /** The request has been sent to its end. */
-  #ended = false
   #over = false
 
   constructor(connection: H2Connection, events: UpstreamEvents, reused: boolean) {
@@ -158,7 +156,6 @@ class ClientStream implements Upstream, H2StreamEvents {
   }
 
   begin(session: H2Session, fields: readonly string[], end: boolean): void {
-    this.#ended = end
     this.#stream = session.request(fields, end, this)
   }
 
@@ -167,7 +164,6 @@ class ClientStream implements Upstream, H2StreamEvents {
   }
 
   end(trailers: readonly string[] | undefined): void {
-    this.#ended = true
     this.#stream!.end(trailers)
   }
 
@@ -208,7 +204,7 @@ class ClientStream implements Upstream, H2StreamEvents {
 
   /** The answer came before the end of the request: the rest of that goes nowhere. */
   #giveUpRest(): void {
-    if (!this.#ended) this.#stream!.reset(H2Code.cancel)
+    if (!this.#stream!.served) this.#stream!.reset(H2Code.cancel)
   }
 
   onReset(code: number, refused: boolean): void {

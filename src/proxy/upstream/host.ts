@@ -3,6 +3,7 @@
 import type { Endpoint } from '../config/model.ts'
 import { type Peer, parseWorkload } from '../telemetry/peer.ts'
 import type { ClusterState } from './cluster-state.ts'
+import { transportFor } from './connector.ts'
 import type { H1Connection } from './h1-connection.ts'
 import type { H2Connection } from './h2-connection.ts'
 
@@ -69,22 +70,25 @@ export class Host {
   /** Takes what is told of it anew. */
   update(endpoint: Endpoint): void {
     if (endpoint.workload !== this.endpoint.workload) this.#peer = undefined
-    const { labels } = this.endpoint
+    const before = transportFor(this)
     this.endpoint = endpoint
     // By its labels another way of connecting may be meant.
-    if (this.cluster.config.transports.length > 1 && JSON.stringify(labels) !== JSON.stringify(endpoint.labels))
-      this.renew()
+    if (transportFor(this) !== before) this.renew()
   }
 
   /** It is no longer told of: what is under way ends, what is idle is closed. */
   retire(): void {
     this.gone = true
-    this.renew()
+    this.#letGo()
   }
 
-  /** What is open serves out what is under way, and is used no more. */
+  /** It is connected to in another way from now on: what is open serves out what is under way, and is used no more. */
   renew(): void {
     this.epoch++
+    this.#letGo()
+  }
+
+  #letGo(): void {
     for (const connection of this.idle.splice(0)) connection.close()
     for (const session of [...this.sessions]) session.close()
   }
