@@ -434,7 +434,10 @@ spec:
   restartPolicy: Never
   initContainers: [{name: first, image: curlimages/curl, command: [sh, -c, "curl -s -m 10 -o /dev/null -w %{http_code} http://httpbin:8000/status/200"]}]
   containers: [{name: main, image: curlimages/curl, command: [sh, -c, "curl -s -m 10 -o /dev/null -w %{http_code} http://httpbin:8000/status/201"]}]`)
-  await ok(kubectl('wait --for=jsonpath={.status.phase}=Succeeded pod/once --timeout=40s'))
+  await eventually(
+    async () => assert.equal(await ok(kubectl('get pod once -o jsonpath={.status.phase}')), 'Succeeded'),
+    40,
+  )
   assert.equal(await ok(kubectl('logs once -c first')), '200')
   assert.equal(await ok(kubectl('logs once -c main')), '201')
 })
