@@ -2,7 +2,9 @@
 
 import { errors, type FieldError, field, groupResource, type Json, type KubeObject } from '#api'
 import { fnv1a } from '#base'
+import { Claims } from './claims.ts'
 import type { Admission } from './identity.ts'
+import type { ObjectStore } from './object-store.ts'
 import type { WatchCache } from './watch-cache.ts'
 
 export interface ServiceRange {
@@ -14,33 +16,47 @@ export interface ServiceRange {
 /** Node ports given to Services of type NodePort and LoadBalancer. */
 const NEEDS_NODE_PORT = new Set(['NodePort', 'LoadBalancer'])
 
-/** Reserves addresses while a create is on its way to the store. */
-export function serviceAdmission(services: WatchCache, range: ServiceRange): Admission {
-  /** Addresses and ports handed out whose Service is not stored yet; dropped after a while. */
-  const pending = new Map<string, number>()
+/** Gives Services their addresses and node ports; each is one Service's, whichever server hands it out. */
+export function serviceAdmission(store: ObjectStore, services: WatchCache, range: ServiceRange): Admission {
   const { base, size } = parseCidr(range.cidr)
   const address = (offset: number) => toText(base + offset)
+  const holds = (uid: string, key: string) =>
+    services.entries().some(({ object }) => object.metadata.uid === uid && claims(object).includes(key))
+  const pending = new Claims(store, 'services', holds)
+  services.subscribe({ namespace: '' }, ({ events }) => {
+    for (const { type, entry, previous } of events) {
+      if (!previous || !pending.shared) continue
+      const kept = type === 'DELETED' ? [] : claims(entry.object)
+      for (const key of claims(previous.object))
+        if (!kept.includes(key)) pending.release(key, previous.object.metadata.uid)
+    }
+  })
+  /** Addresses and ports people asked for that are another's. */
+  const refused = new WeakMap<object, Set<string>>()
   return {
     name: 'ServiceAddresses',
-    mutate({ kind, operation, subresource, object, old, context }) {
+    async mutate(request) {
+      const { kind, operation, subresource, object, old, context } = request
       if (groupResource(kind) !== 'services' || subresource || operation === 'DELETE') return
       const spec = object.spec
       if (old?.spec && old.spec.type !== spec.type) dropFieldsOfType(spec, old.spec)
-      const used = new Set<string>()
-      for (const { object: other } of services.entries())
-        if (other.metadata.uid !== object.metadata.uid) for (const key of claims(other)) used.add(key)
-      const now = Date.now()
-      for (const [key, until] of pending) {
-        if (until < now) pending.delete(key)
-        else used.add(key)
-      }
-      const take = (key: string) => {
-        if (!context.dryRun && operation === 'CREATE') pending.set(key, now + 5000)
-      }
       if (spec.type === 'ExternalName') {
         delete spec.clusterIP
         delete spec.clusterIPs
         return
+      }
+      await store.consistent()
+      const { uid } = object.metadata
+      const used = new Set<string>()
+      for (const { object: other } of services.entries())
+        if (other.metadata.uid !== uid) for (const key of claims(other)) used.add(key)
+      const mine = new Set(old ? claims(old) : [])
+      const take = async (key: string): Promise<boolean> =>
+        mine.has(key) || (!used.has(key) && (context.dryRun || (await pending.take(key, uid, request))))
+      const wanted = async (key: string) => {
+        if (await take(key)) return
+        if (!refused.has(object)) refused.set(object, new Set())
+        refused.get(object)!.add(key)
       }
       if (old?.spec?.clusterIP && !spec.clusterIP) spec.clusterIP = old.spec.clusterIP
       if (!spec.clusterIP) {
@@ -48,14 +64,13 @@ export function serviceAdmission(services: WatchCache, range: ServiceRange): Adm
         const start = 256 + (fnv1a(`${object.metadata.namespace}/${object.metadata.name}`) % Math.max(1, size - 512))
         for (let i = 0; i < size - 2; i++) {
           const offset = 1 + ((start + i) % (size - 2))
-          if (used.has(address(offset))) continue
+          if (!(await take(address(offset)))) continue
           spec.clusterIP = address(offset)
           break
         }
         if (!spec.clusterIP)
           throw errors.internal(new Error(`failed to allocate a serviceIP: range ${range.cidr} is full`))
-      }
-      if (spec.clusterIP !== 'None') take(spec.clusterIP)
+      } else if (spec.clusterIP !== 'None' && inRange(spec.clusterIP)) await wanted(spec.clusterIP)
       spec.clusterIPs = [spec.clusterIP]
       const [low, high] = range.nodePorts
       const want = NEEDS_NODE_PORT.has(spec.type)
@@ -68,29 +83,31 @@ export function serviceAdmission(services: WatchCache, range: ServiceRange): Adm
           (p: Json) => p.port === port.port && p.protocol === port.protocol,
         )?.nodePort
         if (!port.nodePort && before) port.nodePort = before
-        if (!port.nodePort) {
-          const count = high - low + 1
-          const start = Math.floor(Math.random() * count)
-          for (let i = 0; i < count; i++) {
-            const candidate = low + ((start + i) % count)
-            if (used.has(`port/${candidate}`)) continue
-            port.nodePort = candidate
-            break
-          }
+        if (port.nodePort) {
+          if (port.nodePort >= low && port.nodePort <= high) await wanted(`port/${port.nodePort}`)
+          continue
         }
-        used.add(`port/${port.nodePort}`)
-        take(`port/${port.nodePort}`)
+        const taken = new Set((spec.ports as Json[]).map((p) => p.nodePort))
+        const count = high - low + 1
+        const start = Math.floor(Math.random() * count)
+        for (let i = 0; i < count; i++) {
+          const candidate = low + ((start + i) % count)
+          if (taken.has(candidate) || !(await take(`port/${candidate}`))) continue
+          port.nodePort = candidate
+          break
+        }
+        if (!port.nodePort)
+          throw errors.internal(new Error(`failed to allocate a nodePort: range ${low}-${high} is full`))
       }
     },
     validate({ kind, subresource, object }) {
       if (groupResource(kind) !== 'services' || subresource) return []
       const problems: FieldError[] = []
       const { spec } = object
-      const others = services.entries().filter((e) => e.object.metadata.uid !== object.metadata.uid)
+      const others = refused.get(object)
       const ip = spec.clusterIP
       if (ip && ip !== 'None') {
-        const offset = parseIp(ip) - base
-        if (!(offset > 0 && offset < size))
+        if (!inRange(ip))
           problems.push(
             field.invalid(
               'spec.clusterIPs',
@@ -98,7 +115,7 @@ export function serviceAdmission(services: WatchCache, range: ServiceRange): Adm
               `failed to allocate IP ${ip}: the provided IP (${ip}) is not in the valid range. The range of valid IPs is ${range.cidr}`,
             ),
           )
-        else if (others.some((e) => e.object.spec?.clusterIP === ip))
+        else if (others?.has(ip))
           problems.push(
             field.invalid('spec.clusterIPs', [ip], `failed to allocate IP ${ip}: provided IP is already allocated`),
           )
@@ -114,17 +131,19 @@ export function serviceAdmission(services: WatchCache, range: ServiceRange): Adm
               `provided port is not in the valid range. The range of valid ports is ${low}-${high}`,
             ),
           )
-        else if (
-          others.some((e) =>
-            (e.object.spec?.ports ?? []).some(
-              (p: Json) => p.nodePort === port.nodePort && p.protocol === port.protocol,
-            ),
-          )
-        )
+        else if (others?.has(`port/${port.nodePort}`))
           problems.push(field.invalid(`spec.ports[${i}].nodePort`, port.nodePort, 'provided port is already allocated'))
       }
       return problems
     },
+    settle(request, stored) {
+      if (groupResource(request.kind) === 'services') pending.settle(request, stored)
+    },
+  }
+
+  function inRange(ip: string): boolean {
+    const offset = parseIp(ip) - base
+    return offset > 0 && offset < size
   }
 }
 
@@ -149,6 +168,7 @@ function dropFieldsOfType(spec: Json, old: Json): void {
   drop('externalName', old.type === 'ExternalName', spec.type === 'ExternalName')
 }
 
+/** What a Service holds: its address, and its node ports. */
 function claims(service: KubeObject): string[] {
   const keys: string[] = []
   if (service.spec?.clusterIP && service.spec.clusterIP !== 'None') keys.push(service.spec.clusterIP)

@@ -57,6 +57,8 @@ export interface Admission {
   readonly name: string
   mutate?(request: AdmissionRequest): void | Promise<void>
   validate?(request: AdmissionRequest): FieldError[] | Promise<FieldError[]>
+  /** The write is over: what was held for it meanwhile may go. Called once for each call of `mutate`. */
+  settle?(request: AdmissionRequest, stored: boolean): void
 }
 
 /** JSON of a request's options, lower-cased by nobody. */

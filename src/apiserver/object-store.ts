@@ -28,6 +28,11 @@ export class ObjectStore {
     return this.#store.revision
   }
 
+  /** The store itself, if other servers write to it too. */
+  get sharedStore(): Store | undefined {
+    return this.#store.shared ? this.#store : undefined
+  }
+
   /** How many objects of each resource there are, as far as they are cached. */
   counts(): (readonly [resource: string, count: number])[] {
     return [...this.#filled]
@@ -166,7 +171,7 @@ function learned(cache: WatchCache, key: string, entry: CacheEntry): CacheEntry 
 }
 
 /** What a client is told of a store that cannot be used now: to come again. */
-function translated(error: unknown): unknown {
+export function translated(error: unknown): unknown {
   if (isStoreError(error, StoreErrors.notDurable) || isStoreError(error, StoreErrors.unreachable))
     return errors.unavailable((error as Error).message)
   return error

@@ -7,6 +7,7 @@ import {
   type FieldError,
   groupResource,
   groupVersion,
+  isAlreadyExists,
   type Json,
   type KindRegistry,
   type KubeInput,
@@ -77,20 +78,25 @@ export class Resources {
         context,
         object: editable(object),
       }
-      await this.#admit(request)
-      // Admission may have added containers.
-      if (groupResource(kind) === 'pods') request.object.status.qosClass = qosClass(request.object.spec)
-      this.#track(version, undefined, request.object, input, context, '')
-      if (context.dryRun) {
-        if ((await this.store.cache(kind)).entry(keyOf(request.object)))
-          throw errors.alreadyExists(kind, request.object.metadata.name)
-        return CacheEntry.unstored(request.object)
-      }
+      let stored = false
       try {
-        return await this.store.create(kind, request.object)
+        await this.#admit(request)
+        // Admission may have added containers.
+        if (groupResource(kind) === 'pods') request.object.status.qosClass = qosClass(request.object.spec)
+        this.#track(version, undefined, request.object, input, context, '')
+        if (context.dryRun) {
+          if ((await this.store.cache(kind)).entry(keyOf(request.object)))
+            throw errors.alreadyExists(kind, request.object.metadata.name)
+          return CacheEntry.unstored(request.object)
+        }
+        const entry = await this.store.create(kind, request.object)
+        stored = true
+        return entry
       } catch (error) {
         // A generated name that is taken is generated again.
-        if (input.metadata.name || attempt >= 7) throw error
+        if (!isAlreadyExists(error) || input.metadata.name || attempt >= 7) throw error
+      } finally {
+        this.#settle(request, stored)
       }
     }
   }
@@ -129,7 +135,9 @@ export class Resources {
     const kind = storedKind(version)
     const resource = groupResource(kind)
     let preview: KubeObject | undefined
-    const { entry } = await this.store.modify(kind, namespace, name, async (current) => {
+    const tries: AdmissionRequest[] = []
+    let stored = false
+    const next = async (current: KubeObject): Promise<KubeObject | undefined> => {
       const changed = await change(current)
       if (changed === current) return current
       const input = this.#stored(version, changed)
@@ -146,23 +154,32 @@ export class Resources {
           name,
           `Precondition failed: UID in precondition: ${input.metadata.uid}, UID in object meta: ${current.metadata.uid}`,
         )
-      const next = editable(prepareUpdate(kind, current, input, subresource))
+      const object = editable(prepareUpdate(kind, current, input, subresource))
       const request: AdmissionRequest = {
         kind,
         operation: 'UPDATE',
         subresource,
         namespace,
         context,
-        object: next,
+        object,
         old: current,
       }
+      tries.push(request)
       await this.#admit(request)
-      const owned = this.#track(version, current, next, input, context, subresource)
-      preview = next
-      if (context.dryRun || (!owned && unchanged(current, next))) return current
-      return deletionComplete(resource, next) ? undefined : next
-    })
-    return context.dryRun && preview ? CacheEntry.unstored(preview) : entry
+      const owned = this.#track(version, current, object, input, context, subresource)
+      preview = object
+      if (context.dryRun || (!owned && unchanged(current, object))) return current
+      return deletionComplete(resource, object) ? undefined : object
+    }
+    try {
+      const { entry } = await this.store.modify(kind, namespace, name, next)
+      stored = !context.dryRun
+      return context.dryRun && preview ? CacheEntry.unstored(preview) : entry
+    } finally {
+      const last = tries.pop()
+      for (const request of tries) this.#settle(request, false)
+      if (last) this.#settle(last, stored)
+    }
   }
 
   /** Deletes; `removed` tells whether the object is gone already. */
@@ -232,6 +249,10 @@ export class Resources {
       if (found) problems.push(...(await found))
     }
     if (problems.length > 0) throw errors.invalid(kind.kind, kind.group, object.metadata.name, problems)
+  }
+
+  #settle(request: AdmissionRequest, stored: boolean): void {
+    for (const step of this.#admission) step.settle?.(request, stored)
   }
 
   /** What a client sent in a version, as it is stored. What a conversion made must have the stored version's shape. */

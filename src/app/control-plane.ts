@@ -92,7 +92,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
       requesterAdmission(),
       ingressAdmission(classes),
       rbacAdmission(() => authorizer),
-      serviceAdmission(services, { cidr: options.serviceCidr, nodePorts: [30000, 32767] }),
+      serviceAdmission(store, services, { cidr: options.serviceCidr, nodePorts: [30000, 32767] }),
     ],
   })
   await registerCustomResources(resources, options.log('kube-apiserver'))

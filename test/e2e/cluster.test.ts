@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { exec } from '#base'
-import { eventually, ok, ROOT, testCluster } from '#kit'
+import { commandLines, eventually, ok, ROOT, testCluster } from '#kit'
 
 const cluster = testCluster('e2e')
 const { name: NAME, folder, env, sampan, kubectl } = cluster
@@ -325,7 +325,7 @@ test('down --purge leaves nothing', async () => {
   assert.equal(existsSync(`/run/sampan/${NAME}`), false)
   assert.doesNotMatch(await ok(exec('nft', ['list', 'tables'])), new RegExp(NAME))
   assert.doesNotMatch(readFileSync('/proc/self/mountinfo', 'utf8'), new RegExp(folder))
-  assert.doesNotMatch(await ok(exec('ps', ['-eo', 'args'])), new RegExp(`${folder}/data|/run/sampan/${NAME}`))
+  assert.doesNotMatch(commandLines(), new RegExp(`${folder}/data|/run/sampan/${NAME}`))
   for (const root of ['/sys/fs/cgroup', '/sys/fs/cgroup/memory'])
     if (existsSync(root)) assert.ok(!readdirSync(root).includes(`sampan-${NAME}`), root)
   const missing = await sampan('status')

@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
 import { exec } from '#base'
+import { commandLines } from '#kit'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const CRASHES = Number(process.env.CRASHES ?? 5)
@@ -51,8 +52,11 @@ function client() {
 before(() => sampan('up'))
 after(async () => {
   await sampan('down', '--purge')
-  const { stdout } = await exec('ps', ['-eo', 'args'])
-  assert.doesNotMatch(stdout, new RegExp(`/run/sampan/crash-${process.pid}/|${folder}`), 'a process is left behind')
+  assert.doesNotMatch(
+    commandLines(),
+    new RegExp(`/run/sampan/crash-${process.pid}/|${folder}`),
+    'a process is left behind',
+  )
   rmSync(folder, { recursive: true, force: true })
 })
 

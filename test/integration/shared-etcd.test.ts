@@ -147,3 +147,61 @@ test('an API server whose etcd forgot what it had not seen lists anew and shows 
     await other.close()
   }
 })
+
+test('an address or a node port is one Service’s, whichever of two API servers hands it out', async () => {
+  // Each server looked only at the Services it had seen stored: those on their way at the other were not.
+  await using etcd = await startEtcd({ members: 1 })
+  const stores = [await openEtcdStore(etcd.target), await openEtcdStore(etcd.target)]
+  const [a, b] = [await startApi({ store: stores[0]! }), await startApi({ store: stores[1]! })]
+  const services = '/api/v1/namespaces/default/services'
+  const service = (name: string, spec: object = {}) => ({
+    metadata: { name },
+    spec: { type: 'NodePort', ports: [{ port: 80 }], ...spec },
+  })
+  try {
+    // The same address and the same port at both at once: one gets each.
+    for (let i = 1; i <= 10; i++) {
+      const clusterIP = `10.96.0.${100 + i}`
+      const ip = await Promise.all(
+        [a, b, a, b].map((api, j) => call(api, 'POST', services, service(`ip-${i}-${j}`, { clusterIP }))),
+      )
+      assert.deepEqual(ip.map((r) => r.status).sort(), [201, 422, 422, 422])
+      assert.match(ip.find((r) => r.status === 422)!.body.message, /provided IP is already allocated/)
+      const ports = [{ port: 80, nodePort: 32000 + i }]
+      const port = await Promise.all(
+        [a, b, a, b].map((api, j) => call(api, 'POST', services, service(`port-${i}-${j}`, { ports }))),
+      )
+      assert.deepEqual(port.map((r) => r.status).sort(), [201, 422, 422, 422])
+      assert.match(port.find((r) => r.status === 422)!.body.message, /provided port is already allocated/)
+    }
+
+    // Of 300 made at both at once each has its own.
+    const made = await Promise.all(
+      Array.from({ length: 300 }, (_, i) => call(i % 2 ? a : b, 'POST', services, service(`many-${i}`))),
+    )
+    assert.ok(made.every((r) => r.status === 201))
+    const all = (await call(a, 'GET', services)).body.items as Json[]
+    const distinct = (of: (s: Json) => unknown) => new Set(all.map(of)).size
+    assert.equal(
+      distinct((s) => s.spec.clusterIP),
+      all.length,
+    )
+    assert.equal(
+      distinct((s) => s.spec.ports[0].nodePort),
+      all.length,
+    )
+
+    // What a refused write took, and what a Service had that is gone, is free again at once.
+    const wanted = service('again', { clusterIP: '10.96.0.200', ports: [{ port: 80, nodePort: 32100 }] })
+    const bad = { ...wanted, metadata: { name: 'again', labels: { 'not valid': 'x' } } }
+    for (const api of [a, b]) {
+      assert.equal((await call(api, 'POST', services, bad)).status, 422)
+      const other = api === a ? b : a
+      assert.equal((await call(other, 'POST', services, wanted)).status, 201)
+      assert.equal((await call(api, 'DELETE', `${services}/again`)).status, 200)
+    }
+  } finally {
+    await Promise.all([a[Symbol.asyncDispose](), b[Symbol.asyncDispose]()])
+    await Promise.all(stores.map((store) => store.close()))
+  }
+})
