@@ -1,6 +1,7 @@
 // The API server alone on the embedded store, for bench/api: prints one line of JSON once /readyz is green.
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 import { errors } from '#api'
 import { createLog, giveBackMemoryAtRest, systemClock } from '#base'
@@ -30,6 +31,7 @@ giveBackMemoryAtRest(() => plane.api.begun)
 const listening = await plane.api.listen('127.0.0.1', Number(port))
 process.stdout.write(`${JSON.stringify({ port: listening })}\n`)
 writeFileSync(join(folder, 'pid'), String(process.pid))
+flushCompileCache()
 if (process.env.CPU_PROFILE) {
   const { Session } = await import('node:inspector/promises')
   const session = new Session()

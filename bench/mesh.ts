@@ -10,6 +10,9 @@ import type { MeshAnswer, MeshCommand } from './mesh-subject.ts'
 import { median, type report as Report } from './report.ts'
 
 const SIDECARS = Number(process.env.BENCH_SIDECARS ?? 2000)
+
+import { SERVER_FLAGS } from '../src/app/lifecycle.ts'
+
 const FLAGS = ['--disable-warning=ExperimentalWarning']
 const here = (name: string) => join(import.meta.dirname, name)
 
@@ -26,7 +29,7 @@ async function measure(report: typeof Report, scope: string): Promise<void> {
   try {
     await writeCertificates(folder)
     const subject = fork(here('mesh-subject.ts'), [folder, scope], {
-      execArgv: [...FLAGS, '--max-semi-space-size=8'],
+      execArgv: SERVER_FLAGS,
       env: { ...process.env, MALLOC_ARENA_MAX: '2' },
     })
     children.push(subject)

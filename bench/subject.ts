@@ -2,12 +2,13 @@
 
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { SERVER_FLAGS } from '../src/app/lifecycle.ts'
 import type { Load, LoadResult } from './api-load.ts'
 import { writeCertificates } from './certificates.ts'
 
-const FLAGS = ['--max-semi-space-size=8', '--disable-warning=ExperimentalWarning']
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
 /** The folder and the processes of one run; both are gone when it is disposed of. */
@@ -30,7 +31,7 @@ export class Workbench implements Disposable {
 
   /** Starts a process that is spoken to by messages. */
   fork(script: string): ChildProcess {
-    const child = fork(here(script), { execArgv: FLAGS })
+    const child = fork(here(script), { execArgv: SERVER_FLAGS })
     this.#children.push(child)
     return child
   }
@@ -49,9 +50,10 @@ export interface Subject {
 
 /** Starts a server of a folder's certificates. */
 export function started(script: string, folder: string): Promise<Subject> {
-  const child = spawn(process.execPath, [...FLAGS, here(script), folder], {
+  const child = spawn(process.execPath, [...SERVER_FLAGS, here(script), folder], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { MALLOC_ARENA_MAX: '2', ...process.env },
+    // As the program itself does: code is compiled once.
+    env: { MALLOC_ARENA_MAX: '2', NODE_COMPILE_CACHE: join(tmpdir(), 'node-compile-cache'), ...process.env },
   })
   return new Promise((resolve, reject) => {
     let text = ''
@@ -83,4 +85,4 @@ export function loadOf(loader: ChildProcess, load: Load): Promise<LoadResult> {
 }
 
 /** Long enough for a server without requests to give memory back. */
-export const atRest = () => new Promise((resolve) => setTimeout(resolve, 25_000))
+export const atRest = () => new Promise((resolve) => setTimeout(resolve, 8000))

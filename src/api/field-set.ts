@@ -173,6 +173,12 @@ function whole(value: unknown, node: SchemaNode): FieldSet {
   return { self: true, children }
 }
 
+/**
+ * A field by its name. All such reads share what the engine learns of this one: a place that has mostly seen one
+ * name is compiled for that name, and compiled again at each other one, without end.
+ */
+const at = (object: Json, key: string): unknown => object[key]
+
 /** What changed from `before` to `after`. */
 export function compare(before: unknown, after: unknown, node: SchemaNode): Changes {
   if (before === after) return NO_CHANGES
@@ -186,11 +192,15 @@ export function compare(before: unknown, after: unknown, node: SchemaNode): Chan
   const changes = new ChangeNotes()
   if (structure.kind === 'map') {
     const [old, next] = [before as Json, after as Json]
-    for (const key in next)
-      if (old[key] !== next[key]) changes.note(`f:${key}`, compare(old[key], next[key], structure.child(key)))
-    for (const key in old)
-      if (next[key] === undefined && old[key] !== undefined)
-        changes.note(`f:${key}`, compare(old[key], undefined, structure.child(key)))
+    for (const key in next) {
+      const [was, is] = [at(old, key), at(next, key)]
+      if (was !== is) changes.note(`f:${key}`, compare(was, is, structure.child(key)))
+    }
+    for (const key in old) {
+      const was = at(old, key)
+      if (was !== undefined && at(next, key) === undefined)
+        changes.note(`f:${key}`, compare(was, undefined, structure.child(key)))
+    }
     return changes.result()
   }
   const [old, next] = [elements(before, structure), elements(after, structure)]

@@ -3,7 +3,7 @@
 import { errors, type FieldError, field, groupResource, type Json, type KubeObject } from '#api'
 import { fnv1a } from '#base'
 import { Claims } from './claims.ts'
-import type { Admission } from './identity.ts'
+import type { Admission, AdmissionRequest } from './identity.ts'
 import type { ObjectStore } from './object-store.ts'
 import type { WatchCache } from './watch-cache.ts'
 
@@ -20,85 +20,30 @@ const NEEDS_NODE_PORT = new Set(['NodePort', 'LoadBalancer'])
 export function serviceAdmission(store: ObjectStore, services: WatchCache, range: ServiceRange): Admission {
   const { base, size } = parseCidr(range.cidr)
   const address = (offset: number) => toText(base + offset)
-  const holds = (uid: string, key: string) =>
-    services.entries().some(({ object }) => object.metadata.uid === uid && claims(object).includes(key))
-  const pending = new Claims(store, 'services', holds)
+  /** Whose an address or a port is, of the Services that are stored. */
+  const owners = new Map<string, string>()
+  const pending = new Claims(store, 'services', (uid, key) => owners.get(key) === uid)
+  for (const { object } of services.entries()) for (const key of claims(object)) owners.set(key, object.metadata.uid)
   services.subscribe({ namespace: '' }, ({ events }) => {
     for (const { type, entry, previous } of events) {
-      if (!previous || !pending.shared) continue
       const kept = type === 'DELETED' ? [] : claims(entry.object)
-      for (const key of claims(previous.object))
-        if (!kept.includes(key)) pending.release(key, previous.object.metadata.uid)
+      for (const key of kept) owners.set(key, entry.object.metadata.uid)
+      if (!previous) continue
+      const { uid } = previous.object.metadata
+      for (const key of claims(previous.object)) {
+        if (kept.includes(key)) continue
+        if (owners.get(key) === uid) owners.delete(key)
+        pending.release(key, uid)
+      }
     }
   })
   /** Addresses and ports people asked for that are another's. */
   const refused = new WeakMap<object, Set<string>>()
   return {
     name: 'ServiceAddresses',
-    async mutate(request) {
-      const { kind, operation, subresource, object, old, context } = request
-      if (groupResource(kind) !== 'services' || subresource || operation === 'DELETE') return
-      const spec = object.spec
-      if (old?.spec && old.spec.type !== spec.type) dropFieldsOfType(spec, old.spec)
-      if (spec.type === 'ExternalName') {
-        delete spec.clusterIP
-        delete spec.clusterIPs
-        return
-      }
-      await store.consistent()
-      const { uid } = object.metadata
-      const used = new Set<string>()
-      for (const { object: other } of services.entries())
-        if (other.metadata.uid !== uid) for (const key of claims(other)) used.add(key)
-      const mine = new Set(old ? claims(old) : [])
-      const take = async (key: string): Promise<boolean> =>
-        mine.has(key) || (!used.has(key) && (context.dryRun || (await pending.take(key, uid, request))))
-      const wanted = async (key: string) => {
-        if (await take(key)) return
-        if (!refused.has(object)) refused.set(object, new Set())
-        refused.get(object)!.add(key)
-      }
-      if (old?.spec?.clusterIP && !spec.clusterIP) spec.clusterIP = old.spec.clusterIP
-      if (!spec.clusterIP) {
-        // The lower part of the range is left to addresses people choose.
-        const start = 256 + (fnv1a(`${object.metadata.namespace}/${object.metadata.name}`) % Math.max(1, size - 512))
-        for (let i = 0; i < size - 2; i++) {
-          const offset = 1 + ((start + i) % (size - 2))
-          if (!(await take(address(offset)))) continue
-          spec.clusterIP = address(offset)
-          break
-        }
-        if (!spec.clusterIP)
-          throw errors.internal(new Error(`failed to allocate a serviceIP: range ${range.cidr} is full`))
-      } else if (spec.clusterIP !== 'None' && inRange(spec.clusterIP)) await wanted(spec.clusterIP)
-      spec.clusterIPs = [spec.clusterIP]
-      const [low, high] = range.nodePorts
-      const want = NEEDS_NODE_PORT.has(spec.type)
-      for (const port of (spec.ports ?? []) as Json[]) {
-        if (!want) {
-          if (old && NEEDS_NODE_PORT.has(old.spec?.type)) delete port.nodePort
-          continue
-        }
-        const before = old?.spec?.ports?.find(
-          (p: Json) => p.port === port.port && p.protocol === port.protocol,
-        )?.nodePort
-        if (!port.nodePort && before) port.nodePort = before
-        if (port.nodePort) {
-          if (port.nodePort >= low && port.nodePort <= high) await wanted(`port/${port.nodePort}`)
-          continue
-        }
-        const taken = new Set((spec.ports as Json[]).map((p) => p.nodePort))
-        const count = high - low + 1
-        const start = Math.floor(Math.random() * count)
-        for (let i = 0; i < count; i++) {
-          const candidate = low + ((start + i) % count)
-          if (taken.has(candidate) || !(await take(`port/${candidate}`))) continue
-          port.nodePort = candidate
-          break
-        }
-        if (!port.nodePort)
-          throw errors.internal(new Error(`failed to allocate a nodePort: range ${low}-${high} is full`))
-      }
+    mutate(request) {
+      if (groupResource(request.kind) !== 'services' || request.subresource || request.operation === 'DELETE') return
+      return allocate(request)
     },
     validate({ kind, subresource, object }) {
       if (groupResource(kind) !== 'services' || subresource) return []
@@ -139,6 +84,67 @@ export function serviceAdmission(store: ObjectStore, services: WatchCache, range
     settle(request, stored) {
       if (groupResource(request.kind) === 'services') pending.settle(request, stored)
     },
+  }
+
+  async function allocate(request: AdmissionRequest): Promise<void> {
+    const { object, old, context } = request
+    const spec = object.spec
+    if (old?.spec && old.spec.type !== spec.type) dropFieldsOfType(spec, old.spec)
+    if (spec.type === 'ExternalName') {
+      delete spec.clusterIP
+      delete spec.clusterIPs
+      return
+    }
+    await store.consistent()
+    const { uid } = object.metadata
+    const take = async (key: string): Promise<boolean> => {
+      const owner = owners.get(key)
+      return owner ? owner === uid : context.dryRun || (await pending.take(key, uid, request))
+    }
+    const wanted = async (key: string) => {
+      if (await take(key)) return
+      if (!refused.has(object)) refused.set(object, new Set())
+      refused.get(object)!.add(key)
+    }
+    if (old?.spec?.clusterIP && !spec.clusterIP) spec.clusterIP = old.spec.clusterIP
+    if (!spec.clusterIP) {
+      // The lower part of the range is left to addresses people choose.
+      const start = 256 + (fnv1a(`${object.metadata.namespace}/${object.metadata.name}`) % Math.max(1, size - 512))
+      for (let i = 0; i < size - 2; i++) {
+        const offset = 1 + ((start + i) % (size - 2))
+        if (!(await take(address(offset)))) continue
+        spec.clusterIP = address(offset)
+        break
+      }
+      if (!spec.clusterIP)
+        throw errors.internal(new Error(`failed to allocate a serviceIP: range ${range.cidr} is full`))
+    } else if (spec.clusterIP !== 'None' && inRange(spec.clusterIP)) await wanted(spec.clusterIP)
+    spec.clusterIPs = [spec.clusterIP]
+    const [low, high] = range.nodePorts
+    const want = NEEDS_NODE_PORT.has(spec.type)
+    for (const port of (spec.ports ?? []) as Json[]) {
+      if (!want) {
+        if (old && NEEDS_NODE_PORT.has(old.spec?.type)) delete port.nodePort
+        continue
+      }
+      const before = old?.spec?.ports?.find((p: Json) => p.port === port.port && p.protocol === port.protocol)?.nodePort
+      if (!port.nodePort && before) port.nodePort = before
+      if (port.nodePort) {
+        if (port.nodePort >= low && port.nodePort <= high) await wanted(`port/${port.nodePort}`)
+        continue
+      }
+      const taken = new Set((spec.ports as Json[]).map((p) => p.nodePort))
+      const count = high - low + 1
+      const start = Math.floor(Math.random() * count)
+      for (let i = 0; i < count; i++) {
+        const candidate = low + ((start + i) % count)
+        if (taken.has(candidate) || !(await take(`port/${candidate}`))) continue
+        port.nodePort = candidate
+        break
+      }
+      if (!port.nodePort)
+        throw errors.internal(new Error(`failed to allocate a nodePort: range ${low}-${high} is full`))
+    }
   }
 
   function inRange(ip: string): boolean {

@@ -40,13 +40,15 @@ export class CacheEntry {
   /** Where the fields of its metadata begin; looked for when it is first served. */
   #start = -1
   /** Kept as long as somebody else uses it: whoever asks meanwhile is given the same. */
-  #object: WeakRef<KubeObject> | undefined
+  #shared: WeakRef<KubeObject> | undefined
+  /** What the bytes were made of, not frozen yet. Entries that stay in a cache have none. */
+  #source: KubeObject | undefined
 
-  /** `object`, if it is known already, must be what the bytes say. */
-  constructor(stored: Uint8Array, revision: number, object?: KubeObject) {
+  /** `source`, if it is known, must be what the bytes say, and is the entry's from here on. */
+  constructor(stored: Uint8Array, revision: number, source?: KubeObject) {
     this.#stored = stored
     this.revision = revision
-    if (object) this.#object = new WeakRef(this.#own(object))
+    this.#source = source
   }
 
   /** An entry of a stored value. */
@@ -60,27 +62,31 @@ export class CacheEntry {
   }
 
   get object(): KubeObject {
-    const known = this.#object?.deref()
+    const known = this.#shared?.deref()
     if (known) return known
-    const object = this.#own(JSON.parse(decoder.decode(this.#stored)) as KubeObject)
-    this.#object = new WeakRef(object)
+    const object = deepFreeze(this.#read())
+    this.#shared = new WeakRef(object)
     return object
   }
 
-  /** Takes the object of an entry of the same bytes, so that it need not be read. */
-  learn(other: CacheEntry): void {
-    if (other.revision === this.revision && other.#object && !this.#object?.deref()) this.#object = other.#object
+  /**
+   * The object for who only works out its next state: the one others use, if there is one, else one that is not
+   * kept. (The collector of young objects takes what a WeakRef names for used: each one would be moved about.)
+   */
+  get passing(): KubeObject {
+    return this.#shared?.deref() ?? this.#read()
   }
 
-  #own(object: KubeObject): KubeObject {
+  #read(): KubeObject {
+    const object = this.#source ?? (JSON.parse(decoder.decode(this.#stored)) as KubeObject)
     const resourceVersion = this.revision > 0 ? String(this.revision) : ''
-    if (object.metadata.resourceVersion === resourceVersion) return deepFreeze(object)
-    return deepFreeze({ ...object, metadata: { ...object.metadata, resourceVersion } })
+    if (object.metadata.resourceVersion === resourceVersion) return object
+    return { ...object, metadata: { ...object.metadata, resourceVersion } }
   }
 
   /** The same state at another revision: what a deletion shows. */
   at(revision: number): CacheEntry {
-    return new CacheEntry(this.#stored, revision, this.#object?.deref())
+    return new CacheEntry(this.#stored, revision)
   }
 
   /** Bytes that `writeJson` writes. */

@@ -33,11 +33,6 @@ export class Claims {
     this.#holds = holds
   }
 
-  /** Whether other servers take values too. */
-  get shared(): boolean {
-    return this.#store.sharedStore !== undefined
-  }
-
   /** Takes a value for an object until the write `by` is settled; false when another has it. */
   async take(value: string, uid: string, by: object): Promise<boolean> {
     const holder = this.#taken.get(value)

@@ -150,6 +150,8 @@ function headerText(text: string): string {
 /** Answers smaller than this are not worth compressing (upstream's own bound). */
 const GZIP_MIN = 128 * 1024
 
+const wantsGzip = (response: ServerResponse) => /\bgzip\b/.test(String(response.req?.headers['accept-encoding'] ?? ''))
+
 export function sendBytes(
   response: ServerResponse,
   code: number,
@@ -159,8 +161,7 @@ export function sendBytes(
 ): void {
   for (const text of warnings.slice(0, 50)) response.appendHeader('Warning', `299 - "${headerText(text)}"`)
   const headers = { 'Content-Type': contentType, 'Cache-Control': 'no-cache, private' }
-  const zip = body.length >= GZIP_MIN && /\bgzip\b/.test(String(response.req?.headers['accept-encoding'] ?? ''))
-  if (!zip) {
+  if (body.length < GZIP_MIN || !wantsGzip(response)) {
     response.writeHead(code, { ...headers, 'Content-Length': body.length })
     response.end(body)
     return
@@ -174,6 +175,43 @@ export function sendBytes(
       'Content-Length': zipped.length,
     })
     response.end(zipped)
+  })
+}
+
+/**
+ * Answers with JSON that is made while it is sent: `length` bytes in `pieces`, each when the reader has taken the
+ * one before. Who asked for compression is sent all of it at once.
+ */
+export async function sendPieces(
+  response: ServerResponse,
+  length: number,
+  pieces: Iterable<Uint8Array>,
+): Promise<void> {
+  const zips = length >= GZIP_MIN && wantsGzip(response)
+  if (zips || length < PIECE) return sendBytes(response, 200, 'application/json', Buffer.concat([...pieces], length))
+  response.writeHead(200, { ...JSON_HEADERS, 'Content-Length': length })
+  for (const piece of pieces) if (!response.write(piece) && !(await drained(response))) return
+  response.end()
+}
+
+/** Bytes of a piece of an answer that is sent in several, about. */
+export const PIECE = 256 * 1024
+
+const JSON_HEADERS = { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache, private' }
+
+/** Resolves when more may be written; false when the reader has gone. */
+export function drained(response: ServerResponse): Promise<boolean> {
+  if (response.destroyed) return Promise.resolve(false)
+  return new Promise((resolve) => {
+    const done = (open: boolean) => {
+      response.off('drain', onDrain)
+      response.off('close', onClose)
+      resolve(open)
+    }
+    const onDrain = () => done(true)
+    const onClose = () => done(false)
+    response.on('drain', onDrain)
+    response.on('close', onClose)
   })
 }
 

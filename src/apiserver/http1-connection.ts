@@ -67,22 +67,33 @@ export class WholeRequest {
 
 type Listener = () => void
 
-/** An answer that goes out in one piece; what the verbs use of Node's ServerResponse. */
+/** Where an answer goes: a connection. */
+interface AnswerSink {
+  /** A whole answer. */
+  answer(head: string, body: Uint8Array | undefined): void
+  /** The head of an answer whose body follows in pieces, as long as its Content-Length says. */
+  begin(head: string): void
+  /** A piece of the body; false when the reader is slow. */
+  write(piece: Uint8Array): boolean
+  finish(): void
+  destroy(): void
+}
+
+/** An answer in one piece or, of a length said before, in several; what the verbs use of Node's ServerResponse. */
 export class WholeResponse {
   readonly req: WholeRequest
   statusCode = 200
   headersSent = false
   writableEnded = false
   readonly writableLength = 0
-  readonly #done: (head: string, body: Uint8Array | undefined) => void
-  readonly #gone: () => void
+  readonly #sink: AnswerSink
   #fields = ''
+  #begun = false
   #closers: Listener[] = []
 
-  constructor(req: WholeRequest, done: (head: string, body: Uint8Array | undefined) => void, gone: () => void) {
+  constructor(req: WholeRequest, sink: AnswerSink) {
     this.req = req
-    this.#done = done
-    this.#gone = gone
+    this.#sink = sink
   }
 
   get destroyed(): boolean {
@@ -105,23 +116,47 @@ export class WholeResponse {
     return this
   }
 
+  /** A piece of the body, whose length the head has said; false when the reader is slow: "drain" follows. */
+  write(piece: Uint8Array): boolean {
+    if (!this.#begun) {
+      this.#begun = true
+      this.headersSent = true
+      this.#sink.begin(this.#head())
+    }
+    return this.#sink.write(piece)
+  }
+
   end(body?: Uint8Array): this {
     if (this.writableEnded) return this
     this.writableEnded = true
     this.headersSent = true
-    this.#done(`HTTP/1.1 ${this.statusCode} ${REASONS[this.statusCode] ?? 'OK'}\r\n${this.#fields}`, body)
+    if (this.#begun) {
+      if (body) this.#sink.write(body)
+      this.#sink.finish()
+    } else this.#sink.answer(this.#head(), body)
     this.closed()
     return this
   }
 
   destroy(): this {
-    this.#gone()
+    this.#sink.destroy()
     return this
   }
 
   on(event: string, listener: Listener): this {
     if (event === 'close') this.#closers.push(listener)
+    else if (event === 'drain') this.req.socket.on('drain', listener)
     return this
+  }
+
+  off(event: string, listener: Listener): this {
+    if (event === 'close') this.#closers = this.#closers.filter((l) => l !== listener)
+    else if (event === 'drain') this.req.socket.off('drain', listener)
+    return this
+  }
+
+  #head(): string {
+    return `HTTP/1.1 ${this.statusCode} ${REASONS[this.statusCode] ?? 'OK'}\r\n${this.#fields}`
   }
 
   /** The answer is out, or its reader has gone. */
@@ -142,7 +177,7 @@ export interface Http1Options {
 }
 
 /** One connection, one request at a time; others wait in the socket. */
-export class Http1Connection {
+export class Http1Connection implements AnswerSink {
   readonly #socket: TLSSocket
   readonly #options: Http1Options
   #buffer: Buffer = EMPTY
@@ -175,8 +210,9 @@ export class Http1Connection {
   /** Called every few seconds: connections that do nothing, and requests that do not end, are closed. */
   tick(seconds: number): void {
     this.#idle += seconds
-    if (this.#response) return
-    const limit = this.#socket.writableLength > 0 ? ANSWER_S : this.#buffer.length > 0 ? REQUEST_S : KEEP_ALIVE_S
+    const unread = this.#socket.writableLength > 0
+    if (this.#response && !unread) return
+    const limit = unread ? ANSWER_S : this.#buffer.length > 0 ? REQUEST_S : KEEP_ALIVE_S
     if (this.#idle > limit) this.#socket.destroy()
   }
 
@@ -223,11 +259,7 @@ export class Http1Connection {
     const body = length === 0 ? EMPTY : buffer.subarray(end + END_OF_HEAD.length, whole)
     this.#buffer = buffer.length === whole ? EMPTY : buffer.subarray(whole)
     const request = new WholeRequest(line[1]!, line[2]!, headers, this.#socket, body)
-    const response = new WholeResponse(
-      request,
-      (head, bytes) => this.#answer(head, bytes),
-      () => this.#socket.destroy(),
-    )
+    const response = new WholeResponse(request, this)
     this.#response = response
     this.#options.serve(request, response)
   }
@@ -255,9 +287,9 @@ export class Http1Connection {
     return headers
   }
 
-  #answer(head: string, body: Uint8Array | undefined): void {
-    const close = this.#closing
-    const text = `${head}Date: ${httpDate()}\r\n${close ? 'Connection: close' : KEEP_ALIVE}\r\n\r\n`
+  /** @internal */
+  answer(head: string, body: Uint8Array | undefined): void {
+    const text = this.#head(head)
     const length = body?.length ?? 0
     if (length < BODY) {
       // A short answer goes out in one piece.
@@ -271,14 +303,34 @@ export class Http1Connection {
       this.#socket.write(body!)
       this.#socket.uncork()
     }
+    this.finish()
+  }
+
+  /** @internal */
+  begin(head: string): void {
+    this.#socket.write(this.#head(head), 'latin1')
+  }
+
+  /** @internal */
+  write(piece: Uint8Array): boolean {
+    this.#idle = 0
+    return this.#socket.write(piece)
+  }
+
+  /** @internal */
+  finish(): void {
     this.#response = undefined
     this.#idle = 0
-    if (close) {
+    if (this.#closing) {
       this.#socket.end()
       return
     }
     if (this.#buffer.length > 0) this.#later()
     else if (this.#socket.isPaused()) this.#socket.resume()
+  }
+
+  #head(head: string): string {
+    return `${head}Date: ${httpDate()}\r\n${this.#closing ? 'Connection: close' : KEEP_ALIVE}\r\n\r\n`
   }
 
   /** Goes on with what is here already, not from within the verb that has just answered. */

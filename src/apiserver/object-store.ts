@@ -54,14 +54,22 @@ export class ObjectStore {
   }
 
   /**
-   * The objects of a resource as they were at a revision, in order of key. Fails with Expired when that
-   * is no longer known.
+   * The objects of a resource as they were at a revision, by key and in its order, from a key on. Fails with
+   * Expired when that is no longer known.
    */
-  async entriesAt(kind: { group: string; plural: string }, namespace: string, revision: number): Promise<CacheEntry[]> {
-    const prefix = `${storePrefix(kind)}${namespace ? `${namespace}/` : ''}`
+  async entriesAt(
+    kind: { group: string; plural: string },
+    namespace: string,
+    start: string,
+    revision: number,
+  ): Promise<[key: string, entry: CacheEntry][]> {
+    const prefix = storePrefix(kind)
     try {
-      const { items } = await this.#store.list(prefix, { revision })
-      return items.map(CacheEntry.of)
+      const { items } = await this.#store.list(`${prefix}${namespace ? `${namespace}/` : ''}`, {
+        revision,
+        ...(start ? { from: prefix + start } : {}),
+      })
+      return items.map((kv) => [kv.key.slice(prefix.length), CacheEntry.of(kv)])
     } catch (error) {
       if (isStoreError(error, StoreErrors.compacted))
         throw errors.expired('The provided resource version is no longer available at the server.')
@@ -76,14 +84,13 @@ export class ObjectStore {
 
   async create(kind: ResourceKind, object: KubeObject): Promise<CacheEntry> {
     const { namespace = '', name } = object.metadata
-    const cache = await this.cache(kind)
     const bytes = encode(object)
     const key = storeKey(kind, namespace, name)
     if (key.length > KEY_LIMIT)
       throw errors.invalid(kind.kind, kind.group, name.slice(0, 63), [field.tooLong('metadata.name', NAME_LIMIT)])
     try {
       const { modRevision } = await this.#store.create(key, bytes)
-      return learned(cache, keyIn(namespace, name), new CacheEntry(bytes, modRevision, object))
+      return new CacheEntry(bytes, modRevision, object)
     } catch (error) {
       if (isStoreError(error, StoreErrors.keyExists)) throw errors.alreadyExists(kind, name)
       throw translated(error)
@@ -103,7 +110,7 @@ export class ObjectStore {
     const bytes = encode(next)
     try {
       const { modRevision } = await this.#store.update(storeKey(kind, namespace, name), bytes, current.revision)
-      return learned(await this.cache(kind), keyIn(namespace, name), new CacheEntry(bytes, modRevision, next))
+      return new CacheEntry(bytes, modRevision, next)
     } catch (error) {
       throw this.#translate(error, kind, name)
     }
@@ -111,7 +118,7 @@ export class ObjectStore {
 
   /** Removes `current` if it is still the newest. Fails with Conflict or NotFound. */
   async remove(kind: ResourceKind, current: CacheEntry): Promise<CacheEntry> {
-    const { namespace = '', name } = current.object.metadata
+    const { namespace = '', name } = current.passing.metadata
     try {
       const { revision } = await this.#store.delete(storeKey(kind, namespace, name), current.revision)
       return current.at(revision)
@@ -133,8 +140,9 @@ export class ObjectStore {
     await this.consistent()
     for (let attempt = 0; ; attempt++) {
       const current = await this.get(kind, namespace, name)
-      const next = await change(current.object)
-      if (next === current.object) return { entry: current, removed: false }
+      const object = current.passing
+      const next = await change(object)
+      if (next === object) return { entry: current, removed: false }
       try {
         if (!next) return { entry: await this.remove(kind, current), removed: true }
         return { entry: await this.replace(kind, current, next), removed: false }
@@ -162,12 +170,6 @@ export class ObjectStore {
       )
     return translated(error)
   }
-}
-
-/** An entry that was just written: who reads it next need not read its bytes again. */
-function learned(cache: WatchCache, key: string, entry: CacheEntry): CacheEntry {
-  cache.entry(key)?.learn(entry)
-  return entry
 }
 
 /** What a client is told of a store that cannot be used now: to come again. */

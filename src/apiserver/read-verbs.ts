@@ -17,7 +17,7 @@ import {
   storedKind,
 } from '#api'
 import type { CacheEntry } from './cache-entry.ts'
-import { sendBytes, sendJson } from './http-io.ts'
+import { PIECE, sendBytes, sendJson, sendPieces } from './http-io.ts'
 import { represent, tableOf, type Wanted } from './negotiate.ts'
 import type { ObjectStore } from './object-store.ts'
 import type { ResourceRequest } from './request-info.ts'
@@ -121,25 +121,40 @@ export async function listVerb(
       metadata,
       items: page.entries.map((e) => asVersion(kind, e.object)),
     })
-  sendBytes(response, 200, 'application/json', listBytes(kind, metadata, page.entries))
+  const { length, pieces } = listAnswer(kind, metadata, page.entries)
+  await sendPieces(response, length, pieces)
 }
 
-/** Joins the stored bytes of the items into a list. */
-function listBytes(kind: ResourceKind, metadata: Json, entries: readonly CacheEntry[]): Buffer {
+/** Joins the stored bytes of the items into a list, in pieces. */
+function listAnswer(kind: ResourceKind, metadata: Json, entries: readonly CacheEntry[]) {
   const head = `{"kind":"${kind.kind}List","apiVersion":"${groupVersion(kind)}","metadata":${JSON.stringify(metadata)},"items":[`
   const tail = ']}'
-  if (!servedAsStored(kind))
-    return Buffer.from(head + entries.map((e) => JSON.stringify(asVersion(kind, e.object))).join(',') + tail)
-  let size = Buffer.byteLength(head) + tail.length + Math.max(0, entries.length - 1)
-  for (const entry of entries) size += entry.size
-  const out = Buffer.allocUnsafe(size)
-  let at = out.write(head)
-  for (let i = 0; i < entries.length; i++) {
-    if (i > 0) out[at++] = COMMA
-    at = entries[i]!.writeJson(out, at)
+  if (!servedAsStored(kind)) {
+    const items = entries.map((e) => JSON.stringify(asVersion(kind, e.object))).join(',')
+    const whole = Buffer.from(head + items + tail)
+    return { length: whole.length, pieces: [whole] }
   }
-  out.write(tail, at)
-  return out
+  const sizes = entries.map((entry) => entry.size)
+  let length = Buffer.byteLength(head) + tail.length + Math.max(0, entries.length - 1)
+  for (const size of sizes) length += size
+  function* pieces(): Iterable<Uint8Array> {
+    let left = length
+    let out = Buffer.allocUnsafe(Math.min(left, PIECE))
+    let at = out.write(head)
+    for (let i = 0; i < entries.length; i++) {
+      // With the comma before it, and the end of the list behind it.
+      if (at + sizes[i]! + 1 + tail.length > out.length) {
+        yield out.subarray(0, at)
+        left -= at
+        out = Buffer.allocUnsafe(Math.min(left, Math.max(PIECE, sizes[i]! + 1 + tail.length)))
+        at = 0
+      }
+      if (i > 0) out[at++] = COMMA
+      at = entries[i]!.writeJson(out, at)
+    }
+    yield out.subarray(0, at + out.write(tail, at))
+  }
+  return { length, pieces: pieces() }
 }
 
 const COMMA = 0x2c
@@ -254,33 +269,34 @@ export async function listPage(
   let revision = cache.revision
   if (token && token.rv >= 0) revision = token.rv
   else if (match === 'Exact' || (limit > 0 && version && version !== '0' && !match)) revision = Number(version)
-  let all: CacheEntry[]
-  try {
-    all =
-      revision === cache.revision
-        ? cache.entries(selection.namespace)
-        : await store.entriesAt(stored, selection.namespace, revision)
-  } catch (error) {
-    if (!token || !isExpired(error)) throw error
-    const expired = errors.expired(TOO_OLD)
-    expired.status.metadata = { continue: writeToken({ start: token.start, rv: -1 }) }
-    throw expired
-  }
+  const start = token?.start ?? ''
   // The entries are of the namespace already.
   const rest: Selection = { ...selection, namespace: '' }
-  const matching = all.filter((e) => selects(rest, e))
-  const from = token ? matching.filter((e) => keyText(e) >= token.start) : matching
-  if (!(limit > 0) || from.length <= limit) return { entries: from, revision }
-  const page: Page = {
-    entries: from.slice(0, limit),
-    revision,
-    next: writeToken({ start: keyText(from[limit]!), rv: revision }),
+  const page: Page = { entries: [], revision }
+  let left = 0
+  const take = (key: string, entry: CacheEntry) => {
+    if (!selects(rest, entry)) return
+    if (!(limit > 0) || page.entries.length < limit) page.entries.push(entry)
+    else if (left++ === 0) page.next = writeToken({ start: key, rv: revision })
   }
   // With a selector nobody knows how many are left: upstream does not say either.
-  return selection.labels || selection.fields ? page : { ...page, remaining: from.length - limit }
-}
-
-function keyText(entry: CacheEntry): string {
-  const { namespace, name } = entry.object.metadata
-  return namespace ? `${namespace}/${name}` : name
+  const counts = !selection.labels && !selection.fields
+  if (revision === cache.revision) {
+    for (const key of cache.keys(selection.namespace, start)) {
+      if (left > 0 && counts) left++
+      else take(key, cache.entry(key)!)
+      if (left > 0 && !counts) break
+    }
+  } else {
+    try {
+      const entries = await store.entriesAt(stored, selection.namespace, start, revision)
+      for (const [key, entry] of entries) take(key, entry)
+    } catch (error) {
+      if (!token || !isExpired(error)) throw error
+      const expired = errors.expired(TOO_OLD)
+      expired.status.metadata = { continue: writeToken({ start: token.start, rv: -1 }) }
+      throw expired
+    }
+  }
+  return left > 0 && counts ? { ...page, remaining: left } : page
 }

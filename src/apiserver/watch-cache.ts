@@ -148,9 +148,14 @@ export class WatchCache {
   /** Entries in order of key, optionally of one namespace. */
   entries(namespace = ''): CacheEntry[] {
     const result: CacheEntry[] = []
-    const prefix = namespace ? `${namespace}/` : ''
-    for (const key of this.#keys.range(prefix, prefix)) result.push(this.#entries.get(key)!)
+    for (const key of this.keys(namespace)) result.push(this.#entries.get(key)!)
     return result
+  }
+
+  /** Keys in order, optionally of one namespace or from one on. The cache must not change meanwhile. */
+  keys(namespace = '', start = ''): Iterable<string> {
+    const prefix = namespace ? `${namespace}/` : ''
+    return this.#keys.range(start > prefix ? start : prefix, prefix)
   }
 
   /**

@@ -3,7 +3,7 @@
 import type { ServerResponse } from 'node:http'
 import { errors, groupVersion, type Json, partialMetadata, StatusError, storedKind } from '#api'
 import type { CacheEntry } from './cache-entry.ts'
-import { isGone } from './http-io.ts'
+import { drained, isGone } from './http-io.ts'
 import { tableOf, type Wanted } from './negotiate.ts'
 import { encodeWatchFrame, PROTOBUF } from './protobuf-codec.ts'
 import { entryBytes, type Selection, selectionOf, selects } from './read-verbs.ts'
@@ -200,22 +200,6 @@ export async function watchVerb(
       signal.removeEventListener('abort', onAbort)
       resolve()
     })
-  })
-}
-
-/** Resolves when more may be written; false when the reader has gone. */
-function drained(response: ServerResponse): Promise<boolean> {
-  if (response.destroyed) return Promise.resolve(false)
-  return new Promise((resolve) => {
-    const done = (open: boolean) => {
-      response.off('drain', onDrain)
-      response.off('close', onClose)
-      resolve(open)
-    }
-    const onDrain = () => done(true)
-    const onClose = () => done(false)
-    response.on('drain', onDrain)
-    response.on('close', onClose)
   })
 }
 

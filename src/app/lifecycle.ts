@@ -84,8 +84,15 @@ function startServer(cluster: Cluster): () => boolean {
   return () => ended
 }
 
-/** Flags that keep the server small: a young generation of 8 MB instead of 48. The allocator has two arenas. */
-export const SERVER_FLAGS = ['--max-semi-space-size=8', '--disable-warning=ExperimentalWarning']
+/**
+ * Flags that keep the server small: a young generation of 8 MB instead of 48, and a heap that is collected when it
+ * has grown by three fifths, not when it is a multiple of what it was. The allocator has two arenas.
+ */
+export const SERVER_FLAGS = [
+  '--max-semi-space-size=8',
+  '--heap-growing-percent=60',
+  '--disable-warning=ExperimentalWarning',
+]
 
 async function waitReady(cluster: Cluster, ended: () => boolean): Promise<void> {
   const begin = Date.now()

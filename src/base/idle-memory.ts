@@ -18,23 +18,28 @@ function cleanRanges(smaps: string): [from: bigint, to: bigint][] {
   })
 }
 
-const LOOK_MS = 10_000
+const LOOK_MS = 2500
+/** After this much work memory goes back as soon as there is none for the time of a look. */
+const MUCH = 1000
+/** After less it goes back this often at most, milliseconds: it costs more than such work does. */
+const SELDOM_MS = 30_000
 
 /** Looks now and then whether work was done since; when there was some and none now, memory goes back. */
 export function giveBackMemoryAtRest(workDone: () => number): void {
   let last = -1
   let given = -1
+  let next = 0
   const look = () => {
     const now = workDone()
+    const time = performance.now()
     // At rest: nothing was done since the last look, and something since memory was given back.
-    if (now === last && now !== given) {
+    if (now === last && now !== given && (now - given >= MUCH || time >= next)) {
       given = now
+      next = time + SELDOM_MS
       void giveBack()
     }
     last = now
   }
-  setTimeout(look, LOOK_MS / 4).unref()
-  setTimeout(look, LOOK_MS / 2).unref()
   setInterval(look, LOOK_MS).unref()
 }
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { connect, type TLSSocket } from 'node:tls'
-import { startApi, type TestApi } from '#kit'
+import { call, startApi, type TestApi } from '#kit'
 
 const MAPS = '/api/v1/namespaces/default/configmaps'
 
@@ -139,5 +139,69 @@ test('a connection asked to close closes, and one of HTTP/1.0 too', async () => 
     await until(/200 OK/)
     await closed
     socket.destroy()
+  }
+})
+
+test('a long list goes out in pieces as it is read: whole, in order, and others are answered meanwhile', async () => {
+  await using api = await startApi()
+  const text = 'x'.repeat(60_000)
+  const names = Array.from({ length: 300 }, (_, i) => `long-${String(i).padStart(4, '0')}`)
+  await Promise.all(names.map((name) => call(api, 'POST', MAPS, { metadata: { name }, data: { text } })))
+  const { socket } = await dial(api)
+  socket.pause()
+  socket.write(`GET ${MAPS} HTTP/1.1\r\nHost: x\r\n\r\nGET ${MAPS}/long-0007 HTTP/1.1\r\nHost: x\r\n\r\n`)
+  // Nobody reads the list; all else goes on, and what it shows is the state at its beginning.
+  for (const name of names.slice(0, 20)) assert.equal((await call(api, 'DELETE', `${MAPS}/${name}`)).status, 200)
+  const chunks: Buffer[] = []
+  const done = new Promise<void>((resolve) => {
+    let tail = ''
+    socket.removeAllListeners('data').resume()
+    socket.on('data', (d) => {
+      chunks.push(d)
+      tail = (tail + d.toString('latin1')).slice(-1000)
+      if (/404 Not Found[\s\S]*}$/.test(tail)) resolve()
+    })
+  })
+  await done
+  const whole = Buffer.concat(chunks)
+  const head = whole.indexOf('\r\n\r\n') + 4
+  const length = Number(/Content-Length: (\d+)/.exec(whole.toString('latin1', 0, head))![1])
+  const list = JSON.parse(whole.toString('utf8', head, head + length))
+  assert.deepEqual(
+    list.items.map((o: { metadata: { name: string } }) => o.metadata.name),
+    names,
+  )
+  assert.ok(list.items.every((o: { data: { text: string } }) => o.data.text === text))
+  assert.match(whole.toString('latin1', head + length), /^HTTP\/1\.1 404 Not Found/)
+  socket.destroy()
+
+  // A reader that goes in the midst of it costs nobody anything.
+  const gone = await dial(api)
+  gone.socket.pause()
+  gone.socket.write(`GET ${MAPS} HTTP/1.1\r\nHost: x\r\n\r\n`)
+  await call(api, 'GET', `${MAPS}/long-0250`)
+  gone.socket.destroy()
+  assert.equal((await call(api, 'GET', MAPS)).body.items.length, 280)
+})
+
+test('pages of a list begin where the last ended, at one state, and say how many are left', async () => {
+  await using api = await startApi()
+  const names = Array.from({ length: 25 }, (_, i) => `page-${String(i).padStart(2, '0')}`)
+  for (const name of names)
+    await call(api, 'POST', MAPS, { metadata: { name, labels: { odd: String(Number(name.slice(5)) % 2) } } })
+  for (const selector of ['', '&labelSelector=odd%3D1']) {
+    const seen: string[] = []
+    let next = ''
+    do {
+      const { body } = await call(api, 'GET', `${MAPS}?limit=10${selector}${next && `&continue=${next}`}`)
+      seen.push(...body.items.map((o: { metadata: { name: string } }) => o.metadata.name))
+      next = body.metadata.continue ?? ''
+      const left = next && !selector ? names.length - seen.length : undefined
+      assert.equal(body.metadata.remainingItemCount, left)
+      // What is written between the pages is not in them.
+      await call(api, 'POST', MAPS, { metadata: { name: `zz-${seen.length}-${selector.length}` } })
+    } while (next)
+    const now = selector ? names.filter((n) => Number(n.slice(5)) % 2 === 1) : names
+    assert.deepEqual(seen, now)
   }
 })
