@@ -4,10 +4,12 @@ import { readFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { MAPS } from './api-objects.ts'
 
 const folder = process.argv[2] ?? ''
 const read = (name: string) => readFileSync(join(folder, name), 'utf8')
-const body = readFileSync(join(folder, 'answer.json'))
+const one = readFileSync(join(folder, 'answer.json'))
+const list = readFileSync(join(folder, 'list.json'))
 const server = createServer(
   {
     cert: read('server.crt'),
@@ -18,6 +20,7 @@ const server = createServer(
   },
   (request, response) => {
     const answer = () => {
+      const body = request.method === 'GET' && request.url === MAPS ? list : one
       response.writeHead(request.method === 'POST' ? 201 : 200, {
         'Content-Type': 'application/json',
         'Cache-Control': 'no-cache, private',

@@ -62,7 +62,7 @@ export async function run(report: typeof Report): Promise<void> {
       peerName: 'append+fdatasync',
     })
     for (const writers of [1, 64]) {
-      const { rate: puts } = await etcdPuts(join(folder, `etcd-${writers}`), writers, VALUE.length)
+      const { rate: puts } = await etcdPuts(join(folder, `etcd-${writers}`), writers, VALUE.length, false)
       report({
         metric: `durable creates, ${writers} writer${writers > 1 ? 's' : ''}`,
         unit: '/s',
