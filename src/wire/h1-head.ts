@@ -261,9 +261,6 @@ export function writeFields(fields: readonly string[]): string {
   return `${text}\r\n`
 }
 
-/** Whether a byte may stand in a field's value. */
-export const isValueByte = (byte: number): boolean => (KINDS[byte]! & VALUE) !== 0
-
 /** Where pieces of a message go: `Output`, mostly. */
 interface Pieces {
   write(piece: string | Uint8Array): boolean

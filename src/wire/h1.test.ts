@@ -27,7 +27,7 @@ function parse(text: string, step: number, kind: 'request' | 'response' = 'reque
 }
 
 const chunked =
-  'POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4;ext=1\r\nWiki\r\n5\r\npedia\r\n0\r\nX-Sum: 9\r\n\r\n'
+  'POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4;ext=1;b; c = "d \\" e"\r\nWiki\r\n5\r\npedia\r\n0\r\nX-Sum: 9\r\n\r\n'
 const sized = 'PUT /b?q=1 HTTP/1.1\r\nhost: y\r\ncontent-length: 5\r\n\r\nhello'
 
 test('H1Parser reads the same at every split of the bytes', () => {
@@ -77,6 +77,9 @@ test('H1Parser refuses what could be read in two ways', () => {
     'another version': 'GET / HTTP/2.0\r\nHost: x\r\n\r\n',
     'a target beyond ASCII': 'GET /\u00e9 HTTP/1.1\r\nHost: x\r\n\r\n',
     'a method with a bracket': 'G[T / HTTP/1.1\r\nHost: x\r\n\r\n',
+    'a chunk extension without a name': `${head}Transfer-Encoding: chunked\r\n\r\n5;\r\nhello\r\n0\r\n\r\n`,
+    'a quote that does not end': `${head}Transfer-Encoding: chunked\r\n\r\n5;a="b\r\nhello\r\n0\r\n\r\n`,
+    'an extension after a value': `${head}Transfer-Encoding: chunked\r\n\r\n5;a=b c\r\nhello\r\n0\r\n\r\n`,
     'chunk size with a sign': `${head}Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n`,
     'chunk size with a space before': `${head}Transfer-Encoding: chunked\r\n\r\n 5\r\nhello\r\n0\r\n\r\n`,
     'chunk size with a space behind': `${head}Transfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n0\r\n\r\n`,

@@ -2,7 +2,7 @@
 //
 //   head -> (none | length | chunk-size -> chunk-data -> chunk-end ... -> trailers | until-close) -> done
 
-import { emptyHead, H1Error, type H1Head, isValueByte, parseFields, requestLine, statusLine } from './h1-head.ts'
+import { emptyHead, H1Error, type H1Head, parseFields, requestLine, statusLine } from './h1-head.ts'
 
 /** Receives a message in parts. Buffers are its own: nobody writes into them later. */
 export interface H1Sink {
@@ -16,6 +16,9 @@ export interface H1Sink {
 const MAX_HEAD = 60 * 1024
 /** Bytes of a line with a chunk's size at most, its extensions included. */
 const MAX_CHUNK_LINE = 1024
+/** Extensions of a chunk: names, some with a value or a quoted one (RFC 9112, section 7.1.1). */
+const EXTENSIONS =
+  /^(?:;[ \t]*[!#$%&'*+\-.^_`|~\w]+(?:[ \t]*=[ \t]*(?:[!#$%&'*+\-.^_`|~\w]+|"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?[ \t]*)+$/
 /** Bytes of all chunk extensions of a message at most. */
 const MAX_EXTENSIONS = 16 * 1024
 const CRLF2 = Buffer.from('\r\n\r\n')
@@ -227,7 +230,7 @@ export class H1Parser {
       if (buffer[at] !== 59) throw bad()
       this.#extensions += end - at
       if (this.#extensions > MAX_EXTENSIONS) throw new H1Error(400, 'Cannot read a message: too many chunk extensions')
-      for (; at < end - 1; at++) if (!isValueByte(buffer[at]!)) throw bad()
+      if (!EXTENSIONS.test(buffer.toString('latin1', at, end - 1))) throw bad()
     }
     return size
   }
