@@ -4,6 +4,7 @@ import { type Json, parseDuration } from '#api'
 import { HttpConnectionManager, packAny, TcpProxy, toDuration, toStruct, xds } from '#api/xds'
 import type { Message } from '#wire'
 import type { MeshConfig } from '../model/mesh-config.ts'
+import type { FilterInserts } from './envoy-filter.ts'
 import { extension, ROUTER } from './extension.ts'
 import { ROUTE_FILTERS } from './route-filters.ts'
 import { ADS } from './sds.ts'
@@ -122,13 +123,13 @@ export function httpChain(
   route: string,
   statPrefix = `outbound_${route}`,
   extra: Message = {},
-  filters: readonly Message[] = [],
+  inserts: FilterInserts = (filters) => filters,
 ): Message {
   return manager({
     stat_prefix: statPrefix,
     ...common(mesh),
     rds: { config_source: ADS, route_config_name: route },
-    http_filters: [...filters, ...ROUTE_FILTERS, ROUTER],
+    http_filters: inserts([...ROUTE_FILTERS, ROUTER]),
     ...extra,
   })
 }
@@ -168,7 +169,7 @@ export function inboundHttpChain(
   cluster: string,
   port: number,
   retried: boolean,
-  filters: readonly Message[] = [],
+  inserts: FilterInserts = (filters) => filters,
   edit: (config: Message) => Message = (config) => config,
 ): Message {
   const route = {
@@ -189,6 +190,6 @@ export function inboundHttpChain(
     }),
     ...common(mesh),
     server_name: 'istio-envoy',
-    http_filters: [...filters, ROUTER],
+    http_filters: inserts([ROUTER]),
   })
 }

@@ -11,15 +11,20 @@ import { byAge, matches, type ProxyNode } from '../model/view.ts'
 /** Which of a proxy's resources a patch is for. */
 export type PatchContext = 'SIDECAR_INBOUND' | 'SIDECAR_OUTBOUND' | 'GATEWAY'
 
+/** Filters of HTTP, the router last, with others put among them. */
+export type FilterInserts = (filters: readonly Message[]) => readonly Message[]
+
 /** What EnvoyFilters change for a proxy. */
 export interface FilterPatches {
-  /** Filters before the router of a listener's HTTP. */
-  httpFilters(context: PatchContext, port: number): readonly Message[]
+  /** Clusters a proxy has besides: that of a rate limit service. */
+  readonly clusters: readonly Message[]
+  /** What is put among the filters of a listener's HTTP, where the patches say. */
+  httpFilters(context: PatchContext, port: number): FilterInserts
   /** A route configuration with what is merged into its virtual hosts and routes. */
   routes(context: PatchContext, table: Message): Message
 }
 
-const NOTHING: FilterPatches = { httpFilters: () => [], routes: (_, table) => table }
+const NOTHING: FilterPatches = { clusters: [], httpFilters: () => (filters) => filters, routes: (_, table) => table }
 
 const RATE_LIMITS = [
   'envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit',
@@ -28,7 +33,12 @@ const RATE_LIMITS = [
 const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter'
 const VIRTUAL_HOST = 'envoy.config.route.v3.VirtualHost'
 const ROUTE = 'envoy.config.route.v3.Route'
+const CLUSTER = 'envoy.config.cluster.v3.Cluster'
+/** Clusters that say themselves where they are. */
+const SELF_CONTAINED = ['STATIC', 'STRICT_DNS', 'LOGICAL_DNS']
 const INSERTS = ['INSERT_BEFORE', 'INSERT_FIRST', 'INSERT_AFTER', 'ADD']
+/** What patches of route configurations are for. */
+const ROUTED = ['VIRTUAL_HOST', 'HTTP_ROUTE']
 /** What of a virtual host or a route may be merged. */
 const MERGED = ['rate_limits', 'typed_per_filter_config', 'route']
 
@@ -46,14 +56,23 @@ export function refusal(patch: Json): string | undefined {
       fromJson(HTTP_FILTER, value)
       return undefined
     }
-    if (applyTo === 'VIRTUAL_HOST' || applyTo === 'HTTP_ROUTE') {
+    if (ROUTED.includes(applyTo)) {
       if (operation !== 'MERGE') return `${applyTo} with operation ${operation} is not supported; MERGE is`
       const other = Object.keys(value ?? {}).find((key) => !MERGED.includes(key))
       if (other) return `merging ${other} into a ${applyTo} is not supported; rate limits are`
       fromJson(applyTo === 'HTTP_ROUTE' ? ROUTE : VIRTUAL_HOST, value ?? {})
       return undefined
     }
-    return `applyTo ${applyTo} is not supported; HTTP_FILTER, VIRTUAL_HOST and HTTP_ROUTE are, for rate limits`
+    if (applyTo === 'CLUSTER') {
+      if (operation !== 'ADD') return `CLUSTER with operation ${operation} is not supported; ADD is`
+      if (!value?.name) return 'a CLUSTER to be added has no name'
+      if (!SELF_CONTAINED.includes(value.type ?? 'STATIC'))
+        return `the cluster ${value.name} is of type ${value.type}; ${SELF_CONTAINED.join(', ')} are supported`
+      if (!value.load_assignment?.endpoints?.length) return `the cluster ${value.name} has no load_assignment`
+      fromJson(CLUSTER, value)
+      return undefined
+    }
+    return `applyTo ${applyTo} is not supported; HTTP_FILTER, CLUSTER, VIRTUAL_HOST and HTTP_ROUTE are, for rate limits`
   } catch (error) {
     return messageOf(error)
   }
@@ -74,17 +93,39 @@ export function filterPatches(snapshot: Snapshot, node: ProxyNode): FilterPatche
   const patches = mine.flatMap((f) => (f.spec?.configPatches ?? []) as Json[]).filter((p) => refusal(p) === undefined)
   if (patches.length === 0) return NOTHING
   const inContext = (p: Json, context: PatchContext) => [context, 'ANY', undefined].includes(p.match?.context)
+  const contexts: PatchContext[] = node.role === 'router' ? ['GATEWAY'] : ['SIDECAR_OUTBOUND', 'SIDECAR_INBOUND']
   return {
-    httpFilters: (context, port) =>
-      patches
+    clusters: patches
+      .filter((p) => p.applyTo === 'CLUSTER' && contexts.some((c) => inContext(p, c)))
+      .map((p) => fromJson(CLUSTER, p.patch.value)),
+    httpFilters: (context, port) => {
+      const here = patches
         .filter((p) => p.applyTo === 'HTTP_FILTER' && inContext(p, context))
         .filter((p) => !p.match?.listener?.portNumber || p.match.listener.portNumber === port)
-        .map((p) => fromJson(HTTP_FILTER, p.patch.value)),
+      return (filters) => here.reduce(inserted, filters)
+    },
     routes: (context, table) => {
-      const here = patches.filter((p) => p.applyTo !== 'HTTP_FILTER' && inContext(p, context) && isFor(p, table))
+      const here = patches.filter((p) => ROUTED.includes(p.applyTo) && inContext(p, context) && isFor(p, table))
       return here.reduce(patched, table)
     },
   }
+}
+
+/**
+ * Filters with that of one more patch: beside the filter it names or, without a name, at the beginning or at the
+ * end. The router stays last, and beside a filter that only Istio's own proxies have is before the router.
+ */
+function inserted(filters: readonly Message[], patch: Json): readonly Message[] {
+  const { operation } = patch.patch
+  const filter = fromJson(HTTP_FILTER, patch.patch.value)
+  const beside: string | undefined = patch.match?.listener?.filterChain?.filter?.subFilter?.name
+  const found = filters.findIndex(
+    (f) => f.name === beside || f.name === beside?.replace('envoy.', 'envoy.filters.http.'),
+  )
+  const last = filters.length - 1
+  const before = operation === 'INSERT_FIRST' || (operation === 'INSERT_BEFORE' && !beside)
+  const at = before ? 0 : operation === 'ADD' || found < 0 ? last : operation === 'INSERT_AFTER' ? found + 1 : found
+  return filters.toSpliced(Math.min(at, last), 0, filter)
 }
 
 /** Whether references name what a proxy is: a Gateway of the Gateway API. Without any, every proxy is meant. */

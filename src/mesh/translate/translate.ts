@@ -5,7 +5,7 @@ import { sidecarFor } from '../model/sidecar-scope.ts'
 import { createSnapshot, type Snapshot } from '../model/snapshot.ts'
 import { emptyResources, type MeshView, type ProxyNode, type XdsResources } from '../model/view.ts'
 import { usesSecrets } from './clusters.ts'
-import { filterPatches } from './envoy-filter.ts'
+import { type FilterPatches, filterPatches } from './envoy-filter.ts'
 import { translateGateway } from './gateway.ts'
 import { translateGrpc } from './grpc.ts'
 import { addInbound, servicesOf } from './inbound.ts'
@@ -33,7 +33,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
       {
         key: JSON.stringify(['router', namespace, all, locality, readsSecrets, trusted, node.servesIngresses]),
         inputs: () => undefined,
-        make: () => translateGateway(place(), patches()),
+        make: () => withClusters(translateGateway(place(), patches()), patches()),
       },
     ]
   if (node.generator === 'grpc')
@@ -54,7 +54,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
       make: () => {
         const result = emptyResources()
         addOutbound(result, place(), patches())
-        return result
+        return withClusters(result, patches())
       },
     },
     {
@@ -67,6 +67,12 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
       },
     },
   ]
+}
+
+/** With the clusters that EnvoyFilters add; one that is there already stays as it is. */
+function withClusters(result: XdsResources, { clusters }: FilterPatches): XdsResources {
+  for (const cluster of clusters) if (!result.clusters.has(cluster.name)) result.clusters.set(cluster.name, cluster)
+  return result
 }
 
 const commonInputs = (snapshot: Snapshot, node: ProxyNode): unknown[] => [
