@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { parseAllDocuments, stringify } from 'yaml'
-import { SampanError } from '#base'
+import { messageOf, SampanError } from '#base'
 import { injectObject, type MeshConfig, meshConfig } from '#mesh'
 import { PROXY_IMAGE } from './bundled-images.ts'
 import { filesOf, textOf } from './mesh-files.ts'
@@ -34,7 +34,13 @@ function injectOne(file: string, namespace: string, mesh: MeshConfig): string {
       if (error) throw new SampanError('BadYaml', `Cannot read document ${i + 1} of ${file}: ${error.message}`)
       const object = document.toJS()
       if (!object) return ''
-      return `${stringify(injectObject(object, namespace, { proxyImage: PROXY_IMAGE, excludeCidrs: [], mesh }), { lineWidth: 0 })}---\n`
+      const config = { proxyImage: PROXY_IMAGE, excludeCidrs: [], mesh }
+      try {
+        return `${stringify(injectObject(object, namespace, config), { lineWidth: 0 })}---\n`
+      } catch (cause) {
+        const what = `${object.kind} ${object.metadata?.name ?? ''} of ${file}`
+        throw new SampanError('CannotInject', `Cannot inject ${what}: ${messageOf(cause)}`, { cause })
+      }
     })
     .join('')
 }

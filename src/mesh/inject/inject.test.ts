@@ -275,3 +275,68 @@ test('ProxyConfig: the nearer says more, and the environment is joined', () => {
   const told = Object.fromEntries(env.filter((e: Json) => e.name.length === 1).map((e: Json) => [e.name, e.value]))
   assert.deepEqual(told, { A: 'mesh', B: 'root', C: 'space', D: 'pod', E: 'web' })
 })
+
+test('annotations that cannot be followed refuse the pod, in Istio’s words', () => {
+  const cases: Record<string, [value: string, problem: RegExp]> = {
+    'traffic.sidecar.istio.io/excludeInboundPorts': ['bad', /excludeInboundPorts invalid: failed parsing port 'bad'/],
+    'traffic.sidecar.istio.io/excludeOutboundPorts': ['80,70000', /failed parsing port '70000'.*out of range/],
+    'traffic.sidecar.istio.io/includeInboundPorts': ['1,*', /includeInboundPorts invalid: failed parsing port '\*'/],
+    'traffic.sidecar.istio.io/includeOutboundIPRanges': ['10.0.0.1', /includeIPRanges invalid: .* no '\/'/],
+    'traffic.sidecar.istio.io/excludeOutboundIPRanges': [
+      '10.0.0.300/8',
+      /excludeIPRanges invalid: failed parsing cidr/,
+    ],
+    'readiness.status.sidecar.istio.io/periodSeconds': ['-1', /parsing "-1": invalid syntax/],
+    'sidecar.istio.io/interceptionMode': ['ALL', /use REDIRECT,TPROXY,NONE: ALL/],
+    'sidecar.istio.io/proxyCPU': ['much', /quantities must match/],
+  }
+  for (const [name, [value, problem]] of Object.entries(cases)) {
+    const inject = () => injected(pod({}, { metadata: { annotations: { [name]: value } } }))
+    assert.throws(inject, (error: Error) => {
+      assert.match(error.message, /^admission webhook "namespace.sidecar-injector.istio.io" denied the request: /)
+      assert.ok(error.message.includes(`invalid value '${value}' for annotation '${name}': `), error.message)
+      assert.match(error.message, problem)
+      return true
+    })
+  }
+  const good = {
+    'traffic.sidecar.istio.io/excludeInboundPorts': '',
+    'traffic.sidecar.istio.io/includeInboundPorts': '*',
+    'traffic.sidecar.istio.io/includeOutboundIPRanges': '10.0.0.0/8,fd00::/8',
+    'traffic.sidecar.istio.io/excludeOutboundPorts': '80, 443',
+  }
+  injected(pod({}, { metadata: { annotations: good } }))
+})
+
+test('what is named in annotations, other sidecars, and who the proxy is', () => {
+  const annotations = {
+    'sidecar.istio.io/userVolume': '{"one":{"emptyDir":{}},"two":{"configMap":{"name":"c"}}}',
+    'sidecar.istio.io/userVolumeMount': '{"one":{"mountPath":"/one","readOnly":true}}',
+  }
+  const p = pod({}, { metadata: { annotations } })
+  p.spec.containers.push({ name: 'istio-proxy', image: 'auto', securityContext: { runAsUser: 1234 } })
+  p.spec.initContainers = [
+    { name: 'helper', image: 'h', restartPolicy: 'Always', readinessProbe: { httpGet: { path: '/r', port: 3333 } } },
+    { name: 'once', image: 'o' },
+  ]
+  const { spec, metadata } = injected(p)
+  assert.deepEqual(
+    spec.volumes.filter((v: Json) => ['one', 'two'].includes(v.name)),
+    [
+      { name: 'one', emptyDir: {} },
+      { name: 'two', configMap: { name: 'c' } },
+    ],
+  )
+  const [init, proxy, helper] = spec.initContainers
+  assert.deepEqual(proxy.volumeMounts.at(-1), { name: 'one', mountPath: '/one', readOnly: true })
+  // Whose own traffic is not redirected is who it runs as; as somebody else it would be sent to itself.
+  assert.equal(init.args[init.args.indexOf('-u') + 1], '1234')
+  assert.deepEqual(helper.readinessProbe.httpGet, { path: '/app-health/helper/readyz', port: 15020 })
+  assert.equal(metadata.annotations['istio.io/rev'], 'default')
+
+  const open = injected(pod({}, { metadata: { annotations: { 'sidecar.istio.io/interceptionMode': 'NONE' } } }))
+  assert.deepEqual(
+    open.spec.initContainers.map((c: Json) => c.name),
+    ['istio-proxy'],
+  )
+})

@@ -1,6 +1,6 @@
 // Sidecar injection: what a pod gets in a namespace that asks for it. Pure.
 
-import { type Json, type KubeObject, strategicMerge } from '#api'
+import { errors, type Json, type KubeObject, strategicMerge } from '#api'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import { canonicalName, canonicalRevision, workloadOf } from '../model/workload.ts'
 import {
@@ -12,6 +12,7 @@ import {
   proxyArgs,
   proxyIdentity,
 } from '../proxy-pod.ts'
+import { annotationProblems, namedParts } from './annotations.ts'
 import { envoyContainer, envoyImage } from './envoy.ts'
 import { isGatewayPod } from './policy.ts'
 import { rewriteProbes } from './probes.ts'
@@ -27,17 +28,25 @@ export interface InjectionConfig {
 }
 
 const TRAFFIC = 'traffic.sidecar.istio.io/'
+const WEBHOOK = 'admission webhook "namespace.sidecar-injector.istio.io"'
 
-/** Adds istio-init and istio-proxy to a pod about to be created; the pod is changed in place. */
+/**
+ * Adds istio-init and istio-proxy to a pod about to be created; the pod is changed in place. Fails with BadRequest,
+ * as the API server says it of Istio's webhook, when its annotations cannot be followed.
+ */
 export function injectSidecar(pod: Json, namespace: string, config: InjectionConfig): void {
   const { metadata } = pod
   if (metadata.annotations?.['sidecar.istio.io/status']) return
   const spec: Json = pod.spec
   const annotations: Record<string, string> = (metadata.annotations ??= {})
+  const problems = annotationProblems(annotations)
+  if (problems.length > 0) throw errors.badRequest(`${WEBHOOK} denied the request: ${problems.join('; ')}`)
   const gateway = isGatewayPod(pod)
   const own = takeOwn(spec, 'istio-proxy')
   if (!own && gateway) return
   const apps: Json[] = spec.containers ?? []
+  const ownInit = takeOwn(spec, 'istio-init')
+  const others: Json[] = spec.initContainers ?? []
   const { labels: podLabels = {} } = metadata
   const proxyConfig = proxyConfigOf(
     { namespace, labels: podLabels, annotations },
@@ -50,7 +59,9 @@ export function injectSidecar(pod: Json, namespace: string, config: InjectionCon
   const merged = !envoy && mergesMetrics(annotations, config.mesh)
   const workload = workloadOf(pod)
   const probers =
-    !gateway && !envoy && annotations['sidecar.istio.io/rewriteAppHTTPProbers'] !== 'false' ? rewriteProbes(apps) : {}
+    !gateway && !envoy && annotations['sidecar.istio.io/rewriteAppHTTPProbers'] !== 'false'
+      ? rewriteProbes([...apps, ...others.filter((c) => c.restartPolicy === 'Always')])
+      : {}
   const proxy = overlaid(
     {
       ...proxyContainer({ pod, namespace, apps, workload, annotations, proxyConfig, config, gateway }),
@@ -62,13 +73,15 @@ export function injectSidecar(pod: Json, namespace: string, config: InjectionCon
   if (Object.keys(probers).length > 0)
     proxy.env.push({ name: 'ISTIO_KUBE_APP_PROBERS', value: JSON.stringify(probers) })
   if (merged) proxy.env.push({ name: 'ISTIO_PROMETHEUS_ANNOTATIONS', value: JSON.stringify(scrapeOf(annotations)) })
-  const init = gateway ? [] : [overlaid(initContainer(annotations, config), takeOwn(spec, 'istio-init'))]
-  const others: Json[] = spec.initContainers ?? []
+  // What the proxy itself sends is told from the rest by its user.
+  const user = Number(proxy.securityContext?.runAsUser ?? PROXY_UID)
+  const redirects = !gateway && annotations['sidecar.istio.io/interceptionMode'] !== 'NONE'
+  const init = redirects ? [overlaid(initContainer(annotations, config, user), ownInit)] : []
   // Without a proxy beside them, init containers would be redirected to nobody: the redirection comes after them.
   spec.initContainers = native ? [...init, proxy, ...others] : [...others, ...init]
   if (spec.initContainers.length === 0) delete spec.initContainers
   if (!native) spec.containers = [proxy, ...apps]
-  spec.volumes = [...(spec.volumes ?? []), ...PROXY_VOLUMES, ...list(annotations['sidecar.istio.io/userVolume'])]
+  spec.volumes = [...(spec.volumes ?? []), ...PROXY_VOLUMES, ...namedParts(annotations['sidecar.istio.io/userVolume'])]
   const labels: Record<string, string> = (metadata.labels ??= {})
   labels['service.istio.io/canonical-name'] ??= canonicalName(labels, workload.name)
   labels['service.istio.io/canonical-revision'] ??= canonicalRevision(labels)
@@ -80,9 +93,11 @@ export function injectSidecar(pod: Json, namespace: string, config: InjectionCon
     annotations['prometheus.io/scrape'] = 'true'
     annotations['prometheus.io/path'] = '/stats/prometheus'
   }
+  annotations['istio.io/rev'] ??= 'default'
+  const inits = init.map((c) => String(c.name))
   annotations['sidecar.istio.io/status'] = native
-    ? statusOf(['istio-init', 'istio-proxy'], [])
-    : statusOf(['istio-init'], ['istio-proxy'])
+    ? statusOf([...inits, 'istio-proxy'], [])
+    : statusOf(inits, ['istio-proxy'])
 }
 
 const statusOf = (initContainers: string[], containers: string[]) =>
@@ -129,16 +144,7 @@ const scrapeOf = (annotations: Readonly<Record<string, string>>) => ({
   port: annotations['prometheus.io/port'] ?? '',
 })
 
-const list = (text: string | undefined): Json[] => {
-  try {
-    const found = text ? JSON.parse(text) : []
-    return Array.isArray(found) ? found : [found]
-  } catch {
-    return []
-  }
-}
-
-function initContainer(annotations: Readonly<Record<string, string>>, config: InjectionConfig): Json {
+function initContainer(annotations: Readonly<Record<string, string>>, config: InjectionConfig, user: number): Json {
   const parts = (key: string) =>
     String(annotations[`${TRAFFIC}${key}`] ?? '')
       .split(',')
@@ -151,7 +157,7 @@ function initContainer(annotations: Readonly<Record<string, string>>, config: In
     imagePullPolicy: 'IfNotPresent',
     args: [
       'istio-iptables',
-      ...['-p', '15001', '-z', '15006', '-u', String(PROXY_UID), '-m', 'REDIRECT'],
+      ...['-p', '15001', '-z', '15006', '-u', String(user), '-m', 'REDIRECT'],
       ...['-i', annotations[`${TRAFFIC}includeOutboundIPRanges`] ?? '*'],
       ...['-x', [...config.excludeCidrs, ...parts('excludeOutboundIPRanges')].join(',')],
       ...['-b', annotations[`${TRAFFIC}includeInboundPorts`] ?? '*'],
@@ -245,6 +251,6 @@ function proxyContainer(facts: ProxyFacts): Json {
         }),
     resources: resourcesOf(annotations),
     securityContext: PROXY_SECURITY,
-    volumeMounts: [...PROXY_MOUNTS, ...list(annotations['sidecar.istio.io/userVolumeMount'])],
+    volumeMounts: [...PROXY_MOUNTS, ...namedParts(annotations['sidecar.istio.io/userVolumeMount'])],
   }
 }

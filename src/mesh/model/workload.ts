@@ -14,7 +14,13 @@ export function workloadOf(pod: Json): { name: string; kind: string } {
 
 /** Istio's canonical service of a workload: by label, else by its name. */
 export function canonicalName(labels: Record<string, string> | undefined, workload: string): string {
-  return labels?.['service.istio.io/canonical-name'] ?? labels?.['app.kubernetes.io/name'] ?? labels?.app ?? workload
+  return (
+    labels?.['service.istio.io/canonical-name'] ??
+    labels?.['app.kubernetes.io/name'] ??
+    labels?.app ??
+    // A name may be longer than a label's value.
+    workload.slice(0, 63).replace(/[^A-Za-z0-9]+$/, '')
+  )
 }
 
 export function canonicalRevision(labels: Record<string, string> | undefined): string {
