@@ -6,6 +6,7 @@ import type { Informers } from '#client'
 import { EndpointVersions } from './endpoint-versions.ts'
 import { GATEWAY_RESOURCES, gatewayApiView } from './gateway-api/controller.ts'
 import { type Converted, convertGatewayApi } from './gateway-api/convert.ts'
+import { discovery } from './model/discovery.ts'
 import { MESH_CONFIG, type MeshConfig, meshConfig } from './model/mesh-config.ts'
 import { smiRules } from './model/smi.ts'
 import type { MeshView } from './model/view.ts'
@@ -82,7 +83,7 @@ export class ClusterView {
       })
     informers.for(resources.configMaps).on(({ object, old }) => {
       const authority = [object, old].some((m) => m?.data?.['ca.crt'] !== undefined || m?.data?.cacert !== undefined)
-      if (authority) this.#converted = undefined
+      if (authority || keyOf(object) === MESH_CONFIG) this.#converted = undefined
       if (authority || keyOf(object) === MESH_CONFIG) changed()
     })
     // Routes are allowed by the labels of their namespace.
@@ -117,10 +118,12 @@ export class ClusterView {
   /** Everything as it is now. */
   now(): MeshView {
     const informers = this.#informers
-    const list = (resource: Resource) => informers.for(resource).list()
+    const { mesh } = this
+    const sees = discovery(mesh.discoverySelectors, (name) => informers.for(resources.namespaces).get(name))
+    const list = (resource: Resource) => informers.for(resource).list().filter(sees)
     const slices = informers.for(resources.endpointSlices)
     const pods = informers.for(resources.pods)
-    const converted = (this.#converted ??= convertGatewayApi(gatewayApiView(informers)))
+    const converted = (this.#converted ??= convertGatewayApi(gatewayApiView(informers, mesh)))
     const classes = list(resources.ingressClasses)
     const splits = smiRules(list(resources.trafficSplits), list(resources.httpRouteGroups))
     return {
@@ -140,7 +143,7 @@ export class ClusterView {
       ingresses: list(resources.ingresses).filter((i) => this.serves(i, classes)),
       secret: (namespace, name) => informers.for(resources.secrets).get(`${namespace}/${name}`),
       configMap: (namespace, name) => informers.for(resources.configMaps).get(`${namespace}/${name}`),
-      mesh: this.mesh,
+      mesh,
     }
   }
 }

@@ -12,6 +12,7 @@ import {
 } from '#api'
 import { type Clock, Coalesced, type Log, messageOf, rfc3339 } from '#base'
 import type { Informers } from '#client'
+import { discovery } from '../model/discovery.ts'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import { type Converted, convertGatewayApi, manualAddress, manualService } from './convert.ts'
 import { deploymentName, deploymentOf, type Wanted } from './deployment.ts'
@@ -31,9 +32,10 @@ export const GATEWAY_RESOURCES: readonly Resource[] = [
   resources.backendTlsPolicies,
 ]
 
-/** The view of a cluster through its informers. */
-export function gatewayApiView(informers: Informers): GatewayApiView {
-  const list = (resource: Resource) => informers.for(resource).list()
+/** The view of a cluster through its informers, as far as the mesh sees it. */
+export function gatewayApiView(informers: Informers, mesh: MeshConfig): GatewayApiView {
+  const sees = discovery(mesh.discoverySelectors, (name) => informers.for(resources.namespaces).get(name))
+  const list = (resource: Resource) => informers.for(resource).list().filter(sees)
   return {
     classes: list(resources.gatewayClasses),
     gateways: list(resources.k8sGateways),
@@ -116,8 +118,9 @@ export class GatewayController {
 
   async #reconcile(): Promise<void> {
     const { informers, clock, proxyImage, mesh } = this.#options
-    const { trustDomain } = mesh()
-    const view = gatewayApiView(informers)
+    const config = mesh()
+    const { trustDomain } = config
+    const view = gatewayApiView(informers, config)
     const converted = convertGatewayApi(view)
     const now = rfc3339(clock.now())
     this.#failure = undefined

@@ -11,6 +11,8 @@ export const MESH_CONFIG = 'istio-system/istio'
 export interface MeshConfig {
   readonly rootNamespace: string
   readonly trustDomain: string
+  /** Label selectors of the namespaces that are looked at; none: all. */
+  readonly discoverySelectors: readonly Json[]
   readonly connectTimeout: string
   readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY'
   readonly accessLogFile: string
@@ -38,6 +40,7 @@ export interface MeshConfig {
 export const DEFAULT_MESH: MeshConfig = {
   rootNamespace: 'istio-system',
   trustDomain: 'cluster.local',
+  discoverySelectors: [],
   connectTimeout: '10s',
   outboundTrafficPolicy: 'ALLOW_ANY',
   accessLogFile: '',
