@@ -222,6 +222,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     host: cluster.gatewayIp,
     port: 53,
     informers,
+    mesh: (source, name) => mesh?.resolve(source, name),
     upstream: resolver.servers,
     log: log('coredns'),
   })

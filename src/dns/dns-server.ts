@@ -13,12 +13,16 @@ export interface DnsServerOptions {
   host: string
   port: number
   informers: Informers
+  /** What the mesh says of a name to who asks from an address: IPv4 addresses; undefined when it is not its business. */
+  mesh?(source: string, name: string): readonly string[] | undefined
   /** Resolvers for other names; none is no error. */
   upstream: readonly string[]
   log: Log
 }
 
 const FORWARD_MS = 2000
+/** Seconds for which an address of the mesh may be kept. */
+const MESH_TTL = 30
 /** Names that stand for names are followed this far. */
 const MAX_HOPS = 8
 const RCODE = { noError: 0, servFail: 2, nxDomain: 3, refused: 5 } as const
@@ -58,7 +62,7 @@ export class DnsServer {
     const { host, port } = this.#options
     const udp = createSocket('udp4')
     udp.on('message', (message, from) => {
-      void this.#answer(message).then(
+      void this.#answer(message, from.address).then(
         (reply) => reply && udp.send(reply.length > 1232 ? truncated(reply) : reply, from.port, from.address),
       )
     })
@@ -85,7 +89,7 @@ export class DnsServer {
         const length = buffer.readUInt16BE(0)
         const message = buffer.subarray(2, 2 + length)
         buffer = buffer.subarray(2 + length)
-        void this.#answer(message).then((reply) => {
+        void this.#answer(message, socket.remoteAddress ?? '').then((reply) => {
           if (!reply) return
           const head = Buffer.alloc(2)
           head.writeUInt16BE(reply.length)
@@ -95,7 +99,7 @@ export class DnsServer {
     })
   }
 
-  async #answer(message: Buffer): Promise<Buffer | undefined> {
+  async #answer(message: Buffer, source: string): Promise<Buffer | undefined> {
     let query: DecodedPacket
     try {
       query = packet.decode(message)
@@ -109,6 +113,13 @@ export class DnsServer {
       return own.answers
         ? encode(query, question, RCODE.noError, await this.#followed(own.answers, question))
         : encode(query, question, RCODE.nxDomain, [])
+    const addresses = this.#options.mesh?.(source, question.name)
+    if (addresses) {
+      // Whoever asks for another type is told that the name is there.
+      const wanted = question.type === 'A' ? addresses : []
+      const answers = wanted.map((data) => ({ type: 'A' as const, name: question.name, ttl: MESH_TTL, data }))
+      return encode(query, question, RCODE.noError, answers)
+    }
     return (await this.#forward(message)) ?? encode(query, question, RCODE.servFail, [])
   }
 

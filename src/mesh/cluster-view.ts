@@ -99,6 +99,11 @@ export class ClusterView {
     this.#endpoints.follow(informers, changed)
   }
 
+  /** The pod with an address of its own. */
+  podAt(ip: string): KubeObject | undefined {
+    return this.#informers.for(resources.pods).byIndex('ip', ip)[0]
+  }
+
   /** MeshConfig as it stands in its ConfigMap. */
   get mesh(): MeshConfig {
     const map = this.#informers.for(resources.configMaps).get(MESH_CONFIG)

@@ -12,6 +12,7 @@ import { GatewayController } from './gateway-api/controller.ts'
 import { publishIngressAddress } from './ingress-status.ts'
 import { injectSidecar } from './inject/inject.ts'
 import { wantsSidecar } from './inject/policy.ts'
+import { capturedAddresses, capturesDns } from './model/dns-capture.ts'
 import { podLocality } from './model/endpoints.ts'
 import { createSnapshot, type Snapshot } from './model/snapshot.ts'
 import { matches, type ProxyNode, viewOf } from './model/view.ts'
@@ -150,6 +151,15 @@ export class Mesh {
     ]
   }
 
+  /**
+   * The addresses of a name as the pod at an address is to be told them; undefined when the mesh has none for it:
+   * its sidecar does not capture DNS, or the name is none of the mesh.
+   */
+  resolve(source: string, name: string): readonly string[] | undefined {
+    const pod = this.#cluster.podAt(source)
+    return pod && capturesDns(pod) ? capturedAddresses(this.#current(), pod.metadata.namespace ?? '', name) : undefined
+  }
+
   /** Makes sure the mesh's kinds are served. */
   installKinds(): Promise<void> {
     return installKinds(this.#options.informers.client)
@@ -282,6 +292,7 @@ export class Mesh {
       locality: podLocality(this.#current().view, pod),
       ports: Array.isArray(ports) ? ports : [],
       trusted: known,
+      dnsCapture: capturesDns(pod),
       readsSecrets: known && (this.#listen?.readsSecrets(proxy.user, proxy.namespace) ?? false),
       servesIngresses: proxy.role === 'router' && proxy.user.name === GATEWAY_USER && matches(INGRESS_GATEWAY, labels),
     }

@@ -328,6 +328,56 @@ data: {mesh: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}\\naccessLogFile: /dev
   await remove(entry)
 })
 
+test('a name that only the mesh knows is answered where DNS is captured, and reached by its automatic address', async () => {
+  const ip = (await ok(kubectl('get pod -l app=httpbin -o jsonpath={.items[0].status.podIP}'))).trim()
+  const objects = `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: db}
+spec: {hosts: [db.internal, "*.db.internal"], ports: [{number: 5000, name: tcp, protocol: TCP}], resolution: STATIC, endpoints: [{address: ${ip}, ports: {tcp: 8080}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: hidden, namespace: kube-system}
+spec: {hosts: [hidden.internal], exportTo: ["."], ports: [{number: 5000, name: tcp, protocol: TCP}], resolution: STATIC, endpoints: [{address: ${ip}, ports: {tcp: 8080}}]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: captures
+  annotations: {proxy.istio.io/config: '{"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}'}
+spec: {terminationGracePeriodSeconds: 0, containers: [{name: curl, image: curlimages/curl, command: ["/bin/sleep", "infinity"]}]}
+---`
+  await apply(objects)
+  await ok(kubectl('wait pod/captures --for=condition=Ready --timeout=60s'))
+  const from = async (target: string, url: string) =>
+    (
+      await cluster.exec('kubectl', [
+        'exec',
+        target,
+        '-c',
+        'curl',
+        '--',
+        'curl',
+        '-s',
+        '-m',
+        '5',
+        '-o',
+        '/dev/null',
+        '-w',
+        '%{http_code} %{remote_ip}',
+        url,
+      ])
+    ).stdout
+  await eventually(async () =>
+    assert.match(await from('captures', 'http://db.internal:5000/status/204'), /^204 240\.240\./),
+  )
+  assert.match(await from('captures', 'http://hidden.internal:5000/'), /^000/)
+  // Without it nobody is told.
+  assert.match(await from('deploy/curl', 'http://db.internal:5000/status/204'), /^000/)
+  await remove(objects)
+})
+
 test('local rate limits by EnvoyFilter; what such a filter may not do is said on it', async () => {
   await apply(`
 apiVersion: networking.istio.io/v1alpha3

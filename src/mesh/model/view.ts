@@ -67,6 +67,8 @@ export interface ProxyNode {
   readonly trusted: boolean
   /** Whether it may be given the certificates of its namespace. */
   readonly readsSecrets: boolean
+  /** Whether names of the mesh are answered to it, so that connections come to their automatic addresses. */
+  readonly dnsCapture?: boolean
   /** Whether it is the cluster's own gateway, which serves the Ingresses of all namespaces with their certificates. */
   readonly servesIngresses: boolean
 }

@@ -118,7 +118,9 @@ function addPort(g: Gathering, service: MeshService, port: MeshPort): void {
 
 /** Where connections for a service go: its addresses; a headless one's are those of its endpoints. */
 function addressesOf(place: Place, service: MeshService, port: MeshPort): readonly string[] {
-  if (service.addresses.length > 0 && !(service.automatic && place.node.role === 'sidecar')) return service.addresses
+  // An automatic address means something only to who is told it.
+  const unknown = service.automatic && place.node.role === 'sidecar' && !place.node.dnsCapture
+  if (service.addresses.length > 0 && !unknown) return service.addresses
   if (!service.headless) return []
   return endpointsOf(place.snapshot.view, service, port)
     .map((e) => e.address)

@@ -24,7 +24,7 @@ export interface Layer {
 export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   const place = once(() => placeOf(snapshot, node))
   const patches = once(() => filterPatches(snapshot, node))
-  const { namespace, labels, locality, ports, readsSecrets, trusted } = node
+  const { namespace, labels, locality, ports, readsSecrets, trusted, dnsCapture = false } = node
   const all = Object.keys(labels)
     .sort()
     .map((k) => [k, labels[k]])
@@ -49,7 +49,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   const ip = snapshot.view.sidecars.length > 0 ? node.ip : ''
   return [
     {
-      key: JSON.stringify(['outbound', namespace, relevant, locality, readsSecrets, trusted]),
+      key: JSON.stringify(['outbound', namespace, relevant, locality, readsSecrets, trusted, dnsCapture]),
       inputs: () => outboundInputs(place()),
       make: () => {
         const result = emptyResources()
