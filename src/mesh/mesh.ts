@@ -22,6 +22,7 @@ import { installKinds } from './schema/install.ts'
 import { allocateAddresses, watchRules } from './status.ts'
 import { INGRESS_GATEWAY } from './translate/gateway.ts'
 import { layersOf } from './translate/translate.ts'
+import { validateGatewayApi } from './validation/gateway-api.ts'
 import { validateIstio } from './validation/validate.ts'
 import { AdsServer } from './xds/ads-server.ts'
 import { debugAnswer } from './xds/debug.ts'
@@ -64,6 +65,7 @@ interface AdmissionRequest {
   subresource: string
   namespace: string
   object: KubeObject
+  old?: KubeObject
 }
 
 interface AdmissionStep {
@@ -143,10 +145,12 @@ export class Mesh {
       },
       {
         name: 'IstioValidation',
-        validate: ({ kind, operation, subresource, object }) =>
-          kind.group.endsWith('.istio.io') && operation !== 'DELETE' && !subresource
-            ? validateIstio(kind.kind, object.spec ?? {})
-            : [],
+        validate: ({ kind, operation, subresource, object, old }) => {
+          if (operation === 'DELETE' || subresource) return []
+          if (kind.group === 'gateway.networking.k8s.io')
+            return validateGatewayApi(kind.kind, object.spec ?? {}, old?.spec)
+          return kind.group.endsWith('.istio.io') ? validateIstio(kind.kind, object.spec ?? {}) : []
+        },
       },
     ]
   }

@@ -89,8 +89,15 @@ test('every field of MeshConfig that is read takes effect', () => {
     return said(file, structuredClone(others)) === usual
   })
   assert.deepEqual(without, [])
-  // Of these the API server's admission, the webhook and the gateway's own tests tell.
-  const elsewhere = ['rootNamespace', 'trustDomain', 'enablePrometheusMerge', 'ingressControllerMode', 'defaultConfig']
+  // Of these the API server's admission, the webhook, the gateway's and the view's own tests tell.
+  const elsewhere = [
+    'rootNamespace',
+    'trustDomain',
+    'discoverySelectors',
+    'enablePrometheusMerge',
+    'ingressControllerMode',
+    'defaultConfig',
+  ]
   const known = Object.keys(given).map((k) => (k === 'inboundTrafficPolicy' ? 'inboundLocalhost' : k))
   assert.deepEqual(
     Object.keys(DEFAULT_MESH).filter((k) => !known.includes(k) && !elsewhere.includes(k)),

@@ -8,6 +8,8 @@ export type Type = TypeKind & {
   readonly usual?: string | number | boolean
   /** Whether a field must be there. */
   readonly required?: boolean
+  /** What an OpenAPI schema says of its values besides. */
+  readonly bounds?: Json
 }
 
 type TypeKind =
@@ -24,9 +26,11 @@ const SCALARS = new Set(['string', 'integer', 'number', 'boolean', 'duration', '
 /**
  * Reads messages written as "Name < field type, field type >". A type is a scalar (string, integer, number, boolean,
  * duration, any), the name of a message, [a list of], {a map from strings to}, or (ONE|OF|THESE). "=x" after a type is
- * what the field is when it is left out; "!" after a field's name says that it must be there.
+ * what the field is when it is left out; "!" after a field's name says that it must be there. A list may say how
+ * many items it has, "[a list of]1..16", and by which field they differ, "[a list of]..16/name"; "/set" is for lists
+ * of scalars. `scalars` are more types by name, as OpenAPI schemas.
  */
-export function parseIdl(text: string): ReadonlyMap<string, Fields> {
+export function parseIdl(text: string, scalars: Readonly<Record<string, Json>> = {}): ReadonlyMap<string, Fields> {
   const messages = new Map<string, Fields>()
   for (const [, name = '', body = ''] of text.matchAll(/(\w+)\s*<([^>]*)>/g))
     messages.set(
@@ -41,7 +45,10 @@ export function parseIdl(text: string): ReadonlyMap<string, Fields> {
             const [field = '', mark] = line.slice(0, space).split('!')
             return [
               field,
-              { ...parseType(line.slice(space + 1).trim()), ...(mark === undefined ? {} : { required: true }) },
+              {
+                ...parseType(line.slice(space + 1).trim(), scalars),
+                ...(mark === undefined ? {} : { required: true }),
+              },
             ] as const
           }),
       ),
@@ -49,21 +56,42 @@ export function parseIdl(text: string): ReadonlyMap<string, Fields> {
   return messages
 }
 
-function parseType(text: string): Type {
+function parseType(text: string, scalars: Readonly<Record<string, Json>>): Type {
   const equals = text.indexOf('=')
   if (equals > 0) {
-    const type = parseType(text.slice(0, equals))
+    const type = parseType(text.slice(0, equals), scalars)
     const usual = text.slice(equals + 1)
     return {
       ...type,
       usual: type.kind === 'integer' ? Number(usual) : type.kind === 'boolean' ? usual === 'true' : usual,
     }
   }
-  if (text.startsWith('[')) return { kind: 'list', of: parseType(text.slice(1, -1)) }
-  if (text.startsWith('{')) return { kind: 'map', of: parseType(text.slice(1, -1)) }
+  if (text.startsWith('[')) {
+    const end = text.lastIndexOf(']')
+    const of = parseType(text.slice(1, end), scalars)
+    return end === text.length - 1
+      ? { kind: 'list', of }
+      : { kind: 'list', of, bounds: listBounds(text.slice(end + 1)) }
+  }
+  if (text.startsWith('{')) return { kind: 'map', of: parseType(text.slice(1, -1), scalars) }
   if (text.startsWith('(')) return { kind: 'enum', values: text.slice(1, -1).split('|') }
   if (SCALARS.has(text)) return { kind: text } as Type
-  return { kind: 'message', name: text }
+  const scalar = scalars[text]
+  return scalar ? ({ kind: scalar.type, bounds: scalar } as Type) : { kind: 'message', name: text }
+}
+
+/** "1..16/name" as OpenAPI says it. */
+function listBounds(text: string): Json {
+  const [, least, most, key] = /^(?:(\d*)\.\.(\d+))?(?:\/(\w+))?$/.exec(text) ?? []
+  return {
+    ...(least ? { minItems: Number(least) } : {}),
+    ...(most ? { maxItems: Number(most) } : {}),
+    ...(key === 'set'
+      ? { 'x-kubernetes-list-type': 'set' }
+      : key
+        ? { 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': [key] }
+        : {}),
+  }
 }
 
 /** The OpenAPI schema of a message, as a CustomResourceDefinition bears it. */
@@ -81,7 +109,7 @@ export function openApi(messages: ReadonlyMap<string, Fields>, name: string): Js
 function schemaOf(messages: ReadonlyMap<string, Fields>, type: Type): Json {
   switch (type.kind) {
     case 'list':
-      return { type: 'array', items: schemaOf(messages, type.of) }
+      return { type: 'array', items: schemaOf(messages, type.of), ...type.bounds }
     case 'map':
       return { type: 'object', additionalProperties: schemaOf(messages, type.of) }
     case 'enum':
@@ -93,6 +121,6 @@ function schemaOf(messages: ReadonlyMap<string, Fields>, type: Type): Json {
     case 'duration':
       return { type: 'string' }
     default:
-      return { type: type.kind }
+      return { type: type.kind, ...type.bounds }
   }
 }
