@@ -6,14 +6,29 @@ import type { Converted } from './convert.ts'
 import { isServed, unsupportedAddresses } from './listeners.ts'
 import { CONTROLLER, type Condition, condition, GROUP, type ListenerState, MESH_CONTROLLER } from './view.ts'
 
-/** Conditions with their times: those that have not changed keep theirs. */
+/** The types of conditions that are ours to write, and to take back. */
+const OWN = new Set([
+  'Accepted',
+  'Conflicted',
+  'Detached',
+  'InsecureFrontendValidationMode',
+  'OverlappingTLSConfig',
+  'PartiallyInvalid',
+  'Programmed',
+  'Ready',
+  'ResolvedRefs',
+  'Scheduled',
+])
+
+/** Conditions with their times: those that have not changed keep theirs, and those others wrote stay. */
 export function timed(
   wanted: readonly Condition[],
   before: readonly Json[] | undefined,
   generation: number,
   now: string,
 ): Json[] {
-  return wanted.map((c) => {
+  const others = (before ?? []).filter((c) => !OWN.has(c.type))
+  const ours = wanted.map((c) => {
     const old = before?.find((o) => o.type === c.type)
     return {
       ...c,
@@ -21,6 +36,7 @@ export function timed(
       lastTransitionTime: old?.status === c.status ? old.lastTransitionTime : now,
     }
   })
+  return [...ours, ...others]
 }
 
 const generationOf = (o: KubeObject) => o.metadata.generation ?? 1
