@@ -463,6 +463,35 @@ spec:
     ).stdout
   await eventually(async () => assert.equal(await at('/bin/status/202'), '202'))
   assert.equal(await at('/nobody'), '500')
+  // What its parameters say of what it is given, as they are now; without them it cannot be accepted.
+  const reference = { group: '', kind: 'ConfigMap', name: 'own-parameters' }
+  const patch = JSON.stringify({ spec: { infrastructure: { parametersRef: reference } } })
+  await ok(kubectl(`patch gtw own --type=merge -p ${patch}`))
+  const accepted = 'get gtw own -o jsonpath={.status.conditions[?(@.type=="Accepted")].reason}'
+  await eventually(async () => assert.equal(await ok(kubectl(accepted)), 'InvalidParameters'))
+  const parameters = (replicas: number) => `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: own-parameters}
+data:
+  deployment: |
+    spec:
+      replicas: ${replicas}
+      template: {spec: {containers: [{name: istio-proxy, resources: {requests: {cpu: 11m}}}]}}
+  podDisruptionBudget: |
+    spec: {minAvailable: 1}
+`
+  const made =
+    'get deploy own-istio -o jsonpath={.spec.replicas},{.spec.template.spec.containers[*].resources.requests.cpu}'
+  for (const replicas of [2, 1]) {
+    await apply(parameters(replicas))
+    await eventually(async () => assert.equal(await ok(kubectl(made)), `${replicas},11m`))
+  }
+  await eventually(async () => assert.equal(await ok(kubectl(accepted)), 'Accepted'))
+  assert.equal(await ok(kubectl('get pdb own-istio -o jsonpath={.spec.minAvailable}')), '1')
+  await ok(kubectl('rollout status deploy/own-istio --timeout=60s'))
+  assert.equal(await ok(kubectl('get svc own-istio -o jsonpath={.spec.clusterIP}')), ip)
+  await eventually(async () => assert.equal(await at('/bin/status/202'), '202'))
   assert.equal(await at('/binary'), '404')
   assert.equal(await at('/bin/status/202', 'other.org'), '404')
   assert.match(

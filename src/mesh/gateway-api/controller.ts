@@ -4,6 +4,7 @@ import {
   isAlreadyExists,
   isNotFound,
   type Json,
+  type KubeInput,
   type KubeObject,
   keyOf,
   type Resource,
@@ -17,6 +18,7 @@ import type { MeshConfig } from '../model/mesh-config.ts'
 import { type Converted, convertGatewayApi, manualAddress, manualService } from './convert.ts'
 import { deploymentName, deploymentOf, type Wanted } from './deployment.ts'
 import { unsupportedAddresses } from './listeners.ts'
+import { PARAMETERS, parametersOf } from './parameters.ts'
 import { classStatus, type GatewayAddresses, gatewayStatus, policyStatus, remoteStatus, routeStatus } from './status.ts'
 import { CONTROLLER, type GatewayApiView, isOurs, isRemote, REMOTE_CONTROLLER } from './view.ts'
 
@@ -132,14 +134,16 @@ export class GatewayController {
         await this.#write(resources.k8sGateways, gateway, remoteStatus(gateway, now))
       const listeners = converted.listeners.get(keyOf(gateway))
       if (!listeners || gateway.metadata.deletionTimestamp) continue
-      if (manualAddress(gateway) === undefined && unsupportedAddresses(gateway).length === 0)
-        for (const wanted of deploymentOf(gateway, listeners, { proxyImage, trustDomain }))
-          await this.#attempt(() => this.#ensure(wanted))
-      await this.#write(
-        resources.k8sGateways,
-        gateway,
-        gatewayStatus(gateway, converted, this.#addressesOf(view, gateway, converted), now),
+      const parameters = parametersOf(gateway, classes.get(gateway.spec?.gatewayClassName), view.configMap)
+      if (
+        manualAddress(gateway) === undefined &&
+        unsupportedAddresses(gateway).length === 0 &&
+        parameters.problem === undefined
       )
+        for (const wanted of deploymentOf(gateway, listeners, { proxyImage, trustDomain }, parameters))
+          await this.#attempt(() => this.#ensure(wanted))
+      const reached = { ...this.#addressesOf(view, gateway, converted), parameters: parameters.problem }
+      await this.#write(resources.k8sGateways, gateway, gatewayStatus(gateway, converted, reached, now))
     }
     for (const [resource, routes] of [
       [resources.httpRoutes, view.httpRoutes],
@@ -219,6 +223,8 @@ export class GatewayController {
     // What somebody else made under this name is left alone.
     if (!current.metadata.ownerReferences?.some((r) => r.uid === object.metadata.ownerReferences?.[0]?.uid)) return
     const labels = { ...current.metadata.labels, ...object.metadata.labels }
+    if (current.metadata.annotations?.[PARAMETERS] !== object.metadata.annotations?.[PARAMETERS])
+      return void (await client.update(resource, remade(current, object)))
     const ports: Json[] | undefined = object.spec?.ports
     const samePorts =
       !ports ||
@@ -243,5 +249,22 @@ export class GatewayController {
           }
         : {}),
     })
+  }
+}
+
+/** What is there as other parameters make it; what the cluster gave to it stays. */
+function remade(current: KubeObject, { spec, metadata }: KubeInput): KubeObject {
+  const { [PARAMETERS]: _old, ...annotations } = current.metadata.annotations ?? {}
+  const kept = { clusterIP: current.spec?.clusterIP, clusterIPs: current.spec?.clusterIPs }
+  const given = (port: Json) => (current.spec.ports as Json[]).find((p) => p.port === port.port)?.nodePort
+  const ports = (spec?.ports as Json[] | undefined)?.map((p) => ({ nodePort: given(p), ...p }))
+  return {
+    ...current,
+    metadata: {
+      ...current.metadata,
+      labels: { ...current.metadata.labels, ...metadata.labels },
+      annotations: { ...annotations, ...metadata.annotations },
+    },
+    ...(spec ? { spec: ports ? { ...kept, ...spec, ports } : spec } : {}),
   }
 }

@@ -6,6 +6,7 @@ import { resources } from '#api'
 import { GATEWAY_NAME } from '../model/gateway-labels.ts'
 import { gatewayPod } from '../proxy-pod.ts'
 import { isServed } from './listeners.ts'
+import { type Parameters, type Part, patched } from './parameters.ts'
 import type { ListenerState } from './view.ts'
 
 const MANAGED = 'gateway.istio.io/managed'
@@ -28,6 +29,7 @@ export function deploymentOf(
   gateway: KubeObject,
   listeners: readonly ListenerState[],
   { proxyImage, trustDomain }: { proxyImage: string; trustDomain: string },
+  parameters: Parameters = { patches: {} },
 ): Wanted[] {
   const name = deploymentName(gateway)
   const { namespace = '' } = gateway.metadata
@@ -55,10 +57,15 @@ export function deploymentOf(
       },
     ],
   }
-  return [
-    { resource: resources.serviceAccounts, object: { metadata } },
-    { resource: resources.services, object: { metadata, spec: serviceSpec(gateway, listeners, selector) } },
+  const parts: readonly (Wanted & { readonly part: Part })[] = [
+    { part: 'serviceAccount', resource: resources.serviceAccounts, object: { metadata } },
     {
+      part: 'service',
+      resource: resources.services,
+      object: { metadata, spec: serviceSpec(gateway, listeners, selector) },
+    },
+    {
+      part: 'deployment',
       resource: resources.deployments,
       object: {
         metadata,
@@ -88,7 +95,30 @@ export function deploymentOf(
         },
       },
     },
+    // These two only when there is something to say of them.
+    {
+      part: 'horizontalPodAutoscaler',
+      resource: AUTOSCALERS,
+      object: { metadata, spec: { scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name } } },
+    },
+    {
+      part: 'podDisruptionBudget',
+      resource: resources.podDisruptionBudgets,
+      object: { metadata, spec: { selector: { matchLabels: selector } } },
+    },
   ]
+  return parts
+    .filter(({ part }) => !OPTIONAL.includes(part) || parameters.patches[part])
+    .map(({ part, resource, object }) => ({ resource, object: patched(part, object, parameters) }))
+}
+
+const OPTIONAL: readonly Part[] = ['horizontalPodAutoscaler', 'podDisruptionBudget']
+const AUTOSCALERS: Resource = {
+  group: 'autoscaling',
+  version: 'v2',
+  plural: 'horizontalpodautoscalers',
+  kind: 'HorizontalPodAutoscaler',
+  namespaced: true,
 }
 
 function serviceSpec(gateway: KubeObject, listeners: readonly ListenerState[], selector: Json): Json {

@@ -96,6 +96,8 @@ export interface GatewayAddresses {
   readonly serving: readonly string[]
   /** Whether pods are there that serve it. */
   readonly ready: boolean
+  /** Why its parameters are not followed. */
+  readonly parameters?: string | undefined
   /** The address that it asks for and that is nobody's. */
   readonly missing?: string | undefined
 }
@@ -118,8 +120,9 @@ export function gatewayStatus(gateway: KubeObject, converted: Converted, at: Gat
   }
   const listeners = converted.listeners.get(keyOf(gateway)) ?? []
   const broken = listeners.filter((l) => !isServed(l))
-  const accepted: Condition =
-    broken.length > 0 && broken.length === listeners.length
+  const accepted: Condition = at.parameters
+    ? condition('Accepted', { reason: 'InvalidParameters', message: at.parameters }, '', '')
+    : broken.length > 0 && broken.length === listeners.length
       ? {
           type: 'Accepted',
           status: 'False',
