@@ -119,6 +119,8 @@ export async function watchVerb(
           query.get('fieldSelector'),
         ])
   const deliver = ({ events, encoded: shared }: Batch) => {
+    // It has ended, and waits for its reader: what is written now would follow the end.
+    if (response.writableEnded) return
     const chunked = audience !== undefined && response.headersSent && response.chunkedEncoding && response.socket
     const form = chunked ? `chunk ${audience}` : audience
     let bytes = form === undefined ? undefined : shared.get(form)

@@ -205,3 +205,36 @@ test('pages of a list begin where the last ended, at one state, and say how many
     assert.deepEqual(seen, now)
   }
 })
+
+test('a watch that has ended sends nothing more, however late its reader takes the end', async () => {
+  // Events went to the connection itself, behind the last chunk, where the next answer begins.
+  await using api = await startApi()
+  const text = 'x'.repeat(500_000)
+  await call(api, 'POST', MAPS, { metadata: { name: 'big' }, data: { text } })
+  const { socket } = await dial(api)
+  socket.write(`GET ${MAPS}?watch=1&resourceVersion=0&timeoutSeconds=60 HTTP/1.1\r\nHost: x\r\n\r\n`)
+  await new Promise((resolve) => socket.once('data', resolve))
+  socket.pause()
+  const patch = (n: number) =>
+    call(api, 'PATCH', `${MAPS}/big`, { data: { n: `${n}` } }, { type: 'application/merge-patch+json' })
+  // More than the connection takes while nobody reads.
+  for (let i = 0; i < 16; i++) assert.equal((await patch(i)).status, 200)
+  await api.clock.advance(60_000)
+  for (let i = 16; i < 20; i++) assert.equal((await patch(i)).status, 200)
+  const chunks: Buffer[] = []
+  socket.removeAllListeners('data').resume()
+  const ended = new Promise<void>((resolve) => {
+    let tail = ''
+    socket.on('data', (d) => {
+      chunks.push(d)
+      tail = (tail + d.toString('latin1')).slice(-20)
+      if (tail.includes('\r\n0\r\n\r\n')) resolve()
+    })
+  })
+  await ended
+  socket.write(`GET ${MAPS}/none HTTP/1.1\r\nHost: x\r\n\r\n`)
+  await new Promise((resolve) => socket.once('data', resolve))
+  const whole = Buffer.concat(chunks).toString('latin1')
+  assert.match(whole.slice(whole.indexOf('\r\n0\r\n\r\n')), /^\r\n0\r\n\r\nHTTP\/1\.1 404 /)
+  socket.destroy()
+})
