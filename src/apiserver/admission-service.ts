@@ -134,10 +134,7 @@ export function serviceAdmission(store: ObjectStore, services: WatchCache, range
         continue
       }
       const taken = new Set((spec.ports as Json[]).map((p) => p.nodePort))
-      const count = high - low + 1
-      const start = Math.floor(Math.random() * count)
-      for (let i = 0; i < count; i++) {
-        const candidate = low + ((start + i) % count)
+      for (const candidate of nodePortsToTry(low, high)) {
         if (taken.has(candidate) || !(await take(`port/${candidate}`))) continue
         port.nodePort = candidate
         break
@@ -151,6 +148,19 @@ export function serviceAdmission(store: ObjectStore, services: WatchCache, range
     const offset = parseIp(ip) - base
     return offset > 0 && offset < size
   }
+}
+
+/**
+ * All ports of a range, from a random one on. The lowest come last: they are left to ports people choose
+ * (KEP-3668: a thirty-second of the range, at least 16 and at most 128 ports, none of a range of 16 or less).
+ */
+function* nodePortsToTry(low: number, high: number): Generator<number> {
+  const count = high - low + 1
+  const chosen = count <= 16 ? 0 : Math.min(Math.max(16, Math.floor(count / 32)), 128)
+  const others = count - chosen
+  const start = Math.floor(Math.random() * others)
+  for (let i = 0; i < others; i++) yield low + chosen + ((start + i) % others)
+  for (let i = 0; i < chosen; i++) yield low + i
 }
 
 const OUTSIDE = new Set(['NodePort', 'LoadBalancer'])

@@ -154,6 +154,7 @@ test('an address or a node port is one Service’s, whichever of two API servers
   const stores = [await openEtcdStore(etcd.target), await openEtcdStore(etcd.target)]
   const [a, b] = [await startApi({ store: stores[0]! }), await startApi({ store: stores[1]! })]
   const services = '/api/v1/namespaces/default/services'
+  // What is asked for by name here is in the parts of both ranges that are not handed out by themselves.
   const service = (name: string, spec: object = {}) => ({
     metadata: { name },
     spec: { type: 'NodePort', ports: [{ port: 80 }], ...spec },
@@ -167,7 +168,7 @@ test('an address or a node port is one Service’s, whichever of two API servers
       )
       assert.deepEqual(ip.map((r) => r.status).sort(), [201, 422, 422, 422])
       assert.match(ip.find((r) => r.status === 422)!.body.message, /provided IP is already allocated/)
-      const ports = [{ port: 80, nodePort: 32000 + i }]
+      const ports = [{ port: 80, nodePort: 30000 + i }]
       const port = await Promise.all(
         [a, b, a, b].map((api, j) => call(api, 'POST', services, service(`port-${i}-${j}`, { ports }))),
       )
@@ -180,6 +181,7 @@ test('an address or a node port is one Service’s, whichever of two API servers
       Array.from({ length: 300 }, (_, i) => call(i % 2 ? a : b, 'POST', services, service(`many-${i}`))),
     )
     assert.ok(made.every((r) => r.status === 201))
+    assert.ok(made.every((r) => r.body.spec.ports[0].nodePort > 30085))
     const all = (await call(a, 'GET', services)).body.items as Json[]
     const distinct = (of: (s: Json) => unknown) => new Set(all.map(of)).size
     assert.equal(
@@ -192,7 +194,7 @@ test('an address or a node port is one Service’s, whichever of two API servers
     )
 
     // What a refused write took, and what a Service had that is gone, is free again at once.
-    const wanted = service('again', { clusterIP: '10.96.0.200', ports: [{ port: 80, nodePort: 32100 }] })
+    const wanted = service('again', { clusterIP: '10.96.0.200', ports: [{ port: 80, nodePort: 30050 }] })
     const bad = { ...wanted, metadata: { name: 'again', labels: { 'not valid': 'x' } } }
     for (const api of [a, b]) {
       assert.equal((await call(api, 'POST', services, bad)).status, 422)
