@@ -9,7 +9,8 @@ const UNDER_WAY_MS = 30_000
 const RELEASE_MS = 50
 const RELEASES = 10
 
-interface Record {
+/** A claim as it is stored. */
+interface Claim {
   readonly uid: string
   /** When it was taken, milliseconds since 1970. */
   readonly at: number
@@ -74,7 +75,7 @@ export class Claims {
   }
 
   async #record(store: Store, key: string, value: string, uid: string): Promise<boolean> {
-    const record = Buffer.from(JSON.stringify({ uid, at: Date.now() } satisfies Record))
+    const record = Buffer.from(JSON.stringify({ uid, at: Date.now() } satisfies Claim))
     for (let looks = 0; ; looks++) {
       try {
         await store.create(key, record)
@@ -103,4 +104,4 @@ export class Claims {
   }
 }
 
-const read = ({ value }: KeyValue): Record => JSON.parse(Buffer.from(value).toString()) as Record
+const read = ({ value }: KeyValue): Claim => JSON.parse(Buffer.from(value).toString()) as Claim

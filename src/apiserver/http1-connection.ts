@@ -1,4 +1,4 @@
-// The short way for HTTP/1.1: requests that are one piece in and one piece out, without Node's streams. Whatever
+// The short way for HTTP/1.1: requests that come in one piece and answers of a known length, without Node's streams. Whatever
 // else a client sends on a connection, that connection goes on with Node's own server. bench/api measures it.
 
 import type { IncomingHttpHeaders } from 'node:http'

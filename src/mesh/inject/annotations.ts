@@ -2,6 +2,7 @@
 // (pkg/kube/inject/validate.go). Pure.
 
 import { parseQuantity } from '#api'
+import { cidr } from '../validation/problems.ts'
 
 type Check = (value: string) => string | undefined
 
@@ -26,14 +27,11 @@ const ports =
     return undefined
   }
 
-const CIDR = /^((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|(?=\/))){4}\/(3[0-2]|[12]?\d)$/
-const CIDR6 = /^[0-9a-f:.]*:[0-9a-f:.]*\/(12[0-8]|1[01]\d|\d?\d)$/i
-
 const ranges =
   (parameter: string, all = false): Check =>
   (value) => {
     if (value === '' || (all && value === '*')) return undefined
-    const bad = value.split(',').find((text) => !CIDR.test(text.trim()) && !CIDR6.test(text.trim()))
+    const bad = value.split(',').find((text) => !text.includes('/') || !cidr(text.trim()))
     // One with spaces around it is taken; Istio does not.
     return bad === undefined
       ? undefined

@@ -65,66 +65,56 @@ function filters(all: Json[], path: string, p: Problems): void {
       if (mirror.backendRef) backend(mirror.backendRef, `${here}.requestMirror.backendRef`, p)
     }
     for (const field of ['requestRedirect', 'urlRewrite'])
-      if (f[field]?.path) pathModifier(f[field].path, `${here}.${field}.path`, p)
+      if (f[field]?.path) tagged(f[field].path, 'type', MODIFIERS, at(p, `${here}.${field}.path`))
     if (cors)
       for (const [field, name, others] of [
         ['allowOrigins', 'AllowOrigins', 'origins'],
         ['allowMethods', 'AllowMethods', 'methods'],
         ['allowHeaders', 'AllowHeaders', 'methods'],
       ] as const) {
-        const values = list(cors[field])
+        const values: unknown[] = list(cors[field])
         at(
           p,
           `${here}.cors.${field}`,
           'array',
-        )(!values.includes('*' as never) || values.length === 1, `${name} cannot contain '*' alongside other ${others}`)
+        )(!values.includes('*') || values.length === 1, `${name} cannot contain '*' alongside other ${others}`)
       }
     if (auth) externalAuth(auth, `${here}.externalAuth`, p)
   }
 }
 
-function pathModifier(modifier: Json, path: string, p: Problems): void {
-  const say = at(p, path)
-  for (const [type, field] of [
-    ['ReplaceFullPath', 'replaceFullPath'],
-    ['ReplacePrefixMatch', 'replacePrefixMatch'],
-  ] as const) {
-    const has = modifier[field] !== undefined
-    say(modifier.type !== type || has, `${field} must be specified when type is set to '${type}'`)
-    say(!has || modifier.type === type, `type must be '${type}' when ${field} is set`)
+/** A value whose tag says which of its fields it has: that one, and no other. */
+function tagged(value: Json, tag: string, fields: Readonly<Record<string, string>>, say: Say): void {
+  for (const [name, field] of Object.entries(fields)) {
+    const has = value[field] !== undefined
+    say(value[tag] !== name || has, `${field} must be specified when ${tag} is set to '${name}'`)
+    say(!has || value[tag] === name, `${tag} must be '${name}' when ${field} is set`)
   }
 }
 
-const AUTH_PATH = /^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+$/
+const MODIFIERS = { ReplaceFullPath: 'replaceFullPath', ReplacePrefixMatch: 'replacePrefixMatch' }
+const PROTOCOLS = { GRPC: 'grpc', HTTP: 'http' }
+const PATH = /^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+$/
 
 function externalAuth(auth: Json, path: string, p: Problems): void {
-  const say = at(p, path)
   p.check(auth.backendRef !== undefined, `${path}.backendRef`, 'Required value')
   if (auth.protocol === undefined) p.add(`${path}.protocol`, 'Required value')
   else
     p.check(
-      ['HTTP', 'GRPC'].includes(auth.protocol),
+      Object.hasOwn(PROTOCOLS, String(auth.protocol)),
       `${path}.protocol`,
       `Unsupported value: ${JSON.stringify(auth.protocol)}: supported values: "GRPC", "HTTP"`,
     )
-  for (const [protocol, field] of [
-    ['GRPC', 'grpc'],
-    ['HTTP', 'http'],
-  ] as const) {
-    const has = auth[field] !== undefined
-    say(auth.protocol !== protocol || has, `${field} must be specified when protocol is set to '${protocol}'`)
-    say(!has || auth.protocol === protocol, `protocol must be '${protocol}' when ${field} is set`)
-  }
+  tagged(auth, 'protocol', PROTOCOLS, at(p, path))
   const to = auth.http?.path
   p.check(
-    to === undefined || (AUTH_PATH.test(to) && to.length <= 1024),
+    to === undefined || (PATH.test(to) && to.length <= 1024),
     `${path}.http.path`,
-    `Invalid value: ${JSON.stringify(to)}: spec.rules.filters.externalAuth.http.path in body should match '${AUTH_PATH.source}'`,
+    `Invalid value: ${JSON.stringify(to)}: spec.rules.filters.externalAuth.http.path in body should match '${PATH.source}'`,
   )
   if (auth.backendRef) backend(auth.backendRef, `${path}.backendRef`, p)
 }
 
-const PATH = AUTH_PATH
 const NOT_IN_PATHS = ['//', '/./', '/../', '%2f', '%2F', '#']
 
 function pathMatch({ type = 'PathPrefix', value = '/' }: Json, path: string, p: Problems): void {

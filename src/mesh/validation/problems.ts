@@ -1,5 +1,6 @@
 // What the checks of several kinds have in common: problems found, and the form of names, ports, ranges, durations. Pure.
 
+import { isIP } from 'node:net'
 import { type FieldError, type Json, parseDuration } from '#api'
 
 /** Gathers problems with where they are. */
@@ -54,15 +55,9 @@ export function exportTo(list: string[] | undefined, path: string, p: Problems):
 
 /** True for an IP address or a range of them. */
 export const cidr = (text: string): boolean => {
-  const [address = '', length] = text.split('/')
-  const bits = Number(length ?? 32)
-  return (
-    (address.includes(':') && (length === undefined || bits <= 128)) ||
-    (/^(\d{1,3}\.){3}\d{1,3}$/.test(address) &&
-      address.split('.').every((n) => Number(n) < 256) &&
-      bits >= 0 &&
-      bits <= 32)
-  )
+  const [address = '', length = '0', more] = text.split('/')
+  const family = isIP(address)
+  return family > 0 && more === undefined && /^\d{1,3}$/.test(length) && Number(length) <= (family === 4 ? 32 : 128)
 }
 
 /** Checks that a duration is at least so many milliseconds, if it can be read. */
