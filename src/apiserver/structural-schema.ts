@@ -27,7 +27,7 @@ export function prune(value: unknown, schema: Json, path: string, dropped: strin
   for (const [key, child] of Object.entries(value)) {
     const of = propertySchema(schema, key)
     if (of) {
-      if (child === null && !of.nullable && of.default !== undefined) continue
+      if (child === null && !of.nullable) continue
       result[key] = prune(child, of, join(path, key), dropped)
     } else if (keepsAll || (embedded && OBJECT_FIELDS.has(key))) result[key] = child
     else dropped.push(join(path, key))

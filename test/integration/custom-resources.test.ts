@@ -67,10 +67,12 @@ test('unknown fields are pruned and said, duplicates are said, defaults are fill
         properties: { known: { type: 'object', properties: {} } },
       },
       nullable: { type: 'string', nullable: true, default: 'd' },
+      list: { type: 'array', items: { type: 'string' } },
     },
   }
   await define(api, definition(spec))
-  const sent = thing('a', { odd: 1, open: { any: 1, known: { odd: 2 } }, nullable: null })
+  // Nulls where there may be none are as good as nothing.
+  const sent = thing('a', { odd: 1, open: { any: 1, known: { odd: 2 } }, nullable: null, list: null, size: null })
   const strict = await call(api, 'POST', `${THINGS}?fieldValidation=Strict`, sent)
   assert.equal(strict.status, 400)
   assert.equal(

@@ -527,6 +527,7 @@ test('cross-origin rules answer preflights and mark answers', async () => {
   assert.equal(preflight.headers['access-control-allow-origin'], origin)
   assert.equal(preflight.headers['access-control-allow-methods'], 'GET,POST')
   assert.equal(preflight.headers['access-control-max-age'], '600')
+  assert.equal(preflight.headers['access-control-expose-headers'], 'x-b')
   const actual = await ask(t.port, '/', { headers: { origin } })
   assert.equal(actual.headers['access-control-allow-credentials'], 'true')
   assert.equal(actual.headers['access-control-expose-headers'], 'x-b')
@@ -534,6 +535,53 @@ test('cross-origin rules answer preflights and mark answers', async () => {
     (await ask(t.port, '/', { headers: { origin: 'https://evil.test' } })).headers['access-control-allow-origin'],
     undefined,
   )
+})
+
+// "*" was sent as it stands: browsers take it for a name where there are credentials (Fetch standard, 3.3.5).
+test('a preflight with credentials is told what it asked for where everything is allowed', async () => {
+  const policy = (credentials: boolean) =>
+    filterSettings('cors.v3.CorsPolicy', {
+      allow_origin_string_match: [{ safe_regex: { regex: '.*' } }],
+      allow_methods: '*',
+      allow_headers: '*',
+      allow_credentials: { value: credentials },
+    })
+  const route = (prefix: string, credentials: boolean) => ({
+    ...toCluster('app', {}, { prefix }),
+    typed_per_filter_config: { 'envoy.filters.http.cors': policy(credentials) },
+  })
+  await using t = await through(echo, [route('/with', true), route('/', false)], {
+    filters: [httpFilter('cors.v3.Cors', {})],
+  })
+  const asked = async (path: string) => {
+    const { headers } = await ask(t.port, path, {
+      method: 'OPTIONS',
+      headers: {
+        origin: 'https://a.test',
+        'access-control-request-method': 'PUT',
+        'access-control-request-headers': 'x-a, x-b',
+      },
+    })
+    return [headers['access-control-allow-methods'], headers['access-control-allow-headers']]
+  }
+  assert.deepEqual(await asked('/with'), ['PUT', 'x-a, x-b'])
+  assert.deepEqual(await asked('/other'), ['*', '*'])
+})
+
+// A connection that broke was tried again for nothing beside the retries that were asked for.
+test('retries are counted on connections that had served others too', async () => {
+  let seen = 0
+  await using t = await through(
+    (req, res) => {
+      if (req.url !== '/break') return void res.end('ok')
+      seen++
+      req.socket.destroy()
+    },
+    [toCluster('app', { retry_policy: { retry_on: 'reset', num_retries: { value: 2 } } })],
+  )
+  assert.equal((await ask(t.port, '/')).status, 200)
+  assert.equal((await ask(t.port, '/break')).status, 503)
+  assert.equal(seen, 3)
 })
 
 test('a local rate limit refuses what is too much, and RBAC what is not allowed', async () => {

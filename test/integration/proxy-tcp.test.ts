@@ -431,6 +431,56 @@ test('pinned and revoked certificates: of the clients an authority knows only th
   app.closeAllConnections()
 })
 
+// A signature that does not fit left an error behind in OpenSSL that ended a connection which was to be let in; and
+// who need not show a certificate could show a wrong one.
+test('clients that may show a certificate: without one they come in, with a wrong one only where anybody does', async () => {
+  const [trust, namesake] = [await createAuthority('edge'), await createAuthority('edge')]
+  const server = await issue(trust, { commonName: 'server', usage: 'server', dnsNames: ['a.example'] })
+  const [known, wrong] = [
+    await issue(trust, { commonName: 'known', usage: 'client' }),
+    await issue(namesake, { commonName: 'wrong', usage: 'client' }),
+  ]
+  const app = createHttp((req, res) => res.end(String(req.headers['x-forwarded-client-cert']))).listen(0, '127.0.0.1')
+  await once(app, 'listening')
+  const whose = async (own: object, check: object): Promise<string> => {
+    const port = await freePort()
+    await using _proxy = await startProxy({
+      listeners: [
+        httpListener('edge', {
+          port,
+          routes: [toCluster('app')],
+          hcm: {
+            forward_client_cert_details: 2,
+            set_current_client_cert_details: { subject: { value: true } },
+          },
+          chain: tlsSocket(DownstreamTlsContext, {
+            common_tls_context: {
+              tls_certificates: [
+                { certificate_chain: { inline_string: server.cert }, private_key: { inline_string: server.key } },
+              ],
+              validation_context: { trusted_ca: { inline_string: trust.cert }, ...check },
+            },
+          }),
+        }),
+      ],
+      clusters: [staticCluster('app', [(app.address() as AddressInfo).port])],
+    })
+    const socket = connectTls({ port, host: '127.0.0.1', servername: 'a.example', ca: trust.cert, ...own })
+    socket.on('error', () => {})
+    socket.write('GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n')
+    const text = await all(socket).catch(() => '')
+    return text.startsWith('HTTP/1.1 200') ? (/Subject="(.*)"/.exec(text)?.[1] ?? 'nobody') : 'refused'
+  }
+  for (const check of [{}, { trust_chain_verification: 1 }]) {
+    assert.equal(await whose({}, check), 'nobody')
+    assert.equal(await whose(known, check), 'CN=known')
+  }
+  assert.equal(await whose(wrong, {}), 'refused')
+  assert.equal(await whose(wrong, { trust_chain_verification: 1 }), 'nobody')
+  app.close()
+  app.closeAllConnections()
+})
+
 // A listener went on to trust whom it had trusted until its own certificate was another.
 test('a new authority counts at once', async () => {
   const [before, after] = [await createAuthority('before'), await createAuthority('after')]

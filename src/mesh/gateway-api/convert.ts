@@ -8,6 +8,7 @@ import { byPrecedence, entriesOf, type HttpEntry, weighted } from './http-rules.
 import { commonHosts, isServed, istioGateway, listenersOf, refusesRoute } from './listeners.ts'
 import { type AncestorStatus, tlsPolicies } from './tls-policies.ts'
 import {
+  backendsOf,
   type Condition,
   condition,
   type GatewayApiView,
@@ -174,11 +175,8 @@ const isMesh = (ref: Json) => ref.kind === 'Service' || ref.kind === 'ServiceEnt
 
 /** Notes that a Gateway's routes lead to the backends of this one. */
 function noteTargets({ gatewaysTo }: Making, route: KubeObject, gateway: string): void {
-  for (const rule of (route.spec?.rules ?? []) as Json[])
-    for (const { kind = 'Service', namespace = namespaceOf(route), name } of (rule.backendRefs ?? []) as Json[]) {
-      const target = `${kind} ${namespace}/${name}`
-      gatewaysTo.set(target, (gatewaysTo.get(target) ?? new Set<string>()).add(gateway))
-    }
+  for (const target of backendsOf(route))
+    gatewaysTo.set(target, (gatewaysTo.get(target) ?? new Set<string>()).add(gateway))
 }
 
 function attachTo(

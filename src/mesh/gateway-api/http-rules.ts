@@ -95,6 +95,8 @@ const FILTERS: ReadonlySet<unknown> = new Set([
   'URLRewrite',
   'CORS',
 ])
+/** Filters of a backend that are as good as the rule's own where the rule has no other backend. */
+const SOLE_FILTERS: ReadonlySet<unknown> = new Set(['RequestRedirect', 'URLRewrite'])
 
 /** The routes of a rule, one for each condition. */
 export function entriesOf(
@@ -112,19 +114,19 @@ export function entriesOf(
     if ('problem' in backend) found ??= backend.problem
     else mirrors.push({ destination: backend.destination, percentage: { value: percentOf(m) } })
   }
+  const ofBackends = ((rule.backendRefs ?? []) as Json[]).flatMap((ref) => (ref.filters ?? []) as Json[])
+  const sole = rule.backendRefs?.length === 1 ? ofBackends.filter((f) => SOLE_FILTERS.has(f.type)) : []
   const odd =
     filters.find((f) => !FILTERS.has(f.type)) ??
-    ((rule.backendRefs ?? []) as Json[])
-      .flatMap((ref) => (ref.filters ?? []) as Json[])
-      .find((f) => !HEADER_FILTERS.has(f.type))
+    ofBackends.find((f) => !HEADER_FILTERS.has(f.type) && !sole.includes(f))
   const unsupported = odd
     ? { reason: 'InvalidFilter', message: `unsupported filter type ${JSON.stringify(odd.type)}` }
     : undefined
   const matches: (Json | undefined)[] = rule.matches?.length ? rule.matches : [undefined]
   const conditions = matches.map((m) => (route.kind === 'GRPCRoute' ? grpcMatch(m) : httpMatch(m)))
   const headers = headersOf(filters)
-  const redirect = filters.find((f) => f.type === 'RequestRedirect')?.requestRedirect
-  const rewrite = filters.find((f) => f.type === 'URLRewrite')?.urlRewrite
+  const redirect = [...filters, ...sole].find((f) => f.type === 'RequestRedirect')?.requestRedirect
+  const rewrite = [...sole, ...filters].find((f) => f.type === 'URLRewrite')?.urlRewrite
   const cors = filters.find((f) => f.type === 'CORS')?.cors
   const timeouts = timeoutsOf(rule)
   const entries = conditions.map((match) => {
@@ -155,6 +157,9 @@ export function entriesOf(
 const percentOf = (m: Json): number =>
   m.fraction ? (100 * m.fraction.numerator) / (m.fraction.denominator ?? 100) : (m.percent ?? 100)
 
+/** Whoever asks for retries is given them when a connection fails, breaks or takes too long (GEP-1731). */
+const CONNECTION_ERRORS = ['connect-failure', 'refused-stream', 'unavailable', 'cancelled', 'reset']
+
 /** The Gateway API's spans of time, "1h2m3s4ms", are Go's; "0s" is none. */
 function timeoutsOf(rule: Json): Json {
   const { request, backendRequest } = rule.timeouts ?? {}
@@ -165,9 +170,7 @@ function timeoutsOf(rule: Json): Json {
       ? {
           attempts: retry.attempts ?? 2,
           ...(retry.backoff ? { backoff: retry.backoff } : {}),
-          ...(retry.codes?.length
-            ? { retryOn: `connect-failure,refused-stream,unavailable,cancelled,${retry.codes.join(',')}` }
-            : {}),
+          ...(retry.attempts === 0 ? {} : { retryOn: [...CONNECTION_ERRORS, ...(retry.codes ?? [])].join(',') }),
         }
       : {}),
   }
@@ -273,10 +276,13 @@ function redirectOf(r: Json, prefix: string): Json {
   }
 }
 
+/** Whatever is an origin (RFC 6454, 6.1). */
+const ANY_ORIGIN = '[a-zA-Z][a-zA-Z0-9+.-]*://[^/\\s?#]+'
+
 function corsOf(c: Json): Json {
   return {
     allowOrigins: ((c.allowOrigins ?? []) as string[]).map((o) =>
-      o.includes('*') ? { regex: o === '*' ? '.*' : o.split('*').map(escapeRegex).join('.*') } : { exact: o },
+      o.includes('*') ? { regex: o === '*' ? ANY_ORIGIN : o.split('*').map(escapeRegex).join('.*') } : { exact: o },
     ),
     ...(c.allowMethods ? { allowMethods: c.allowMethods } : {}),
     ...(c.allowHeaders ? { allowHeaders: c.allowHeaders } : {}),

@@ -102,3 +102,9 @@ export function isGranted(
       ),
   )
 }
+
+/** What a route's rules lead to, "Kind namespace/name". */
+export const backendsOf = (route: KubeObject): string[] =>
+  ((route.spec?.rules ?? []) as Json[])
+    .flatMap((rule) => (rule.backendRefs ?? []) as Json[])
+    .map(({ kind = 'Service', namespace = route.metadata.namespace ?? '', name }) => `${kind} ${namespace}/${name}`)

@@ -26,9 +26,13 @@ export function httpOptions(protocol: Protocol, policy: Json = {}, byHost = fals
   return known
 }
 
+/** What is spoken with a service, where its policy may have HTTP/1.1 made HTTP/2. */
+const spoken = (protocol: Protocol, policy: Json): Protocol =>
+  protocol === 'http' && policy.connectionPool?.http?.h2UpgradePolicy === 'UPGRADE' ? 'http2' : protocol
+
 function makeOptions(protocol: Protocol, policy: Json, byHost: boolean): Message {
   const http: Json = policy.connectionPool?.http ?? {}
-  const upgraded = protocol === 'http' && http.h2UpgradePolicy === 'UPGRADE' ? 'http2' : protocol
+  const upgraded = spoken(protocol, policy)
   const h2 = {
     ...(http.maxConcurrentStreams ? { max_concurrent_streams: { value: http.maxConcurrentStreams } } : {}),
     ...(http.http2KeepAlive
@@ -151,7 +155,7 @@ function addCluster(
   // A gateway does not look into what it forwards: HTTP/1.1 unless the port says otherwise, as Istio's.
   const protocol = place.node.role === 'router' && port.protocol === 'auto' ? 'http' : port.protocol
   const type = clusterType(place, service, policy)
-  const tls = upstreamTls(place, service, policy.tls, protocol)
+  const tls = upstreamTls(place, service, policy.tls, spoken(protocol, upgrading(policy, mesh)))
   if (tls && policy.tls.credentialName) addCredential(result, place, policy.tls)
   const mine = endpoints.filter((e) => matches(subset.labels, e.labels))
   const cluster: Message = {

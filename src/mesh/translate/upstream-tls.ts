@@ -30,6 +30,7 @@ export function upstreamTls(
   if (!tls || mode === 'DISABLE' || mode === 'ISTIO_MUTUAL') return undefined
   const sni = tls.sni || (isWildcard(service.host) ? '' : service.host)
   const secret = tls.credentialName ? credentialName(place, tls.credentialName) : undefined
+  const trust = tls.caPem === '' ? NOBODY : secret && `${secret}-cacert`
   const names: string[] = tls.subjectAltNames ?? service.object.spec?.subjectAltNames ?? []
   const byHost = isHttp(protocol) && !tls.sni && names.length === 0
   const check: Message | undefined = tls.insecureSkipVerify
@@ -65,11 +66,11 @@ export function upstreamTls(
                 ],
               }
             : {}),
-          ...(check && secret
+          ...(check && trust
             ? {
                 combined_validation_context: {
                   default_validation_context: check,
-                  validation_context_sds_secret_config: sds(`${secret}-cacert`),
+                  validation_context_sds_secret_config: sds(trust),
                 },
               }
             : check
@@ -80,6 +81,9 @@ export function upstreamTls(
     },
   }
 }
+
+/** An authority that cannot be had: a secret that never comes (Istio's name for it), so that nothing is sent. */
+const NOBODY = 'invalid://'
 
 /** SubjectAltNameMatcher.SanType. */
 const DNS = 2

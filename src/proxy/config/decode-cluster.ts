@@ -173,14 +173,21 @@ export function tlsVersions(common: Message): {
   return { ...(of(min) ? { minVersion: of(min)! } : {}), ...(of(max) ? { maxVersion: of(max)! } : {}) }
 }
 
+/** The authorities' certificates. An authority without any would leave the other side unchecked: it is refused. */
+export function authorityPem(source: Message, what: string): string {
+  const pem = String(dataOf(source))
+  if (!pem.includes('-----BEGIN ')) refuse(`${what}: trusted_ca`, 'it holds no certificate')
+  return pem
+}
+
 /** Certificates that stand in a TLS context itself. */
-export function inlineSecret(common: Message): TlsSecret | undefined {
+export function inlineSecret(common: Message, what: string): TlsSecret | undefined {
   const own = common.tls_certificates?.[0]
   const check = common.validation_context ?? common.combined_validation_context?.default_validation_context
   if (!own && !check?.trusted_ca) return undefined
   return {
     ...(own ? { certificate: String(dataOf(own.certificate_chain)), key: String(dataOf(own.private_key)) } : {}),
-    ...(check?.trusted_ca ? { authority: String(dataOf(check.trusted_ca)) } : {}),
+    ...(check?.trusted_ca ? { authority: authorityPem(check.trusted_ca, what) } : {}),
     ...(check?.crl ? { revoked: String(dataOf(check.crl)) } : {}),
   }
 }
@@ -214,7 +221,7 @@ function decodeTls(socket: Message | undefined, http: Message, what: string): Up
   const common = value.common_tls_context ?? {}
   const certificate = common.tls_certificate_sds_secret_configs?.[0]?.name
   const authority = authorityName(common)
-  const inline = inlineSecret(common)
+  const inline = inlineSecret(common, what)
   return {
     ...(certificate ? { certificate } : {}),
     ...(authority ? { authority } : {}),

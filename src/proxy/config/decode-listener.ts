@@ -117,7 +117,7 @@ function decodeTls(m: Message | undefined, what: string): ChainTls | undefined {
   const common = value.common_tls_context ?? {}
   const authority = authorityName(common)
   const check = validation(common)
-  const inline = inlineSecret(common)
+  const inline = inlineSecret(common, what)
   const certificate = common.tls_certificate_sds_secret_configs?.[0]?.name
   if (!certificate && !inline?.certificate) refuse(what, 'TLS names no certificate')
   const ciphers: string[] = common.tls_params?.cipher_suites ?? []

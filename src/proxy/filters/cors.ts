@@ -55,9 +55,16 @@ export function corsFilter(name: string): HttpFilter {
       }
       if (!allowed && policy.forwardOthers) return next()
       const fields = allowed ? common : []
-      if (allowed && policy.methods) fields.push('access-control-allow-methods', policy.methods)
-      if (allowed && policy.headers) fields.push('access-control-allow-headers', policy.headers)
-      if (allowed && policy.maxAge) fields.push('access-control-max-age', policy.maxAge)
+      // To a client with credentials "*" is a name, not all of them: it is told what it asked for.
+      const named = (list: string, asked: string) =>
+        list === '*' && policy.credentials ? (requestField(request, asked) ?? list) : list
+      const tell = (field: string, value: string) => {
+        if (allowed && value) fields.push(field, value)
+      }
+      tell('access-control-allow-methods', named(policy.methods, 'access-control-request-method'))
+      tell('access-control-allow-headers', named(policy.headers, 'access-control-request-headers'))
+      tell('access-control-max-age', policy.maxAge)
+      tell('access-control-expose-headers', policy.expose)
       exchange.reply({ status: 200, flags: '', details: 'cors_response', body: '', fields })
     },
   }

@@ -249,8 +249,11 @@ export class Router {
     const stale = failure === 'reset' && reused && IDEMPOTENT.has(this.#exchange.request.method)
     if (stale && this.#replay && this.#stale < STALE_TRIES) {
       this.#stale++
-      this.#tries--
-      return this.#attempt()
+      // Whoever has retries for this has them counted.
+      if (!this.#policy || !wantsRetry(this.#policy, { kind: 'failure', failure, sent: true })) {
+        this.#tries--
+        return this.#attempt()
+      }
     }
     this.#failed(failure, reason, attempt.host)
   }

@@ -6,6 +6,7 @@ import { createServer, type PeerCertificate, type Server, type TLSSocket } from 
 import type { ChainTls, TlsSecret } from '../config/model.ts'
 import type { ProxyContext } from '../http/context.ts'
 import type { PeerIdentity, Source } from '../http/source.ts'
+import { certificatesOf, isSignedBy } from './trust.ts'
 
 /** A handshake takes this long at most. */
 const HANDSHAKE_MS = 15_000
@@ -20,8 +21,16 @@ class Terminator {
   /** What follows the handshakes under way, by the client's address. */
   readonly #waiting = new Map<string, Done>()
 
+  /** Where anybody is let in: whose certificates tell who a client is. */
+  readonly #authorities: readonly X509Certificate[] | undefined
+
+  readonly #checks: boolean
+
   constructor(tls: ChainTls, secret: TlsSecret, authority: TlsSecret | undefined) {
     this.#tls = tls
+    this.#checks = authority !== undefined && !tls.acceptUntrusted
+    const lenient = tls.acceptUntrusted && authority !== undefined && !authority.revoked
+    this.#authorities = lenient ? certificatesOf(authority.authority ?? '') : undefined
     this.#own = tls.requireClient ? uriOf(secret.certificate ?? '') : ''
     this.#server = createServer({
       cert: secret.certificate,
@@ -35,7 +44,7 @@ class Terminator {
       // Who must show a certificate is asked for one, whoever may have signed it.
       requestCert: authority !== undefined || tls.requireClient,
       rejectUnauthorized: tls.requireClient && !tls.acceptUntrusted,
-      ...(authority ? { ca: authority.authority } : {}),
+      ...(authority && !lenient ? { ca: authority.authority } : {}),
       ...(authority?.revoked ? { crl: authority.revoked } : {}),
     })
     this.#server.on('secureConnection', (plain) => this.#done(plain))
@@ -56,7 +65,11 @@ class Terminator {
     this.#waiting.delete(address)
     if (!done) return void plain.destroy()
     if (!isPinned(plain, this.#tls)) return void plain.destroy()
-    const peer = identityOf(plain)
+    const known = this.#isKnown(plain)
+    // Who need not show a certificate must not show a wrong one.
+    const wrong = this.#checks && !known && plain.getPeerX509Certificate() !== undefined
+    if (wrong) return void plain.destroy()
+    const peer = known ? identityOf(plain) : undefined
     const wanted = this.#tls.subjectAltNames
     const names = peer ? [peer.uri, ...peer.dns] : []
     if (wanted.length > 0 && !names.some((n) => wanted.some((w) => w.test(n)))) return void plain.destroy()
@@ -66,6 +79,13 @@ class Terminator {
       peer,
       own: this.#own,
     })
+  }
+
+  /** Whether a client's certificate was checked and found good. */
+  #isKnown(plain: TLSSocket): boolean {
+    if (!this.#authorities) return plain.authorized
+    const certificate = plain.getPeerX509Certificate()
+    return certificate !== undefined && isSignedBy(certificate, this.#authorities, new Date())
   }
 }
 
@@ -82,9 +102,8 @@ function isPinned(socket: TLSSocket, { pins, requireClient, acceptUntrusted }: C
 
 const addressOf = (s: Socket) => `${s.remoteAddress} ${s.remotePort} ${s.localPort}`
 
-/** The client's certificate, when it has one that was checked. */
+/** Who a client's certificate says that it is. */
 function identityOf(socket: TLSSocket): PeerIdentity | undefined {
-  if (!socket.authorized) return undefined
   const certificate = socket.getPeerCertificate()
   if (!certificate?.raw) return undefined
   const names = (certificate.subjectaltname ?? '').split(', ')
