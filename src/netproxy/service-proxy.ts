@@ -87,7 +87,7 @@ export class ServiceProxy {
       slices.byIndex('service', `${service.metadata.namespace}/${service.metadata.name}`)
     const services = informers.for(resources.services).list()
     const ports = servicePorts(services, slicesOf)
-    const refusals = await this.#hostPorts.update(ports)
+    const refusals = await this.#hostPorts.update(byRight(ports, services))
     const table = renderRuleset(
       ports.map((p) => withoutRefused(p, refusals)),
       this.#options,
@@ -154,6 +154,21 @@ export class ServiceProxy {
         .catch((error) => log.warn('status not written', { service: keyOf(service), error: messageOf(error) }))
     }
   }
+}
+
+/**
+ * Those first who have the better right to a port of the host: who is reached there already, then the older. After a
+ * restart of the server nobody holds anything, and who had a port is to have it again.
+ */
+export function byRight(ports: readonly ServicePort[], services: readonly KubeObject[]): ServicePort[] {
+  const rank = new Map(
+    services.map((s) => [
+      keyOf(s),
+      `${s.status?.loadBalancer?.ingress?.length ? 0 : 1} ${s.metadata.creationTimestamp}`,
+    ]),
+  )
+  const of = (port: ServicePort) => rank.get(port.key.split(':')[0]!) ?? ''
+  return [...ports].sort((a, b) => (of(a) < of(b) ? -1 : of(a) > of(b) ? 1 : 0))
 }
 
 function withoutRefused(port: ServicePort, refusals: readonly Refusal[]): ServicePort {
