@@ -71,6 +71,7 @@ export const resources = {
   sidecars: r('networking.istio.io', 'v1', 'sidecars', 'Sidecar'),
   gatewayClasses: r('gateway.networking.k8s.io', 'v1', 'gatewayclasses', 'GatewayClass', false),
   k8sGateways: r('gateway.networking.k8s.io', 'v1', 'gateways', 'Gateway'),
+  listenerSets: r('gateway.networking.k8s.io', 'v1', 'listenersets', 'ListenerSet'),
   httpRoutes: r('gateway.networking.k8s.io', 'v1', 'httproutes', 'HTTPRoute'),
   grpcRoutes: r('gateway.networking.k8s.io', 'v1', 'grpcroutes', 'GRPCRoute'),
   tlsRoutes: r('gateway.networking.k8s.io', 'v1', 'tlsroutes', 'TLSRoute'),

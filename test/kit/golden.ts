@@ -4,10 +4,11 @@ import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
-import type { Json, KubeObject } from '#api'
+import { type Json, type KubeObject, keyOf } from '#api'
 import { analyzeObjects, DEFAULT_MESH, meshConfig, type ProxyNode, translate, viewOf } from '#mesh'
 import { convertGatewayApi } from '../../src/mesh/gateway-api/convert.ts'
-import { gatewayStatus, policyStatus, routeStatus } from '../../src/mesh/gateway-api/status.ts'
+import { allowsListeners, parentOf } from '../../src/mesh/gateway-api/listener-sets.ts'
+import { gatewayStatus, listenerSetStatus, policyStatus, routeStatus } from '../../src/mesh/gateway-api/status.ts'
 import { smiRules } from '../../src/mesh/model/smi.ts'
 import { createSnapshot } from '../../src/mesh/model/snapshot.ts'
 
@@ -62,6 +63,7 @@ export function makeGolden(of: GoldenCase, objects: readonly KubeObject[]) {
       } as KubeObject,
     ],
     gateways: kind('Gateway', 'gateway.'),
+    listenerSets: kind('ListenerSet'),
     httpRoutes: kind('HTTPRoute'),
     grpcRoutes: kind('GRPCRoute'),
     tlsRoutes: kind('TLSRoute'),
@@ -128,6 +130,11 @@ export function makeGolden(of: GoldenCase, objects: readonly KubeObject[]) {
     ready: true,
   }
   for (const g of api.gateways) status[`Gateway ${g.metadata.name}`] = gatewayStatus(g, converted, at, now)
+  for (const set of api.listenerSets) {
+    const parent = api.gateways.find((g) => keyOf(g) === parentOf(set))
+    const allowed = parent !== undefined && allowsListeners(api, parent, set.metadata.namespace ?? '')
+    status[`ListenerSet ${set.metadata.name}`] = listenerSetStatus(set, converted, { allowed, programmed: true }, now)
+  }
   for (const r of [...api.httpRoutes, ...api.grpcRoutes, ...api.tlsRoutes, ...api.tcpRoutes])
     status[`${r.kind} ${r.metadata.name}`] = routeStatus(r, converted, now)
   for (const p of api.tlsPolicies) status[`BackendTLSPolicy ${p.metadata.name}`] = policyStatus(p, converted, now)

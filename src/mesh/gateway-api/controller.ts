@@ -17,15 +17,25 @@ import { discovery } from '../model/discovery.ts'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import { type Converted, convertGatewayApi, manualAddress, manualService } from './convert.ts'
 import { deploymentName, deploymentOf, type Wanted } from './deployment.ts'
+import { allowsListeners, parentOf } from './listener-sets.ts'
 import { unsupportedAddresses } from './listeners.ts'
 import { PARAMETERS, parametersOf } from './parameters.ts'
-import { classStatus, type GatewayAddresses, gatewayStatus, policyStatus, remoteStatus, routeStatus } from './status.ts'
+import {
+  classStatus,
+  type GatewayAddresses,
+  gatewayStatus,
+  listenerSetStatus,
+  policyStatus,
+  remoteStatus,
+  routeStatus,
+} from './status.ts'
 import { CONTROLLER, type GatewayApiView, isOurs, isRemote, REMOTE_CONTROLLER } from './view.ts'
 
 /** The Gateway API's own resources, whose changes are conversions anew. */
 export const GATEWAY_RESOURCES: readonly Resource[] = [
   resources.gatewayClasses,
   resources.k8sGateways,
+  resources.listenerSets,
   resources.httpRoutes,
   resources.grpcRoutes,
   resources.tlsRoutes,
@@ -41,6 +51,7 @@ export function gatewayApiView(informers: Informers, mesh: MeshConfig): GatewayA
   return {
     classes: list(resources.gatewayClasses),
     gateways: list(resources.k8sGateways),
+    listenerSets: list(resources.listenerSets),
     httpRoutes: list(resources.httpRoutes),
     grpcRoutes: list(resources.grpcRoutes),
     tlsRoutes: list(resources.tlsRoutes),
@@ -143,7 +154,14 @@ export class GatewayController {
         for (const wanted of deploymentOf(gateway, listeners, { proxyImage, trustDomain }, parameters))
           await this.#attempt(() => this.#ensure(wanted))
       const reached = { ...this.#addressesOf(view, gateway, converted), parameters: parameters.problem }
-      await this.#write(resources.k8sGateways, gateway, gatewayStatus(gateway, converted, reached, now))
+      const status = gatewayStatus(gateway, converted, reached, now)
+      await this.#write(resources.k8sGateways, gateway, status)
+      const programmed = (status.conditions as Json[]).some((c) => c.type === 'Programmed' && c.status === 'True')
+      for (const set of view.listenerSets.filter((s) => parentOf(s) === keyOf(gateway))) {
+        const allowed = allowsListeners(view, gateway, set.metadata.namespace ?? '')
+        const told = listenerSetStatus(set, converted, { allowed, programmed }, now)
+        await this.#write(resources.listenerSets, set, told)
+      }
     }
     for (const [resource, routes] of [
       [resources.httpRoutes, view.httpRoutes],

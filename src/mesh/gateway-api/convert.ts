@@ -4,7 +4,9 @@ import { type Json, type KubeObject, keyOf } from '#api'
 import { GATEWAY_NAME } from '../model/gateway-labels.ts'
 import { byNarrowness, covers } from '../model/host.ts'
 import { byAge } from '../model/view.ts'
+import { clientCertificate } from './backend-tls.ts'
 import { byPrecedence, entriesOf, type HttpEntry, weighted } from './http-rules.ts'
+import { parentOf } from './listener-sets.ts'
 import { commonHosts, isServed, istioGateway, listenersOf, refusesRoute } from './listeners.ts'
 import { type AncestorStatus, tlsPolicies } from './tls-policies.ts'
 import {
@@ -15,6 +17,7 @@ import {
   GROUP,
   isOurs,
   type ListenerState,
+  listenerKey,
   type Problem,
 } from './view.ts'
 
@@ -30,10 +33,12 @@ export interface Converted {
   readonly destinationRules: readonly KubeObject[]
   /** Listeners by Gateway, "namespace/name". */
   readonly listeners: ReadonlyMap<string, readonly ListenerState[]>
-  /** How many routes are attached, by "gateway namespace/name listener". */
+  /** How many routes are attached, by listenerKey. */
   readonly attached: ReadonlyMap<string, number>
   /** Parents of routes, by "Kind namespace/name". */
   readonly parents: ReadonlyMap<string, readonly ParentStatus[]>
+  /** What Gateways show to their backends, by "namespace/name". */
+  readonly certificates: ReadonlyMap<string, ReturnType<typeof clientCertificate>>
   /** Ancestors of BackendTLSPolicies, by "namespace/name". */
   readonly policies: ReadonlyMap<string, readonly AncestorStatus[]>
 }
@@ -91,7 +96,8 @@ export function convertGatewayApi(view: GatewayApiView): Converted {
     .flat()
     .filter(isServed)
     .map((l) => istioGateway(l, ...podsOf(view, l.gateway)))
-  const policies = tlsPolicies(view, (target) => making.gatewaysTo.get(target) ?? [])
+  const certificates = new Map(ours.map((g) => [keyOf(g), clientCertificate(view, g)]))
+  const policies = tlsPolicies(view, (target) => making.gatewaysTo.get(target) ?? [], certificates)
   return {
     gateways,
     virtualServices,
@@ -100,6 +106,7 @@ export function convertGatewayApi(view: GatewayApiView): Converted {
     attached: making.attached,
     parents: making.parents,
     policies: policies.ancestors,
+    certificates,
   }
 }
 
@@ -150,8 +157,11 @@ function attach(making: Making, route: KubeObject, problemOf: (mesh: boolean) =>
     const bound = result.listeners?.length ?? 1
     if (!result.problem) {
       found.push(...result.places)
-      for (const key of result.listeners ?? []) making.attached.set(key, (making.attached.get(key) ?? 0) + 1)
-      if (result.listeners) noteTargets(making, route, ref.name)
+      for (const listener of result.listeners ?? []) {
+        const key = listenerKey(listener)
+        making.attached.set(key, (making.attached.get(key) ?? 0) + 1)
+        noteTargets(making, route, listener.gateway.metadata.name)
+      }
     }
     const valid = bound > 1 ? `Route was valid, bound to ${bound} parents` : 'Route was valid'
     states.push({
@@ -183,7 +193,7 @@ function attachTo(
   making: Making,
   route: KubeObject,
   ref: Json,
-): { places: Attachment[]; problem: Problem | undefined; listeners?: string[] } | undefined {
+): { places: Attachment[]; problem: Problem | undefined; listeners?: ListenerState[] } | undefined {
   const { view, listeners } = making
   const { group = GROUP, kind = 'Gateway', name, namespace = namespaceOf(route), sectionName, port } = ref
   if (kind === 'Service' && group === '') {
@@ -192,11 +202,14 @@ function attachTo(
   }
   if (kind === 'ServiceEntry' && group === 'networking.istio.io')
     return attachToMesh(route, namespace, name, port, view.serviceEntry(namespace, name)?.spec?.hosts)
-  if (kind !== 'Gateway' || group !== GROUP) return undefined
-  const all = listeners.get(`${namespace}/${name}`)
+  if ((kind !== 'Gateway' && kind !== 'ListenerSet') || group !== GROUP) return undefined
+  const set = view.listenerSets.find((s) => kind === 'ListenerSet' && keyOf(s) === `${namespace}/${name}`)
+  const gateway = kind === 'Gateway' ? `${namespace}/${name}` : set && parentOf(set)
+  const all = listeners.get(gateway ?? '')
   if (!all) return undefined
   const asked = all.filter(
     (l) =>
+      (set ? l.owner === set : l.owner === l.gateway) &&
       !l.conflicted &&
       (!sectionName || l.listener.name === sectionName) &&
       (port === undefined || l.listener.port === port),
@@ -205,10 +218,10 @@ function attachTo(
   if (asked.length === 0)
     return none(
       'NoMatchingParent',
-      `no listener of the Gateway matches sectionName ${JSON.stringify(sectionName ?? '')} and port ${port ?? 'any'}`,
+      `no listener of the ${kind} matches sectionName ${JSON.stringify(sectionName ?? '')} and port ${port ?? 'any'}`,
     )
   const hostnames: string[] = route.kind === 'TCPRoute' ? [] : (route.spec?.hostnames ?? [])
-  const taken: string[] = []
+  const taken: ListenerState[] = []
   let refused: Problem | undefined
   const places = asked.flatMap((l) => {
     // Who has no host in common is not asked whether he would take the route.
@@ -217,10 +230,10 @@ function attachTo(
     const refusal = refusesRoute(view, l, route.kind, namespaceOf(route))
     refused ??= refusal
     if (refusal) return []
-    taken.push(`${keyOf(l.gateway)} ${l.listener.name}`)
+    taken.push(l)
     const hosts = common.filter((h) => !isSiblings(l, h, all))
     if (hosts.length === 0) return []
-    return [{ gateway: `${namespace}/${l.name}`, hosts, port: undefined, exportTo: ['*'] }]
+    return [{ gateway: `${namespaceOf(l.gateway)}/${l.name}`, hosts, port: undefined, exportTo: ['*'] }]
   })
   if (taken.length === 0 && refused) return { places: [], problem: refused }
   if (taken.length === 0)

@@ -127,10 +127,11 @@ function serviceSpec(gateway: KubeObject, listeners: readonly ListenerState[], s
   const ports = new Map<number, Json>([
     [15021, { name: 'status-port', port: 15021, protocol: 'TCP', appProtocol: 'tcp' }],
   ])
+  const names = new Set(['status-port'])
   for (const { listener } of listeners.filter(isServed))
     if (!ports.has(listener.port))
       ports.set(listener.port, {
-        name: listener.name,
+        name: portName(listener, names),
         port: listener.port,
         protocol: 'TCP',
         appProtocol: String(listener.protocol).toLowerCase(),
@@ -144,4 +145,13 @@ function serviceSpec(gateway: KubeObject, listeners: readonly ListenerState[], s
     ports: [...ports.values()],
     ...(addresses.length > 0 ? { loadBalancerIP: addresses[0]!.value } : {}),
   }
+}
+
+/** A listener's name as a port may have it (RFC 1123, a label), and no other port of the Service has. */
+function portName({ name, port }: Json, taken: Set<string>): string {
+  const label = String(name).replaceAll('.', '-')
+  const fits = label.length <= 63 && !taken.has(label)
+  const result = fits ? label : `${label.slice(0, 56).replace(/-+$/, '')}-${port}`
+  taken.add(result)
+  return result
 }

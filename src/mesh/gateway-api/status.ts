@@ -4,7 +4,16 @@ import type { Json, KubeObject } from '#api'
 import { keyOf, sameJson } from '#api'
 import type { Converted } from './convert.ts'
 import { isServed, unsupportedAddresses } from './listeners.ts'
-import { CONTROLLER, type Condition, condition, GROUP, type ListenerState, MESH_CONTROLLER } from './view.ts'
+import {
+  CONTROLLER,
+  type Condition,
+  condition,
+  GROUP,
+  type ListenerState,
+  listenerKey,
+  MESH_CONTROLLER,
+  type Problem,
+} from './view.ts'
 
 /** The types of conditions that are ours to write, and to take back. */
 const OWN = new Set([
@@ -41,20 +50,32 @@ export function timed(
 
 const generationOf = (o: KubeObject) => o.metadata.generation ?? 1
 
-/** What Istio's data plane does of the API beyond its core (gateway-api, supportedFeatures). */
+/** What is done of the API (gateway-api, supportedFeatures); its conformance suite tests a cluster for these. */
 const FEATURES = [
   'BackendTLSPolicy',
+  'BackendTLSPolicySANValidation',
   'GRPCRoute',
+  'GRPCRouteNamedRouteRule',
+  'GRPCRouteRequestHeaderModifier',
   'Gateway',
+  'GatewayAddressEmpty',
+  'GatewayBackendClientCertificate',
+  'GatewayFrontendClientCertificateValidation',
+  'GatewayFrontendClientCertificateValidationInsecureFallback',
   'GatewayHTTPListenerIsolation',
   'GatewayInfrastructurePropagation',
   'GatewayPort8080',
   'GatewayStaticAddresses',
   'HTTPRoute',
+  'HTTPRoute303RedirectStatusCode',
+  'HTTPRoute307RedirectStatusCode',
+  'HTTPRoute308RedirectStatusCode',
   'HTTPRouteBackendProtocolH2C',
   'HTTPRouteBackendProtocolWebSocket',
   'HTTPRouteBackendRequestHeaderModification',
+  'HTTPRouteBackendRequestRedirect',
   'HTTPRouteBackendTimeout',
+  'HTTPRouteBackendURLRewrite',
   'HTTPRouteCORS',
   'HTTPRouteDestinationPortMatching',
   'HTTPRouteHostRewrite',
@@ -70,11 +91,26 @@ const FEATURES = [
   'HTTPRouteRequestPercentageMirror',
   'HTTPRouteRequestTimeout',
   'HTTPRouteResponseHeaderModification',
+  'HTTPRouteRetry',
+  'HTTPRouteRetryBackendTimeout',
+  'HTTPRouteRetryConnectionError',
   'HTTPRouteSchemeRedirect',
+  'ListenerSet',
   'Mesh',
+  'MeshClusterIPMatching',
   'MeshConsumerRoute',
+  'MeshHTTPRouteBackendRequestHeaderModification',
+  'MeshHTTPRouteNamedRouteRule',
+  'MeshHTTPRouteQueryParamMatching',
+  'MeshHTTPRouteRedirectPath',
+  'MeshHTTPRouteRedirectPort',
+  'MeshHTTPRouteRewritePath',
+  'MeshHTTPRouteSchemeRedirect',
   'ReferenceGrant',
+  'TCPRoute',
   'TLSRoute',
+  'TLSRouteModeMixed',
+  'TLSRouteModeTerminate',
 ] as const
 
 export function classStatus(gatewayClass: KubeObject, now: string): Json {
@@ -118,7 +154,8 @@ export function gatewayStatus(gateway: KubeObject, converted: Converted, at: Gat
       listeners: [],
     }
   }
-  const listeners = converted.listeners.get(keyOf(gateway)) ?? []
+  const all = converted.listeners.get(keyOf(gateway)) ?? []
+  const listeners = all.filter((l) => l.owner === l.gateway)
   const broken = listeners.filter((l) => !isServed(l))
   const accepted: Condition = at.parameters
     ? condition('Accepted', { reason: 'InvalidParameters', message: at.parameters }, '', '')
@@ -176,7 +213,9 @@ export function gatewayStatus(gateway: KubeObject, converted: Converted, at: Gat
         },
       ]
     : []
-  const resolved = condition('ResolvedRefs', undefined, 'ResolvedRefs', 'All references resolved')
+  const certificate = converted.certificates.get(keyOf(gateway))
+  const unresolved = certificate && 'problem' in certificate ? certificate.problem : undefined
+  const resolved = condition('ResolvedRefs', unresolved, 'ResolvedRefs', 'All references resolved')
   return {
     addresses: at.addresses,
     conditions: timed(
@@ -185,13 +224,53 @@ export function gatewayStatus(gateway: KubeObject, converted: Converted, at: Gat
       generationOf(gateway),
       now,
     ),
-    listeners: listeners.map((l) => listenerStatus(gateway, l, converted, now)),
+    attachedListenerSets: new Set(all.filter((l) => l.owner !== l.gateway && isServed(l)).map((l) => l.owner)).size,
+    listeners: listeners.map((l) => listenerStatus(l, converted, now)),
   }
 }
 
-function listenerStatus(gateway: KubeObject, state: ListenerState, converted: Converted, now: string): Json {
-  const { listener } = state
-  const before = ((gateway.status?.listeners ?? []) as Json[]).find((l) => l.name === listener.name)
+/**
+ * The status of a ListenerSet of a Gateway of ours. `allowed`: whether the Gateway lets it in; `programmed`: whether the
+ * Gateway itself is served.
+ */
+export function listenerSetStatus(
+  set: KubeObject,
+  converted: Converted,
+  { allowed, programmed }: { allowed: boolean; programmed: boolean },
+  now: string,
+): Json {
+  const mine = [...converted.listeners.values()].flat().filter((l) => l.owner === set)
+  const served = mine.filter(isServed)
+  const problem: Problem | undefined = !allowed
+    ? { reason: 'NotAllowed', message: 'The ListenerSet is not allowed by the parent Gateway' }
+    : served.length === 0
+      ? { reason: 'ListenersNotValid', message: "None of the ListenerSet's listeners are valid" }
+      : undefined
+  const partly = served.length < mine.length
+  const conditions = [
+    condition(
+      'Accepted',
+      problem,
+      partly ? 'ListenersNotValid' : 'Accepted',
+      partly ? "One or more of the ListenerSet's listeners are invalid" : 'Resource accepted',
+    ),
+    condition(
+      'Programmed',
+      problem ??
+        (programmed ? undefined : { reason: 'ParentNotProgrammed', message: 'the parent Gateway is not served' }),
+      'Programmed',
+      'Resource programmed',
+    ),
+  ]
+  return {
+    conditions: timed(conditions, set.status?.conditions, generationOf(set), now),
+    listeners: mine.map((l) => listenerStatus(l, converted, now)),
+  }
+}
+
+function listenerStatus(state: ListenerState, converted: Converted, now: string): Json {
+  const { listener, owner } = state
+  const before = ((owner.status?.listeners ?? []) as Json[]).find((l) => l.name === listener.name)
   const refused = state.accepted ?? state.conflicted
   const conflicted: Condition = state.conflicted
     ? { type: 'Conflicted', status: 'True', ...state.conflicted }
@@ -210,9 +289,9 @@ function listenerStatus(gateway: KubeObject, state: ListenerState, converted: Co
   ]
   return {
     name: listener.name,
-    attachedRoutes: converted.attached.get(`${keyOf(gateway)} ${listener.name}`) ?? 0,
+    attachedRoutes: converted.attached.get(listenerKey(state)) ?? 0,
     supportedKinds: state.kinds,
-    conditions: timed(conditions, before?.conditions, generationOf(gateway), now),
+    conditions: timed(conditions, before?.conditions, generationOf(owner), now),
   }
 }
 

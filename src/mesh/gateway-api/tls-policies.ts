@@ -2,6 +2,7 @@
 
 import { type Json, type KubeObject, keyOf } from '#api'
 import { byAge } from '../model/view.ts'
+import type { clientCertificate } from './backend-tls.ts'
 import {
   backendsOf,
   CONTROLLER,
@@ -36,8 +37,18 @@ interface Rule {
 
 const namespaceOf = (o: KubeObject) => o.metadata.namespace ?? ''
 
-/** `gatewaysTo`: the names of the Gateways whose routes lead to "Kind namespace/name". */
-export function tlsPolicies(view: GatewayApiView, gatewaysTo: (target: string) => Iterable<string>): TlsPolicies {
+/**
+ * `gatewaysTo`: the names of the Gateways whose routes lead to "Kind namespace/name". `certificates`: what Gateways show,
+ * by "namespace/name".
+ */
+export function tlsPolicies(
+  view: GatewayApiView,
+  gatewaysTo: (target: string) => Iterable<string>,
+  certificates: Iterable<[string, ReturnType<typeof clientCertificate>]>,
+): TlsPolicies {
+  const shown = Object.fromEntries(
+    [...certificates].flatMap(([gateway, c]) => (c && 'secret' in c ? [[gateway, c.secret]] : [])),
+  )
   const ancestors = new Map<string, AncestorStatus[]>()
   /** A rule for each host: what is said of the whole service, and what of its ports. */
   const rules = new Map<string, Rule>()
@@ -49,7 +60,8 @@ export function tlsPolicies(view: GatewayApiView, gatewaysTo: (target: string) =
       ancestors.set(keyOf(policy), ignored(policy))
       continue
     }
-    const { problem, tls } = settingsOf(view, policy)
+    const { problem, tls: settings } = settingsOf(view, policy)
+    const tls = Object.keys(shown).length > 0 ? { ...settings, gatewayCertificates: shown } : settings
     const states: AncestorStatus[] = []
     const gateways = new Set<string>()
     let last: Condition[] = []

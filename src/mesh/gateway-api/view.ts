@@ -12,6 +12,7 @@ export const GROUP = 'gateway.networking.k8s.io'
 export interface GatewayApiView {
   readonly classes: readonly KubeObject[]
   readonly gateways: readonly KubeObject[]
+  readonly listenerSets: readonly KubeObject[]
   readonly httpRoutes: readonly KubeObject[]
   readonly grpcRoutes: readonly KubeObject[]
   readonly tlsRoutes: readonly KubeObject[]
@@ -57,6 +58,8 @@ export interface FrontendTls {
 /** One listener of a Gateway, as it is served. */
 export interface ListenerState {
   readonly gateway: KubeObject
+  /** Whose it is: the Gateway's own, or a ListenerSet's. */
+  readonly owner: KubeObject
   readonly listener: Json
   /** The name of the Istio Gateway it becomes. */
   readonly name: string
@@ -108,3 +111,7 @@ export const backendsOf = (route: KubeObject): string[] =>
   ((route.spec?.rules ?? []) as Json[])
     .flatMap((rule) => (rule.backendRefs ?? []) as Json[])
     .map(({ kind = 'Service', namespace = route.metadata.namespace ?? '', name }) => `${kind} ${namespace}/${name}`)
+
+/** Names a listener among those of all Gateways and ListenerSets. */
+export const listenerKey = ({ owner, listener }: Pick<ListenerState, 'owner' | 'listener'>): string =>
+  `${owner.kind} ${owner.metadata.namespace}/${owner.metadata.name} ${listener.name}`

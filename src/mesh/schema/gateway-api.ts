@@ -59,8 +59,13 @@ export const GATEWAY_API = parseIdl(
 GatewayClass < controllerName! ControllerName, parametersRef ParametersRef, description Description >
 ParametersRef < group! Group, kind! Kind, name! Name, namespace Namespace >
 Gateway < gatewayClassName! Name, listeners! [Listener]1..64/name, addresses [GatewayAddress]..16, infrastructure Infrastructure,
-  allowedListeners any, tls GatewayTLS, defaultScope string >
-GatewayTLS < frontend FrontendTLS, backend any >
+  allowedListeners AllowedListeners, tls GatewayTLS, defaultScope string >
+AllowedListeners < namespaces ListenerNamespaces >
+ListenerNamespaces < from (All|Selector|Same|None)=None, selector any >
+ListenerSet < parentRef! ParentGatewayRef, listeners! [Listener]1..64/name >
+ParentGatewayRef < group Group=gateway.networking.k8s.io, kind Kind=Gateway, name! Name, namespace Namespace >
+GatewayTLS < frontend FrontendTLS, backend BackendTLS >
+BackendTLS < clientCertificateRef SecretRef >
 FrontendTLS < default ClientTLS, perPort [PortTLS]..64/port >
 PortTLS < port! Port, tls ClientTLS >
 ClientTLS < validation ClientValidation >

@@ -153,6 +153,14 @@ const GATEWAY_KINDS: readonly MeshKind[] = [
       AGE,
     ],
   }),
+  gatewayKind('ListenerSet', 'listenersets', ['v1'], {
+    shortNames: ['lset'],
+    columns: [
+      column('Accepted', '.status.conditions[?(@.type=="Accepted")].status'),
+      column('Programmed', '.status.conditions[?(@.type=="Programmed")].status'),
+      AGE,
+    ],
+  }),
   gatewayKind('HTTPRoute', 'httproutes', ['v1', 'v1beta1'], { columns: [HOSTNAMES, AGE] }),
   gatewayKind('GRPCRoute', 'grpcroutes', ['v1', 'v1alpha2'], { columns: [HOSTNAMES, AGE] }),
   gatewayKind('TLSRoute', 'tlsroutes', ['v1', 'v1alpha3', 'v1alpha2']),

@@ -13,7 +13,7 @@ import { type LocalityGroup, localityGroups, localityMessage, localitySetting } 
 import type { Place } from './place.ts'
 import { ADS, addAuthority, addCertificate } from './sds.ts'
 import { clusterSettings } from './traffic-policy.ts'
-import { upstreamTls } from './upstream-tls.ts'
+import { gatewayCertificate, upstreamTls } from './upstream-tls.ts'
 
 /** Options that no policy changes, made once. */
 const usual = new Map<Protocol, Message>()
@@ -131,7 +131,7 @@ export function addClusters(result: XdsResources, place: Place, service: MeshSer
 }
 
 /** Whether a rule names Secrets. */
-export const usesSecrets = (rule: Json): boolean => JSON.stringify(rule).includes('credentialName')
+export const usesSecrets = (rule: Json): boolean => /"(credentialName|gatewayCertificates)"/.test(JSON.stringify(rule))
 
 function makeClusters(result: XdsResources, place: Place, service: MeshService, port: MeshPort): void {
   const subsets = [{ name: '', labels: {} }, ...((place.rule(service)?.subsets ?? []) as Json[])]
@@ -157,6 +157,8 @@ function addCluster(
   const type = clusterType(place, service, policy)
   const tls = upstreamTls(place, service, policy.tls, spoken(protocol, upgrading(policy, mesh)))
   if (tls && policy.tls.credentialName) addCredential(result, place, policy.tls)
+  const shown = gatewayCertificate(place, policy.tls)?.split('/')
+  if (shown) addCertificate({ result, view: place.snapshot.view, node: place.node }, shown[0]!, shown[1]!, true)
   const mine = endpoints.filter((e) => matches(subset.labels, e.labels))
   const cluster: Message = {
     name,

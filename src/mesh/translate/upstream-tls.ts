@@ -3,6 +3,7 @@
 import type { Json } from '#api'
 import { packAny, UpstreamTlsContext } from '#api/xds'
 import type { Message } from '#wire'
+import { GATEWAY_NAME } from '../model/gateway-labels.ts'
 import { isWildcard } from '../model/host.ts'
 import { isHttp, type Protocol } from '../model/protocol.ts'
 import type { MeshService } from '../model/service.ts'
@@ -45,6 +46,7 @@ export function upstreamTls(
     : tls.caPem === undefined
       ? { system_root_certs: {} }
       : { trusted_ca: { inline_string: tls.caPem } }
+  const shown = gatewayCertificate(place, tls)
   const own = mode === 'MUTUAL'
   const sds = (name: string) => ({ name, sds_config: ADS })
   return {
@@ -55,7 +57,11 @@ export function upstreamTls(
         ...(byHost ? {} : { sni }),
         common_tls_context: {
           ...(protocol === 'http2' ? { alpn_protocols: ['h2'] } : {}),
-          ...(own && secret ? { tls_certificate_sds_secret_configs: [sds(secret)] } : {}),
+          ...(shown
+            ? { tls_certificate_sds_secret_configs: [sds(`kubernetes://${shown}`)] }
+            : own && secret
+              ? { tls_certificate_sds_secret_configs: [sds(secret)] }
+              : {}),
           ...(own && !secret && tls.clientCertificate
             ? {
                 tls_certificates: [
@@ -91,3 +97,7 @@ const URI = 3
 
 /** The name of a Secret as proxies ask for it: gateways of their own namespace, others likewise. */
 export const credentialName = (place: Place, name: string) => `kubernetes://${place.node.namespace}/${name}`
+
+/** The Secret, "namespace/name", whose certificate this proxy's Gateway shows to backends it was given TLS for. */
+export const gatewayCertificate = (place: Place, tls: Json | undefined): string | undefined =>
+  tls?.gatewayCertificates?.[`${place.node.namespace}/${place.node.labels[GATEWAY_NAME]}`]

@@ -250,7 +250,8 @@ const HOSTNAME = /^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 const KEY =
   /^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$/
 
-const gateway: Check = (spec, p) => {
+/** Listeners of a Gateway or a ListenerSet. */
+const checkListeners: Check = (spec, p) => {
   const listeners = list(spec.listeners)
   const say = at(p, 'spec.listeners', 'array')
   const each = (ok: (l: Json) => boolean, message: string) => say(listeners.every(ok), message)
@@ -279,6 +280,10 @@ const gateway: Check = (spec, p) => {
         Object.keys(tls.options ?? {}).length > 0,
       'certificateRefs or options must be specified when mode is Terminate',
     )
+}
+
+const gateway: Check = (spec, p) => {
+  checkListeners(spec, p)
   const addresses = list(spec.addresses)
   for (const type of ['IPAddress', 'Hostname'])
     at(
@@ -343,6 +348,7 @@ const backendTlsPolicy: Check = (spec, p) => {
 
 const CHECKS: Readonly<Record<string, Check>> = {
   Gateway: gateway,
+  ListenerSet: checkListeners,
   HTTPRoute: route,
   GRPCRoute: route,
   TLSRoute: l4,

@@ -1,0 +1,32 @@
+// ListenerSets: listeners that others add to a Gateway, and whether it lets them (gateway-api, GEP-1713). Pure.
+
+import { type KubeObject, keyOf, labelSelector } from '#api'
+import { type GatewayApiView, GROUP } from './view.ts'
+
+const namespaceOf = (o: KubeObject) => o.metadata.namespace ?? ''
+
+/** The Gateway that a ListenerSet is for, "namespace/name"; undefined where it names something else. */
+export function parentOf(set: KubeObject): string | undefined {
+  const { group = GROUP, kind = 'Gateway', name, namespace = namespaceOf(set) } = set.spec?.parentRef ?? {}
+  return group === GROUP && kind === 'Gateway' ? `${namespace}/${name}` : undefined
+}
+
+/** Whether a Gateway takes listeners of a namespace; it takes nobody's unless it says so. */
+export function allowsListeners(view: GatewayApiView, gateway: KubeObject, namespace: string): boolean {
+  const { from = 'None', selector } = gateway.spec?.allowedListeners?.namespaces ?? {}
+  if (from === 'All') return true
+  if (from === 'Same') return namespace === namespaceOf(gateway)
+  if (from !== 'Selector') return false
+  const labels = { ...view.namespace(namespace)?.metadata.labels, 'kubernetes.io/metadata.name': namespace }
+  return labelSelector(selector)(labels)
+}
+
+/** The ListenerSets that a Gateway lets in, in the order in which their listeners count: the oldest first. */
+export function listenerSetsOf(view: GatewayApiView, gateway: KubeObject): KubeObject[] {
+  return view.listenerSets
+    .filter((set) => parentOf(set) === keyOf(gateway) && allowsListeners(view, gateway, namespaceOf(set)))
+    .sort(
+      (a, b) =>
+        a.metadata.creationTimestamp.localeCompare(b.metadata.creationTimestamp) || keyOf(a).localeCompare(keyOf(b)),
+    )
+}
