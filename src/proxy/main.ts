@@ -102,6 +102,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
       MESH_ID: 'cluster.local',
       INSTANCE_IPS: env.INSTANCE_IP,
       GENERATOR: 'sampan',
+      ON_DEMAND: 'true',
     },
   }
   const xds = new XdsClient({
@@ -110,6 +111,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     caFile: '/var/run/secrets/istio/root-cert.pem',
     tokenFile: '/var/run/secrets/tokens/istio-token',
     serverName: 'istiod.istio-system.svc',
+    delta: env.ISTIO_DELTA_XDS !== 'false',
     node,
     config,
     resources,

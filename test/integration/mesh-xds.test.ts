@@ -149,14 +149,14 @@ test('a gRPC client without a proxy routes, splits, retries and fails over by ou
 })
 
 /** Our data plane's client, and what it has in force. */
-function dataPlane(mesh: TestMesh, delta: boolean) {
+function dataPlane(mesh: TestMesh, delta: boolean, metadata = {}) {
   const config = new ConfigStore()
   const resources = new Resources(config, () => {})
   const client = new XdsClient({
     host: '127.0.0.1',
     port: mesh.port,
     delta,
-    node: { id: 'sidecar~127.0.0.9~app.default~default.svc.cluster.local', cluster: 'app', metadata: {} },
+    node: { id: 'sidecar~127.0.0.9~app.default~default.svc.cluster.local', cluster: 'app', metadata },
     config,
     resources,
     log: silentLog,
@@ -215,6 +215,81 @@ for (const delta of [false, true])
     assert.equal(config.clusters.get('outbound|80||b.default.svc.cluster.local'), before)
     assert.deepEqual(portsOf(before), [9999])
   })
+
+test('of a large mesh a proxy is told the services that it uses, when it uses them', async (t) => {
+  const name = (i: number | string, subset = '') => `outbound|80|${subset}|s${i}.default.svc.cluster.local`
+  const all = Array.from({ length: 300 }, (_, i) => serviceAt(`s${i}`, 80, 'http', [8000 + i]))
+  const of = (services: typeof all, rest: object = {}, moved = 0) => ({
+    services: services.map((s) => s.service),
+    slices: (s: KubeObject) =>
+      (services.find((x) => x.service === s)?.slices ?? []).map((slice) => ({
+        ...slice,
+        ports: [{ name: 'http', port: slice.ports[0].port + moved }],
+      })),
+    ...rest,
+  })
+  const first = await startMesh(of(all))
+  const proxy = dataPlane(first, true, { ON_DEMAND: 'true' })
+  t.after(() => proxy.close())
+  const { config } = proxy
+  const told = () => [...config.clusters.keys()].filter((n) => n.startsWith('outbound|'))
+  const wanted = (n: string) => new Promise<ClusterState | undefined>((resolve) => config.awaitCluster(n, resolve))
+  await turns(() => config.ready)
+  assert.deepEqual(told(), [])
+  assert.ok(config.clusters.has('PassthroughCluster'), 'what is no service’s is told')
+  assert.ok(config.routes.get('80')?.exact.has('s7.default.svc.cluster.local'))
+
+  // Two who want the same at once get the same, with its endpoints.
+  const [one, same] = await Promise.all([wanted(name(7)), wanted(name(7))])
+  assert.deepEqual(portsOf(one), [8007])
+  assert.equal(same, one)
+  assert.deepEqual(told(), [name(7)])
+  assert.equal(await wanted(name('-is-not-there')), undefined)
+
+  // Of a service in use a new subset is there before a route can name it; other services stay untold.
+  const rule = meshObject('DestinationRule', 's7', { spec: { host: 's7', subsets: [{ name: 'v1', labels: {} }] } })
+  await first.update(of(all, { destinationRules: [rule] }, 1000))
+  await turns(() => config.clusters.get(name(7, 'v1'))?.warm === true && portsOf(one)[0] === 9007)
+  assert.deepEqual(told().sort(), [name(7), name(7, 'v1')].sort())
+
+  // What one has is kept up to date by a control plane that comes back, and so is what has gone meanwhile.
+  assert.deepEqual(portsOf(await wanted(name(9))), [9009])
+  await first.close()
+  const second = await startMesh(
+    of(
+      all.filter((_, i) => i !== 9),
+      {},
+      2000,
+    ),
+    first.port,
+  )
+  t.after(() => second.close())
+  await turns(() => portsOf(config.clusters.get(name(7)))[0] === 10007 && told().length === 1)
+  assert.deepEqual(portsOf(await wanted(name(8))), [10008])
+})
+
+test('a mesh that becomes large is told on demand from then on; what a proxy has it keeps', async (t) => {
+  const all = Array.from({ length: 300 }, (_, i) => serviceAt(`s${i}`, 80, 'http', [8000 + i]))
+  const of = (services: typeof all) => ({
+    services: services.map((s) => s.service),
+    slices: (s: KubeObject) => services.find((x) => x.service === s)?.slices ?? [],
+  })
+  const mesh = await startMesh(of(all.slice(0, 100)))
+  const proxy = dataPlane(mesh, true, { ON_DEMAND: 'true' })
+  t.after(async () => {
+    proxy.close()
+    await mesh.close()
+  })
+  const { config } = proxy
+  const told = () => [...config.clusters.keys()].filter((n) => n.startsWith('outbound|')).length
+  await turns(() => config.ready)
+  assert.equal(told(), 100)
+  await mesh.update(of(all))
+  await turns(() => config.routes.get('80')?.exact.has('s299.default.svc.cluster.local') === true)
+  assert.equal(told(), 100)
+  await mesh.update(of(all.slice(50)))
+  await turns(() => told() === 50)
+})
 
 test('a control plane that comes back finds its proxies with what they had, and tells them what changed meanwhile', async (t) => {
   const a = serviceAt('a', 80, 'http', [8080])

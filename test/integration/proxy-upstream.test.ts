@@ -7,8 +7,19 @@ import http2 from 'node:http2'
 import { type AddressInfo, connect } from 'node:net'
 import { test } from 'node:test'
 import { toDuration } from '#api/xds'
-import { endpointAt, freePort, httpListener, speaking, startProxy, staticCluster, toCluster } from '#kit'
+import {
+  endpointAt,
+  freePort,
+  httpListener,
+  speaking,
+  startProxy,
+  staticCluster,
+  tcpChain,
+  tcpListener,
+  toCluster,
+} from '#kit'
 import type { Message } from '#wire'
+import { decodeCluster } from '../../src/proxy/config/decode-cluster.ts'
 
 /** Servers that answer with their own number, or as they are told. */
 async function fleet(count: number) {
@@ -371,4 +382,39 @@ test('a proxy that answers itself at once leaves no route timer behind', async (
   await new Promise((resolve) => setTimeout(resolve, 80))
   // The router went on keeping time for an exchange that was over.
   assert.equal(p.cluster().stats.upstream_rq_timeout, undefined)
+})
+
+test('requests and connections to a cluster that is told on demand wait for it, and no longer than for its absence', async () => {
+  using servers = await fleet(1)
+  const [port, bytes] = [await freePort(), await freePort()]
+  await using proxy = await startProxy({
+    listeners: [
+      httpListener('l', { port, routes: [toCluster('nobody', {}, { prefix: '/nobody' }), toCluster('late')] }),
+      tcpListener('t', bytes, [tcpChain('late-too')]),
+    ],
+    clusters: [],
+  })
+  const { config } = proxy.context
+  const asked: string[] = []
+  config.demand = (name) => {
+    asked.push(name)
+    setImmediate(() => {
+      if (name === 'nobody') return config.absent(name)
+      config.putCluster(decodeCluster(staticCluster(name, [servers.ports[0]!])))
+    })
+  }
+  const ask = async (path: string, init = {}) => {
+    const r = await fetch(`http://127.0.0.1:${port}${path}`, init)
+    return `${r.status} ${await r.text()}`
+  }
+  const some = await Promise.all([ask('/'), ask('/', { method: 'POST', body: 'x'.repeat(200_000) }), ask('/')])
+  assert.deepEqual(some, ['200 0', '200 0', '200 0'])
+  assert.equal(await ask('/nobody'), '503 ')
+  assert.equal(await ask('/nobody'), '503 ')
+  const socket = connect(bytes, '127.0.0.1')
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+  let text = ''
+  for await (const d of socket) text += d
+  assert.match(text, /^HTTP\/1.1 200/)
+  assert.deepEqual(asked, ['late', 'nobody', 'late-too'])
 })

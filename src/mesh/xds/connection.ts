@@ -89,7 +89,7 @@ export class Connection {
     if (refusal) return this.#options.call.end(GrpcCode.permissionDenied, refusal)
     let s = this.#subscriptions.get(entry.kind)
     if (!s) {
-      s = new Subscription(entry.kind, entry.url, this.#options.delta)
+      s = new Subscription(entry.kind, entry.url, this.#options.delta, this.proxy.metadata.ON_DEMAND === 'true')
       this.#subscriptions.set(entry.kind, s)
     }
     const { acked } = s

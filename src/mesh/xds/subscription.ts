@@ -12,6 +12,15 @@ export interface Outgoing {
   readonly changed: readonly WireResource[]
 }
 
+/** Of more clusters than this a client that can ask for them is told those that it asks for. */
+const MANY = 250
+
+/** The host that a cluster is of, "outbound|80|v1|host"; undefined for those that every proxy has. */
+const hostOf = (cluster: string): string | undefined => {
+  const [direction, , , host] = cluster.split('|')
+  return direction === 'outbound' ? host : undefined
+}
+
 export class Subscription {
   readonly kind: Kind
   readonly url: string
@@ -29,6 +38,13 @@ export class Subscription {
   #sent: readonly EncodedLayer[] = []
   /** Versions a client of the delta protocol has from before; they need not be sent again. */
   #known: ReadonlyMap<string, string> = new Map()
+  readonly #onDemand: boolean
+  /** Hosts one of whose clusters was asked for: all of theirs are told, so that a new route finds them there. */
+  readonly #hosts = new Set<string>()
+  /** Those of them that were first asked for since the last sending. */
+  readonly #newHosts = new Set<string>()
+  /** Whether other hosts' clusters are left out. */
+  #narrow = false
   /** Resources that are gone from the layers but not from the proxy: something may still name them. */
   readonly #held = new Map<string, WireResource>()
   nonce = ''
@@ -36,10 +52,12 @@ export class Subscription {
   acked = ''
   error = ''
 
-  constructor(kind: Kind, url: string, delta: boolean) {
+  /** `onDemand`: the client asks for clusters that it needs and has not been told. */
+  constructor(kind: Kind, url: string, delta: boolean, onDemand = false) {
     this.kind = kind
     this.url = url
     this.delta = delta
+    this.#onDemand = onDemand && delta && kind === 'clusters'
   }
 
   /** Whether the last sending has been answered, one way or the other. */
@@ -52,7 +70,10 @@ export class Subscription {
   }
 
   wants(name: string): boolean {
-    return this.#names ? this.#names.has(name) : this.kind !== 'secrets'
+    if (this.#names) return this.#names.has(name)
+    if (!this.#narrow) return this.kind !== 'secrets'
+    const host = hostOf(name)
+    return host === undefined || this.#hosts.has(host)
   }
 
   /** A request of the state-of-the-world protocol; true when something must be sent because of it. */
@@ -87,11 +108,28 @@ export class Subscription {
     }
     for (const name of add)
       if (name !== '*') {
-        if (this.#names && !this.#names.has(name)) this.#fresh.add(name)
+        if (this.#names ? !this.#names.has(name) : this.#onDemand) this.#fresh.add(name)
         this.#names?.add(name)
+        this.#demand(name)
       }
     for (const name of drop) this.#names?.delete(name)
     return this.#first || this.#fresh.size > 0
+  }
+
+  #demand(name: string): void {
+    const host = this.#onDemand ? hostOf(name) : undefined
+    if (host === undefined || this.#hosts.has(host)) return
+    this.#hosts.add(host)
+    if (this.#narrow) this.#newHosts.add(host)
+  }
+
+  /** Among many clusters only what was asked for is told from now on, and what the client has is kept up to date. */
+  #narrowAmong(layers: readonly EncodedLayer[]): void {
+    if (!this.#onDemand || this.#narrow || this.#names) return
+    if (layers.reduce((n, layer) => n + layer.clusters.size, 0) <= MANY) return
+    for (const layer of this.#sent) for (const name of layer.clusters.keys()) this.#demand(name)
+    for (const name of this.#known.keys()) this.#demand(name)
+    this.#narrow = true
   }
 
   #answer(message: Message): void {
@@ -134,9 +172,14 @@ export class Subscription {
       this.#sent = layers
       return undefined
     }
+    this.#narrowAmong(layers)
     const changed: WireResource[] = []
     const removed: string[] = []
     const { kind } = this
+    if (this.#newHosts.size > 0)
+      for (const layer of layers)
+        for (const name of layer[kind].keys()) if (this.#newHosts.has(hostOf(name) ?? '')) this.#fresh.add(name)
+    this.#newHosts.clear()
     for (const [i, layer] of layers.entries()) {
       const before = this.#first ? undefined : this.#sent[i]?.[kind]
       const diff = before ? difference(before, layer[kind]) : { changed: [...layer[kind].values()], removed: [] }

@@ -3,6 +3,9 @@
 import { ClusterState } from '../upstream/cluster-state.ts'
 import type { Chain, Cluster, Endpoint, HttpChain, Listener, RouteTable, TlsSecret } from './model.ts'
 
+/** So long a cluster that was asked for is waited for, milliseconds. */
+const DEMAND_MS = 5000
+
 /** Everything the data path reads. Replaced type by type, never half of one. */
 export class ConfigStore {
   readonly clusters = new Map<string, ClusterState>()
@@ -14,6 +17,12 @@ export class ConfigStore {
   /** Chains of listeners that have changed or gone: their connections end after what is under way. */
   readonly retired = new WeakSet<Chain>()
   onListeners: () => void = () => {}
+  /** Asks the control plane for a cluster that it has not told; undefined where it tells all. */
+  demand: ((name: string) => void) | undefined
+  /** Who waits for a cluster. */
+  readonly #awaited = new Map<string, Set<(cluster: ClusterState | undefined) => void>>()
+  /** Clusters that were asked for and that there are not. */
+  readonly #absent = new Set<string>()
 
   /** True once every type is here: the proxy may serve. */
   get ready(): boolean {
@@ -23,6 +32,32 @@ export class ConfigStore {
       (this.delivered.has('routes') || this.routeNames().length === 0) &&
       (this.delivered.has('endpoints') || this.endpointNames().length === 0)
     )
+  }
+
+  /**
+   * A cluster that is not here: `done` is called once it is and has its endpoints, with undefined when there is none, and
+   * with what there is when that takes too long.
+   */
+  awaitCluster(name: string, done: (cluster: ClusterState | undefined) => void): void {
+    if (!this.demand || this.#absent.has(name)) return done(this.clusters.get(name))
+    const waiting = this.#awaited.get(name)
+    if (waiting) return void waiting.add(done)
+    this.#awaited.set(name, new Set([done]))
+    setTimeout(() => this.#told(name), DEMAND_MS).unref()
+    this.demand(name)
+  }
+
+  /** The control plane says that a cluster that was asked for is not there. */
+  absent(name: string): void {
+    if (!this.#awaited.has(name)) return
+    this.#absent.add(name)
+    this.#told(name)
+  }
+
+  #told(name: string): void {
+    const waiting = this.#awaited.get(name)
+    this.#awaited.delete(name)
+    for (const done of waiting ?? []) done(this.clusters.get(name))
   }
 
   /** Takes the clusters that are; hosts and what is under way stay where the name does. */
@@ -38,7 +73,11 @@ export class ConfigStore {
     if (known && known.config.type === config.type) known.configure(config)
     else {
       known?.close()
-      this.clusters.set(config.name, new ClusterState(config))
+      const state = new ClusterState(config)
+      this.clusters.set(config.name, state)
+      this.#absent.delete(config.name)
+      if (state.warm) this.#told(config.name)
+      else state.onWarm = () => this.#told(config.name)
     }
   }
 

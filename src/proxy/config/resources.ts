@@ -107,6 +107,7 @@ export class Resources {
       whole && (type === TYPE.listener || type === TYPE.cluster) ? [...known.keys()].filter((n) => !present.has(n)) : []
     for (const name of [...gone, ...removed]) if (known.delete(name)) changed.push(name)
     this.#put(type, changed)
+    if (type === TYPE.cluster) for (const name of removed) this.#config.absent(name)
     return reasons.length > 0 ? reasons.join('; ') : undefined
   }
 

@@ -42,6 +42,8 @@ const MOST_DELAY_MS = 800
 export class XdsClient {
   readonly #options: XdsClientOptions
   readonly #state = new Map<string, Subscription>()
+  /** Clusters that requests were for and that had not been told. */
+  readonly #demanded = new Set<string>()
   #stream: GrpcStream | undefined
   #client: GrpcClient | undefined
   #delay = 100
@@ -57,6 +59,11 @@ export class XdsClient {
 
   constructor(options: XdsClientOptions) {
     this.#options = options
+    if (options.delta)
+      options.config.demand = (name) => {
+        this.#demanded.add(name)
+        if (this.#stream) this.#subscribe()
+      }
   }
 
   /** Connects, and stays connected until closed. */
@@ -167,6 +174,8 @@ export class XdsClient {
         return config.secretNames()
       case TYPE.endpoint:
         return config.endpointNames()
+      case TYPE.cluster:
+        return this.#demanded.size > 0 ? ['*', ...this.#demanded] : []
       default:
         return []
     }

@@ -24,6 +24,19 @@ export function sideCall(
   done: (answer: SideAnswer | undefined) => void,
 ): () => void {
   const state = context.config.clusters.get(cluster)
+  if (!state && context.config.demand) {
+    let cancel = () => {}
+    let cancelled = false
+    context.config.awaitCluster(cluster, (told) => {
+      if (cancelled) return
+      if (told) cancel = sideCall(context, cluster, request, body, timeout, done)
+      else done(undefined)
+    })
+    return () => {
+      cancelled = true
+      cancel()
+    }
+  }
   const host = state?.pick(context.random)
   if (!state || !host) {
     done(undefined)

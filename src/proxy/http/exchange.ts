@@ -1,6 +1,6 @@
 // One request and its response: normalized, filtered, routed, answered, counted, written down. Hot path.
 
-import type { HttpChain, Route } from '../config/model.ts'
+import type { HttpChain, Route, WeightedCluster } from '../config/model.ts'
 import type { FilterExchange } from '../filters/filter.ts'
 import { type Peer, UNKNOWN_PEER } from '../telemetry/peer.ts'
 import type { StreamInfo } from '../telemetry/stream-info.ts'
@@ -194,8 +194,20 @@ export class Exchange implements FilterExchange, StreamInfo {
       return this.reply({ status: route.directStatus, flags: '', details: 'direct_response', body: route.directBody })
     const target = clusterOf(route, request, context.random())
     const cluster = target && context.config.clusters.get(target.name)
-    if (!cluster)
-      return this.reply({ status: route.notFoundStatus, flags: 'NC', details: 'cluster_not_found', body: '' })
+    if (cluster) return this.#forwardTo(cluster, target, route)
+    const missing = () =>
+      this.reply({ status: route.notFoundStatus, flags: 'NC', details: 'cluster_not_found', body: '' })
+    // What a client names is not asked for: it could name without end.
+    if (!target || route.clusterField) return missing()
+    context.config.awaitCluster(target.name, (told) => {
+      if (this.over || this.responded) return
+      if (told) this.#forwardTo(told, target, route)
+      else missing()
+    })
+  }
+
+  #forwardTo(cluster: ClusterState, target: WeightedCluster, route: Route): void {
+    const { request, context } = this
     this.#cluster = cluster
     const { rewrite } = route
     if (rewrite?.path) {

@@ -101,7 +101,9 @@ export class Router {
     const { context } = this.#exchange
     for (const { cluster: name, fraction, shadowSuffix } of this.#route.mirrors) {
       const other = context.config.clusters.get(name)
-      if (other && context.random() < fraction)
+      // Copies do not wait; those that come later find it.
+      if (!other) context.config.awaitCluster(name, () => {})
+      else if (context.random() < fraction)
         this.#shadows.push(new Shadow(this.#exchange, other, { suffix: shadowSuffix, timeout: this.#timeout }))
     }
     this.#attempt()

@@ -7,6 +7,7 @@ import { pickCluster } from '../http/route.ts'
 import type { Source } from '../http/source.ts'
 import { UNKNOWN_PEER } from '../telemetry/peer.ts'
 import type { StreamInfo } from '../telemetry/stream-info.ts'
+import type { ClusterState } from '../upstream/cluster-state.ts'
 import { transportFor, usableEvent } from '../upstream/connector.ts'
 import { hashText } from '../upstream/hash.ts'
 import type { Host } from '../upstream/host.ts'
@@ -49,10 +50,19 @@ class TcpStream {
   }
 
   connect(): void {
-    const { config, random, connector } = this.#context
+    const { config, random } = this.#context
     this.#clusterName = pickCluster(this.#chain.clusters, this.#total, random())?.name ?? ''
     const cluster = config.clusters.get(this.#clusterName)
-    if (!cluster) return this.#end('NC')
+    if (cluster) return this.#connectTo(cluster)
+    config.awaitCluster(this.#clusterName, (told) => {
+      if (this.#over) return
+      if (told) this.#connectTo(told)
+      else this.#end('NC')
+    })
+  }
+
+  #connectTo(cluster: ClusterState): void {
+    const { random, connector } = this.#context
     const { host, port, client } = this.#source
     const target =
       cluster.config.type === 'originalDst'

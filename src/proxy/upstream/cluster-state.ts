@@ -27,6 +27,8 @@ export class ClusterState {
   readonly stats: Record<string, number> = {}
   /** Whether endpoints have been delivered at least once. */
   warm = false
+  /** Called when its endpoints are first known. */
+  onWarm: () => void = () => {}
   #priorities: Priority[] | undefined
   #load: number[] = []
   #warmingUntil = 0
@@ -100,6 +102,7 @@ export class ClusterState {
       this.#check(host)
     }
     this.#priorities = undefined
+    if (first) this.onWarm()
   }
 
   /** A host for a destination that only the connection knows. */
