@@ -117,7 +117,8 @@ export class ServiceProxy {
   #tell(refusals: readonly Refusal[]): void {
     const { informers, log } = this.#options
     const now = new Set<string>()
-    for (const { port, number, reason } of refusals) {
+    for (const refusal of refusals.filter((r) => !isOfState(r))) {
+      const { port, number, reason } = refusal
       const id = `${port.key} ${number}`
       now.add(id)
       if (this.#refused.has(id)) continue
@@ -176,15 +177,16 @@ function withoutRefused(port: ServicePort, refusals: readonly Refusal[]): Servic
   return lost.length === 0 ? port : { ...port, hostPorts: port.hostPorts.filter((n) => !lost.includes(n)) }
 }
 
+/** Every gateway has a port for its state, and only one of them can have it here: that is no news. */
+const isOfState = ({ port, number }: Refusal): boolean => port.key.endsWith(':status-port') && number === port.port
+
 /** What status.loadBalancer of a Service should say. */
 function loadBalancerStatus(service: KubeObject, refusals: readonly Refusal[], hostIp: string): Json {
   const { spec } = service
   if (spec.loadBalancerClass && spec.type === 'LoadBalancer') return service.status?.loadBalancer ?? {}
   if (spec.type !== 'LoadBalancer') return {}
-  // Every gateway has a port for its state, and only one of them can have it here.
   const taken = refusals.some(
-    (r) =>
-      r.port.key.startsWith(`${keyOf(service)}:`) && r.number === r.port.port && !r.port.key.endsWith(':status-port'),
+    (r) => r.port.key.startsWith(`${keyOf(service)}:`) && r.number === r.port.port && !isOfState(r),
   )
   return taken ? {} : { ingress: [{ ip: hostIp, ipMode: 'VIP' }] }
 }
