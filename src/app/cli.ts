@@ -59,6 +59,7 @@ interface AnalyzeFlags {
   namespace?: string
   recursive?: boolean
   suppress: string[]
+  meshConfigFile?: string
   listAnalyzers?: boolean
   failureThreshold: 'Error' | 'Warning' | 'Info'
   outputThreshold: 'Error' | 'Warning' | 'Info'
@@ -286,6 +287,7 @@ function program(): Command {
     .option('-n, --namespace <name>', 'of this namespace (default: that of the current context)')
     .option('-R, --recursive', 'also files in folders within folders')
     .option('-S, --suppress <code=object>', 'leave out, like "IST0102=Namespace default"; may be repeated', gather, [])
+    .option('--meshConfigFile <file>', "MeshConfig to use instead of the cluster's")
     .option('-L, --list-analyzers', 'list the analyzers')
     .option('--color [boolean]', 'istioctl has it; nothing is coloured here')
     .option('--ignore-unknown', 'istioctl has it; files that are not of Kubernetes are passed over anyway')
@@ -314,6 +316,7 @@ function program(): Command {
         useKube: o.useKube !== 'false',
         allNamespaces: o.allNamespaces ?? false,
         namespace: o.namespace ?? '',
+        meshConfigFile: o.meshConfigFile,
         outputThreshold: o.outputThreshold,
         suppress: o.suppress,
       })

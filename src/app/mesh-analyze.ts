@@ -4,7 +4,7 @@ import { type KubeObject, keyOf } from '#api'
 import { SampanError } from '#base'
 import { ANALYZED, analyzeObjects, analyzerNames, atLeast, type Finding } from '#mesh'
 import { type KubeAccess, listObjects, readAccess } from './kube-access.ts'
-import { type FileObject, filesOf, objectsOf } from './mesh-files.ts'
+import { type FileObject, filesOf, meshConfigMap, objectsOf } from './mesh-files.ts'
 
 export interface AnalyzeOptions {
   readonly kubeconfig: string
@@ -16,6 +16,8 @@ export interface AnalyzeOptions {
   readonly useKube: boolean
   readonly allNamespaces: boolean
   readonly namespace: string
+  /** MeshConfig to look at instead of the cluster's. */
+  readonly meshConfigFile?: string | undefined
   readonly outputThreshold: Finding['level']
   /** "CODE=KIND NAME.NAMESPACE", with "*" for any. */
   readonly suppress: readonly string[]
@@ -76,9 +78,11 @@ export async function analyze(options: AnalyzeOptions): Promise<Analysis> {
   // What a file says takes the place of what is in the cluster.
   const nameOf = (o: KubeObject) => `${o.kind} ${keyOf(o)}`
   const byName = new Map(files.map((f) => [nameOf(f.object), f]))
-  const others = access ? live : INGRESS_GATEWAY
+  const given = options.meshConfigFile ? [meshConfigMap(options.meshConfigFile)] : []
+  const replaced = new Set([...byName.keys(), ...given.map(nameOf)])
+  const others = [...given, ...(access ? live : INGRESS_GATEWAY).filter((o) => !replaced.has(nameOf(o)))]
   // Of several of one name the last counts, as when they are applied in turn.
-  const objects = [...others.filter((o) => !byName.has(nameOf(o))), ...[...byName.values()].map((f) => f.object)]
+  const objects = [...others, ...[...byName.values()].map((f) => f.object)]
   const suppressed = options.suppress.map(suppression)
   const findings = analyzeObjects(objects)
     .map((f) => locate(f, byName.get(f.object)))

@@ -104,3 +104,11 @@ const CLUSTER_WIDE = new Set([
   'CustomResourceDefinition',
   'GatewayClass',
 ])
+
+/** The mesh's configuration out of a file, as the ConfigMap that a cluster has it in. Fails with SampanError. */
+export const meshConfigMap = (file: string): KubeObject => ({
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
+  metadata: { name: 'istio', namespace: 'istio-system', uid: '', resourceVersion: '', creationTimestamp: '' },
+  data: { mesh: filesOf([file], false).map(textOf).join('') },
+})

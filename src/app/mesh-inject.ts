@@ -1,24 +1,14 @@
 // `sampan mesh inject`: the objects of a file with sidecars in their pods.
 
-import { readFileSync } from 'node:fs'
 import { parseAllDocuments, stringify } from 'yaml'
 import { messageOf, SampanError } from '#base'
 import { injectObject, type MeshConfig, meshConfig } from '#mesh'
 import { PROXY_IMAGE } from './bundled-images.ts'
-import { filesOf, textOf } from './mesh-files.ts'
+import { filesOf, meshConfigMap, textOf } from './mesh-files.ts'
 
 /** The documents of a YAML file, or of those in a folder, injected. Fails with SampanError naming the document that cannot be read. */
 export function injectFile(file: string, namespace: string, meshConfigFile: string | undefined): string {
-  const { config, problem } = meshConfig(
-    meshConfigFile
-      ? {
-          apiVersion: 'v1',
-          kind: 'ConfigMap',
-          metadata: { name: meshConfigFile, uid: '', resourceVersion: '', creationTimestamp: '' },
-          data: { mesh: readFileSync(meshConfigFile, 'utf8') },
-        }
-      : undefined,
-  )
+  const { config, problem } = meshConfig(meshConfigFile ? meshConfigMap(meshConfigFile) : undefined)
   if (problem) throw new SampanError('BadMeshConfig', problem)
   return filesOf([file], false)
     .map((one) => injectOne(one, namespace, config))

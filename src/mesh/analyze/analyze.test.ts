@@ -130,6 +130,12 @@ const CASES: readonly [what: string, text: string, found: readonly string[]][] =
   ['a spec that is refused', vs('{hosts: [web], http: [{route: []}]}'), ['IST0106']],
   ['a field that is not known', vs(`{hosts: [web], http: ${toWeb}, htttp: []}`), ['IST0106']],
   ['a rule for nobody', dr('{host: nosuch}'), ['IST0174']],
+  [
+    'a rule exported only to those who do not see its service',
+    vs(`{hosts: [web], exportTo: [elsewhere], http: ${toWeb}}`) +
+      '\n---\n{kind: Service, metadata: {name: web, annotations: {networking.istio.io/exportTo: .}}, spec: {ports: [{name: http, port: 80}]}}',
+    ['IST0101'],
+  ],
   ['a subset without pods', dr('{host: web, subsets: [{name: v9, labels: {version: v9}}]}'), ['IST0173']],
   ['TLS that verifies nothing', dr('{host: web, trafficPolicy: {tls: {mode: SIMPLE}}}'), ['IST0128']],
   [
@@ -383,4 +389,23 @@ test('what an object’s annotation suppresses is not said of it', () => {
   assert.deepEqual(codes(MESH + broken('{galley.istio.io/analyze-suppress: IST0101}')), [])
   assert.deepEqual(codes(MESH + broken('{galley.istio.io/analyze-suppress: "*"}')), [])
   assert.deepEqual(codes(MESH + broken('{galley.istio.io/analyze-suppress: IST0102}')), ['IST0101'])
+})
+
+test('a proxy’s image may be the variant that the mesh asks for', () => {
+  const proxy = (name: string, image: string) =>
+    `{kind: Pod, metadata: {name: ${name}}, spec: {containers: [{name: istio-proxy, image: "${image}"}]}}`
+  const found = analyzeObjects(
+    objects(
+      [
+        '{kind: Namespace, metadata: {name: default, labels: {istio-injection: enabled}}}',
+        '{kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: "defaultConfig: {image: {imageType: small}}"}}',
+        `{kind: ConfigMap, metadata: {name: istio-sidecar-injector, namespace: istio-system}, data: {values: '{"global": {"hub": "h", "tag": "2", "proxy": {"image": "p"}}}'}}`,
+        proxy('usual', 'h/p:2'),
+        proxy('variant', 'h/p:2-small'),
+        proxy('old', 'h/p:1-small'),
+      ].join('\n---\n'),
+    ),
+  ).filter((f) => f.code === 'IST0158')
+  assert.equal(found.length, 1)
+  assert.match(found[0]!.message, /pod names: \[old\]/)
 })

@@ -147,7 +147,7 @@ export function proxyImages(world: World): void {
   }
 }
 
-/** The variant of the image that a pod's ProxyConfigs ask for. */
+/** The variant of the image that is asked for by a pod, its ProxyConfigs or the mesh's configuration. */
 function imageType(world: World, pod: KubeObject): string {
   const own = pod.metadata.annotations?.['proxy.istio.io/config']
   try {
@@ -159,7 +159,13 @@ function imageType(world: World, pod: KubeObject): string {
   const config = world
     .of('ProxyConfig')
     .find((c) => [pod.metadata.namespace, 'istio-system'].includes(c.metadata.namespace) && c.spec?.image?.imageType)
-  return config?.spec?.image?.imageType ?? ''
+  if (config) return config.spec.image.imageType
+  try {
+    const mesh = world.get('ConfigMap', 'istio-system', 'istio')?.data?.mesh
+    return (mesh && parse(mesh)?.defaultConfig?.image?.imageType) ?? ''
+  } catch {
+    return ''
+  }
 }
 
 /** Networks of registries nobody knows (IST0126). */

@@ -121,7 +121,7 @@ export function conflicts(world: World): void {
   }
 }
 
-/** One certificate in several Gateways of the same pods (IST0138). */
+/** One certificate in several Gateways, where the pods of the others are among a Gateway's own (IST0138). */
 export function certificatesTwice(world: World): void {
   const all = world.of('Gateway')
   const key = (server: Json): string =>
@@ -129,10 +129,9 @@ export function certificatesTwice(world: World): void {
     (server.tls?.serverCertificate && server.tls.privateKey
       ? `${server.tls.serverCertificate} ${server.tls.privateKey}`
       : '')
-  const within = (a: KubeObject, b: KubeObject) => matches(a.spec?.selector, b.spec?.selector)
   for (const gateway of all)
     for (const other of all) {
-      if (other === gateway || !(within(gateway, other) || within(other, gateway))) continue
+      if (other === gateway || !matches(gateway.spec?.selector, other.spec?.selector)) continue
       for (const a of servers(gateway))
         for (const b of servers(other))
           if (key(a) && key(a) === key(b))

@@ -2,6 +2,7 @@
 
 import { type Json, type KubeObject, keyOf } from '#api'
 import { intersection, resolveHost } from '../model/host.ts'
+import type { MeshService } from '../model/service.ts'
 import { matches } from '../model/view.ts'
 import { gatewayName } from '../model/virtual-service.ts'
 import { type FieldPath, type World, workloads } from './world.ts'
@@ -20,13 +21,25 @@ function* destinations(vs: KubeObject): Generator<{ destination: Json; path: Fie
     }
 }
 
+/** The service a host is to one of those a VirtualService is for: its own namespace, or those it is exported to. */
+function reached(world: World, vs: KubeObject, host: string): MeshService | undefined {
+  const namespace = namespaceOf(vs)
+  const full = resolveHost(host, namespace)
+  const exportTo: string[] = vs.spec?.exportTo?.length ? vs.spec.exportTo : ['.']
+  const clients = exportTo.map((e) => (e === '.' || e === '*' ? namespace : e))
+  for (const client of clients) {
+    const service = world.service(full, client)
+    if (service) return service
+  }
+  return undefined
+}
+
 /** Hosts, subsets and ports that are not there (IST0101, IST0112). */
 export function references(world: World): void {
-  for (const vs of world.of('VirtualService')) {
-    const namespace = namespaceOf(vs)
+  for (const vs of world.of('VirtualService'))
     for (const { destination, path } of destinations(vs)) {
       const host: string = destination.host ?? ''
-      const service = world.service(host, namespace)
+      const service = reached(world, vs, host)
       if (!service) {
         if (!host.startsWith('*'))
           world.report('REFERENCE', vs, `Referenced host not found: "${host}"`, [...path, 'host'])
@@ -56,7 +69,6 @@ export function references(world: World): void {
           path,
         )
     }
-  }
 }
 
 function subsetsOf(world: World, host: string): Set<string> {
@@ -200,7 +212,6 @@ export function destinationRules(world: World): void {
     const selector: Record<string, string> | undefined = service?.object.spec?.selector
     if (!service || !selector) continue
     const behind = [...workloads(world, service.namespace)].filter((p) => matches(selector, p.metadata?.labels))
-    if (behind.length === 0) continue
     for (const [i, subset] of ((rule.spec?.subsets ?? []) as Json[]).entries())
       if (!behind.some((p) => matches(subset.labels, p.metadata?.labels)))
         world.report(
