@@ -260,7 +260,7 @@ test('draining endpoints finish what they have and get nothing new', async () =>
   f.state[0]!.delay = 100
   await using t = await before(staticCluster('c', [f.ports[0]!]))
   const running = t.ask()
-  await new Promise((r) => setTimeout(r, 20))
+  while (f.state[0]!.calls === 0) await new Promise((resolve) => setImmediate(resolve))
   t.proxy.configure({
     clusters: [
       {
@@ -417,4 +417,33 @@ test('requests and connections to a cluster that is told on demand wait for it, 
   for await (const d of socket) text += d
   assert.match(text, /^HTTP\/1.1 200/)
   assert.deepEqual(asked, ['late', 'nobody', 'late-too'])
+})
+
+// A cluster that had come, but not its endpoints, took requests that no longer waited: they ended with 503.
+test('who asks between the coming of a cluster and that of its endpoints waits for them too', async () => {
+  using servers = await fleet(1)
+  const port = await freePort()
+  await using proxy = await startProxy({
+    listeners: [httpListener('l', { port, routes: [toCluster('late')] })],
+    clusters: [],
+  })
+  const { config, stats } = proxy.context
+  const begun = async (count: number) => {
+    const { counters } = stats
+    while (counters.downstreamRequestsActive + counters.requests < count)
+      await new Promise((resolve) => setImmediate(resolve))
+  }
+  const ask = async () => (await fetch(`http://127.0.0.1:${port}/`)).status
+  let asked = 0
+  config.demand = () => asked++
+  const first = ask()
+  await begun(1)
+  proxy.configure({ clusters: [{ name: 'late', type: 3, eds_cluster_config: { service_name: 'late' } }] })
+  const later = [ask(), ask()]
+  await begun(3)
+  proxy.configure({
+    endpoints: [{ cluster_name: 'late', endpoints: [{ lb_endpoints: [endpointAt(servers.ports[0]!)] }] }],
+  })
+  assert.deepEqual(await Promise.all([first, ...later]), [200, 200, 200])
+  assert.equal(asked, 1)
 })

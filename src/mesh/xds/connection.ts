@@ -156,7 +156,9 @@ export class Connection {
     const sets = layers.map((layer) => layer.endpoints)
     if (sets.every((set, i) => set === this.#warm[i])) return false
     const missing = sets.flatMap((set) =>
-      [...set.keys()].filter((n) => clusters.wants(n) && !endpoints.wants(n) && !this.#givenUp.has(n)),
+      [...set.values()].filter(
+        (r) => clusters.wants(r.name, r.host) && !endpoints.wants(r.name, r.host) && !this.#givenUp.has(r.name),
+      ),
     )
     if (missing.length === 0) {
       clearTimeout(this.#warming)
@@ -164,7 +166,7 @@ export class Connection {
       this.#warm = sets
       return false
     }
-    for (const name of missing) this.#missing.add(name)
+    for (const { name } of missing) this.#missing.add(name)
     // Changes that come meanwhile do not make it longer.
     this.#warming ??= setTimeout(() => {
       this.#warming = undefined

@@ -18,9 +18,17 @@ export const KINDS: readonly { readonly kind: Kind; readonly url: string; readon
 
 export interface WireResource {
   readonly name: string
+  /** The service's host that the name is of; undefined of what every proxy has. */
+  readonly host: string | undefined
   readonly body: Buffer
   /** Of the content: the same after a restart. */
   readonly version: string
+}
+
+/** The host that a cluster or its endpoints are of, "outbound|80|v1|host"; undefined where that is no service's. */
+export function hostOf(name: string): string | undefined {
+  const [direction, , , host] = name.split('|')
+  return direction === 'outbound' ? host : undefined
 }
 
 /** Resources of one type by name. Two sets are the same object when they have the same resources. */
@@ -54,7 +62,7 @@ function encodeOne(type: MessageType, name: string, message: Message, old: WireR
   // Of its own size: what is cut out of a larger piece would keep all of that.
   const body = Buffer.allocUnsafeSlow(bytes.length)
   body.set(bytes)
-  return { name, body, version: createHash('sha1').update(body).digest('base64url').slice(0, 12) }
+  return { name, host: hostOf(name), body, version: createHash('sha1').update(body).digest('base64url').slice(0, 12) }
 }
 
 /** Encodes a layer's resources; what is as in `before` is the same object. */

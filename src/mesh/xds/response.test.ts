@@ -9,6 +9,7 @@ import { responseParts } from './response.ts'
 
 const resource = fc.record({
   name: fc.string({ unit: 'grapheme', maxLength: 200 }),
+  host: fc.constant(undefined),
   version: fc.string({ maxLength: 12 }),
   body: fc
     .oneof(fc.integer({ min: 0, max: 300 }), fc.integer({ min: 2000, max: 70_000 }))

@@ -2,7 +2,7 @@
 // (envoyproxy.io, xds_protocol.rst).
 
 import type { Message } from '#wire'
-import { difference, type EncodedLayer, find, type Kind, type WireResource } from './resource-set.ts'
+import { difference, type EncodedLayer, find, hostOf, type Kind, type WireResource } from './resource-set.ts'
 
 /** What is to be sent: resources, and names that are gone. */
 export interface Outgoing {
@@ -14,12 +14,6 @@ export interface Outgoing {
 
 /** Of more clusters than this a client that can ask for them is told those that it asks for. */
 const MANY = 250
-
-/** The host that a cluster is of, "outbound|80|v1|host"; undefined for those that every proxy has. */
-const hostOf = (cluster: string): string | undefined => {
-  const [direction, , , host] = cluster.split('|')
-  return direction === 'outbound' ? host : undefined
-}
 
 export class Subscription {
   readonly kind: Kind
@@ -69,10 +63,10 @@ export class Subscription {
     return this.#held.size > 0
   }
 
-  wants(name: string): boolean {
+  /** Whether a resource is told; `host`: its own, where that is known already. */
+  wants(name: string, host = hostOf(name)): boolean {
     if (this.#names) return this.#names.has(name)
     if (!this.#narrow) return this.kind !== 'secrets'
-    const host = hostOf(name)
     return host === undefined || this.#hosts.has(host)
   }
 
@@ -161,7 +155,7 @@ export class Subscription {
       const before = this.#sent[i]?.[this.kind]
       if (!before) return layer[this.kind].size > 0
       const { changed, removed } = difference(before, layer[this.kind])
-      return changed.some((r) => this.wants(r.name)) || removed.some((n) => this.wants(n))
+      return changed.some((r) => this.wants(r.name, r.host)) || removed.some((n) => this.wants(n))
     })
   }
 
@@ -178,12 +172,13 @@ export class Subscription {
     const { kind } = this
     if (this.#newHosts.size > 0)
       for (const layer of layers)
-        for (const name of layer[kind].keys()) if (this.#newHosts.has(hostOf(name) ?? '')) this.#fresh.add(name)
+        for (const { name, host } of layer[kind].values())
+          if (host !== undefined && this.#newHosts.has(host)) this.#fresh.add(name)
     this.#newHosts.clear()
     for (const [i, layer] of layers.entries()) {
       const before = this.#first ? undefined : this.#sent[i]?.[kind]
       const diff = before ? difference(before, layer[kind]) : { changed: [...layer[kind].values()], removed: [] }
-      for (const r of diff.changed) if (this.wants(r.name)) changed.push(r)
+      for (const r of diff.changed) if (this.wants(r.name, r.host)) changed.push(r)
       for (const name of diff.removed)
         if (this.wants(name) && !find(layers, kind, name)) {
           const old = before?.get(name)
@@ -218,7 +213,7 @@ export class Subscription {
     }
     // Types that are told whole are; of the others what is not mentioned is as it was.
     if (!this.#whole) return !first && changed.length === 0 ? undefined : { resources: changed, removed: [], changed }
-    const all = layers.flatMap((layer) => [...layer[kind].values()].filter((r) => this.wants(r.name)))
+    const all = layers.flatMap((layer) => [...layer[kind].values()].filter((r) => this.wants(r.name, r.host)))
     return { resources: [...all, ...this.#held.values()], removed: [], changed }
   }
 }

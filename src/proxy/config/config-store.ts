@@ -6,6 +6,11 @@ import type { Chain, Cluster, Endpoint, HttpChain, Listener, RouteTable, TlsSecr
 /** So long a cluster that was asked for is waited for, milliseconds. */
 const DEMAND_MS = 5000
 
+interface Awaited {
+  readonly waiting: ((cluster: ClusterState | undefined) => void)[]
+  readonly timer: NodeJS.Timeout
+}
+
 /** Everything the data path reads. Replaced type by type, never half of one. */
 export class ConfigStore {
   readonly clusters = new Map<string, ClusterState>()
@@ -19,8 +24,8 @@ export class ConfigStore {
   onListeners: () => void = () => {}
   /** Asks the control plane for a cluster that it has not told; undefined where it tells all. */
   demand: ((name: string) => void) | undefined
-  /** Who waits for a cluster. */
-  readonly #awaited = new Map<string, Set<(cluster: ClusterState | undefined) => void>>()
+  /** Clusters that are waited for. */
+  readonly #awaited = new Map<string, Awaited>()
   /** Clusters that were asked for and that there are not. */
   readonly #absent = new Set<string>()
 
@@ -34,16 +39,22 @@ export class ConfigStore {
     )
   }
 
+  /** A cluster that requests may go to now; undefined when it is not here, or here and still waited for. */
+  usable(name: string): ClusterState | undefined {
+    const cluster = this.clusters.get(name)
+    return cluster?.warm || !this.#awaited.has(name) ? cluster : undefined
+  }
+
   /**
-   * A cluster that is not here: `done` is called once it is and has its endpoints, with undefined when there is none, and
-   * with what there is when that takes too long.
+   * A cluster that is not usable: `done` is called once it is here and has its endpoints, with undefined when there is
+   * none, and with what there is when that takes too long.
    */
   awaitCluster(name: string, done: (cluster: ClusterState | undefined) => void): void {
     if (!this.demand || this.#absent.has(name)) return done(this.clusters.get(name))
-    const waiting = this.#awaited.get(name)
-    if (waiting) return void waiting.add(done)
-    this.#awaited.set(name, new Set([done]))
-    setTimeout(() => this.#told(name), DEMAND_MS).unref()
+    const awaited = this.#awaited.get(name)
+    if (awaited) return void awaited.waiting.push(done)
+    const timer = setTimeout(() => this.#told(name), DEMAND_MS).unref()
+    this.#awaited.set(name, { waiting: [done], timer })
     this.demand(name)
   }
 
@@ -55,9 +66,11 @@ export class ConfigStore {
   }
 
   #told(name: string): void {
-    const waiting = this.#awaited.get(name)
+    const awaited = this.#awaited.get(name)
+    if (!awaited) return
     this.#awaited.delete(name)
-    for (const done of waiting ?? []) done(this.clusters.get(name))
+    clearTimeout(awaited.timer)
+    for (const done of awaited.waiting) done(this.clusters.get(name))
   }
 
   /** Takes the clusters that are; hosts and what is under way stay where the name does. */

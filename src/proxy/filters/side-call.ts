@@ -23,7 +23,7 @@ export function sideCall(
   timeout: number,
   done: (answer: SideAnswer | undefined) => void,
 ): () => void {
-  const state = context.config.clusters.get(cluster)
+  const state = context.config.usable(cluster)
   if (!state && context.config.demand) {
     let cancel = () => {}
     let cancelled = false

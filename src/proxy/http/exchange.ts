@@ -193,7 +193,7 @@ export class Exchange implements FilterExchange, StreamInfo {
     if (route.directStatus)
       return this.reply({ status: route.directStatus, flags: '', details: 'direct_response', body: route.directBody })
     const target = clusterOf(route, request, context.random())
-    const cluster = target && context.config.clusters.get(target.name)
+    const cluster = target && context.config.usable(target.name)
     if (cluster) return this.#forwardTo(cluster, target, route)
     const missing = () =>
       this.reply({ status: route.notFoundStatus, flags: 'NC', details: 'cluster_not_found', body: '' })

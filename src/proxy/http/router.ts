@@ -100,7 +100,7 @@ export class Router {
   start(): void {
     const { context } = this.#exchange
     for (const { cluster: name, fraction, shadowSuffix } of this.#route.mirrors) {
-      const other = context.config.clusters.get(name)
+      const other = context.config.usable(name)
       // Copies do not wait; those that come later find it.
       if (!other) context.config.awaitCluster(name, () => {})
       else if (context.random() < fraction)

@@ -52,7 +52,7 @@ class TcpStream {
   connect(): void {
     const { config, random } = this.#context
     this.#clusterName = pickCluster(this.#chain.clusters, this.#total, random())?.name ?? ''
-    const cluster = config.clusters.get(this.#clusterName)
+    const cluster = config.usable(this.#clusterName)
     if (cluster) return this.#connectTo(cluster)
     config.awaitCluster(this.#clusterName, (told) => {
       if (this.#over) return
