@@ -302,8 +302,10 @@ ${rule('edge-two', '{hosts: [two.example.com], gateways: [edge], http: [{directR
   assert.equal(await secure('two.example.com', '/any'), '418')
 })
 
+const httpbinIp = async () => (await ok(kubectl('get pod -l app=httpbin -o jsonpath={.items[0].status.podIP}'))).trim()
+
 test('egress: what is registered is reached under its name, what is not is refused when only that is allowed', async () => {
-  const ip = (await ok(kubectl('get pod -l app=httpbin -o jsonpath={.items[0].status.podIP}'))).trim()
+  const ip = await httpbinIp()
   const entry = `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -329,7 +331,7 @@ data: {mesh: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}\\naccessLogFile: /dev
 })
 
 test('a name that only the mesh knows is answered where DNS is captured, and reached by its automatic address', async () => {
-  const ip = (await ok(kubectl('get pod -l app=httpbin -o jsonpath={.items[0].status.podIP}'))).trim()
+  const ip = await httpbinIp()
   const objects = `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry

@@ -4,7 +4,7 @@ import { type Json, type KubeObject, keyOf } from '#api'
 import { GATEWAY_NAME } from '../model/gateway-labels.ts'
 import { byNarrowness, covers } from '../model/host.ts'
 import { byAge } from '../model/view.ts'
-import { clientCertificate } from './backend-tls.ts'
+import { type CertificateRef, clientCertificate } from './certificate-ref.ts'
 import { byPrecedence, entriesOf, type HttpEntry, weighted } from './http-rules.ts'
 import { parentOf } from './listener-sets.ts'
 import { commonHosts, isServed, istioGateway, listenersOf, refusesRoute } from './listeners.ts'
@@ -38,7 +38,7 @@ export interface Converted {
   /** Parents of routes, by "Kind namespace/name". */
   readonly parents: ReadonlyMap<string, readonly ParentStatus[]>
   /** What Gateways show to their backends, by "namespace/name". */
-  readonly certificates: ReadonlyMap<string, ReturnType<typeof clientCertificate>>
+  readonly certificates: ReadonlyMap<string, CertificateRef | undefined>
   /** Ancestors of BackendTLSPolicies, by "namespace/name". */
   readonly policies: ReadonlyMap<string, readonly AncestorStatus[]>
 }

@@ -1,7 +1,7 @@
 // What a Gateway asks of its clients' certificates, by port or for all (GEP-91, spec.tls.frontend). Pure.
 
 import type { Json, KubeObject } from '#api'
-import { type FrontendTls, type GatewayApiView, GROUP, isGranted, type Problem } from './view.ts'
+import { type FrontendTls, type GatewayApiView, type Problem, ungranted } from './view.ts'
 
 /** What is asked of the clients of a port; undefined where nothing is. */
 export function frontendTls(
@@ -33,8 +33,7 @@ export function frontendTls(
 }
 
 function authorityOf(view: GatewayApiView, gateway: KubeObject, ref: Json): { pem: string } | { problem: Problem } {
-  const own = gateway.metadata.namespace ?? ''
-  const { group = '', kind = 'ConfigMap', name, namespace = own } = ref
+  const { group = '', kind = 'ConfigMap', name, namespace = gateway.metadata.namespace ?? '' } = ref
   if (group !== '' || (kind !== 'ConfigMap' && kind !== 'Secret'))
     return {
       problem: {
@@ -42,13 +41,8 @@ function authorityOf(view: GatewayApiView, gateway: KubeObject, ref: Json): { pe
         message: `invalid CA certificate reference ${[group, kind, name].filter(Boolean).join('/')}; only ConfigMaps and Secrets are supported`,
       },
     }
-  if (!isGranted(view, { group: GROUP, kind: 'Gateway', namespace: own }, { group, kind, namespace, name }))
-    return {
-      problem: {
-        reason: 'RefNotPermitted',
-        message: `caCertificateRef ${namespace}/${name} not accessible to a Gateway in namespace ${JSON.stringify(own)} (missing a ReferenceGrant?)`,
-      },
-    }
+  const refused = ungranted(view, gateway, { group, kind, namespace, name }, 'caCertificateRef')
+  if (refused) return { problem: refused }
   const data = (kind === 'ConfigMap' ? view.configMap(namespace, name) : view.secret(namespace, name))?.data
   const text: string | undefined = data?.['ca.crt'] ?? data?.cacert
   const pem = text !== undefined && kind === 'Secret' ? Buffer.from(text, 'base64').toString() : text

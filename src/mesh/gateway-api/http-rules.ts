@@ -2,7 +2,7 @@
 
 import type { Json, KubeObject } from '#api'
 import { fqdnOf } from '../model/service.ts'
-import { type GatewayApiView, GROUP, isGranted, knowsHost, type Problem } from './view.ts'
+import { type GatewayApiView, knowsHost, type Problem, ungranted } from './view.ts'
 
 /** A route of a VirtualService with the condition it has, and what it is ordered by. */
 export interface HttpEntry {
@@ -41,14 +41,8 @@ export function backendOf(
         message: `referencing unsupported backendRef: group ${JSON.stringify(group)} kind ${JSON.stringify(kind)}`,
       },
     }
-  const from = { group: GROUP, kind: route.kind, namespace: namespaceOf(route) }
-  if (!mesh && !isGranted(view, from, { group, kind, namespace, name }))
-    return {
-      problem: {
-        reason: 'RefNotPermitted',
-        message: `backendRef ${name}/${namespace} not accessible to a ${route.kind} in namespace ${JSON.stringify(namespaceOf(route))} (missing a ReferenceGrant?)`,
-      },
-    }
+  const refused = mesh ? undefined : ungranted(view, route, { group, kind, namespace, name }, 'backendRef')
+  if (refused) return { problem: refused }
   const host = `${name}.${namespace}.svc.cluster.local`
   const service = view.service(namespace, name)
   if (!service) return unknown(host)

@@ -1,7 +1,7 @@
 // ListenerSets: listeners that others add to a Gateway, and whether it lets them (gateway-api, GEP-1713). Pure.
 
-import { type KubeObject, keyOf, labelSelector } from '#api'
-import { type GatewayApiView, GROUP } from './view.ts'
+import { type KubeObject, keyOf } from '#api'
+import { type GatewayApiView, GROUP, letsIn } from './view.ts'
 
 const namespaceOf = (o: KubeObject) => o.metadata.namespace ?? ''
 
@@ -12,14 +12,8 @@ export function parentOf(set: KubeObject): string | undefined {
 }
 
 /** Whether a Gateway takes listeners of a namespace; it takes nobody's unless it says so. */
-export function allowsListeners(view: GatewayApiView, gateway: KubeObject, namespace: string): boolean {
-  const { from = 'None', selector } = gateway.spec?.allowedListeners?.namespaces ?? {}
-  if (from === 'All') return true
-  if (from === 'Same') return namespace === namespaceOf(gateway)
-  if (from !== 'Selector') return false
-  const labels = { ...view.namespace(namespace)?.metadata.labels, 'kubernetes.io/metadata.name': namespace }
-  return labelSelector(selector)(labels)
-}
+export const allowsListeners = (view: GatewayApiView, gateway: KubeObject, namespace: string): boolean =>
+  letsIn(view, gateway.spec?.allowedListeners?.namespaces ?? {}, 'None', gateway, namespace)
 
 /** The ListenerSets that a Gateway lets in, in the order in which their listeners count: the oldest first. */
 export function listenerSetsOf(view: GatewayApiView, gateway: KubeObject): KubeObject[] {

@@ -1,12 +1,12 @@
 // Listeners of Gateways: what is wrong with each, which routes they take, and the Istio Gateways they become. Pure.
 
-import { type Json, type KubeObject, labelSelector } from '#api'
+import type { Json, KubeObject } from '#api'
 import { OWN_NAMESPACE } from '../model/gateway-labels.ts'
 import { intersection } from '../model/host.ts'
-import { keyPair } from '../model/key-pair.ts'
+import { listenerCertificateProblem } from './certificate-ref.ts'
 import { frontendTls } from './frontend-tls.ts'
 import { listenerSetsOf } from './listener-sets.ts'
-import { type GatewayApiView, GROUP, isGranted, type ListenerState, type Problem } from './view.ts'
+import { type GatewayApiView, GROUP, type ListenerState, letsIn, type Problem } from './view.ts'
 
 const KINDS: Readonly<Record<string, readonly string[]>> = {
   HTTP: ['HTTPRoute', 'GRPCRoute'],
@@ -37,7 +37,7 @@ export function listenersOf(view: GatewayApiView, gateway: KubeObject): Listener
     const protocol = String(listener.protocol ?? '')
     const supported = supportedKinds(listener)
     const asked = terminates(listener) ? frontendTls(view, gateway, listener.port) : undefined
-    const certificate = certificateProblem(view, owner, listener)
+    const certificate = terminates(listener) ? listenerCertificateProblem(view, owner, listener) : undefined
     // A certificate that is not granted is told like an authority that cannot be had (as Istio).
     const untrusted =
       certificate?.reason === 'RefNotPermitted' ? certificate : asked && 'problem' in asked ? asked.problem : undefined
@@ -92,36 +92,6 @@ function conflict(listener: Json, served: readonly Json[]): Problem | undefined 
   }
 }
 
-function certificateProblem(view: GatewayApiView, owner: KubeObject, listener: Json): Problem | undefined {
-  if (!terminates(listener)) return undefined
-  const refs: Json[] = listener.tls?.certificateRefs ?? []
-  if (refs.length === 0)
-    return { reason: 'InvalidCertificateRef', message: 'TLS is to be terminated but certificateRefs names no Secret' }
-  for (const ref of refs) {
-    const { group = '', kind = 'Secret', name, namespace = namespaceOf(owner) } = ref
-    if (group !== '' || kind !== 'Secret')
-      return {
-        reason: 'InvalidCertificateRef',
-        message: `invalid certificate reference ${group}/${kind}/${name}; only Secrets are supported`,
-      }
-    const from = { group: GROUP, kind: owner.kind ?? 'Gateway', namespace: namespaceOf(owner) }
-    if (!isGranted(view, from, { group, kind, namespace, name }))
-      return {
-        reason: 'RefNotPermitted',
-        message: `certificateRef ${name}/${namespace} not accessible to a ${owner.kind} in namespace ${JSON.stringify(namespaceOf(owner))} (missing a ReferenceGrant?)`,
-      }
-    const pair = keyPair(view.secret(namespace, name))
-    if (!pair || !looksLikePem(pair.chain) || !looksLikePem(pair.key))
-      return {
-        reason: 'InvalidCertificateRef',
-        message: `invalid certificate reference ${namespace}/${name}, there is no Secret with a certificate and a key`,
-      }
-  }
-  return undefined
-}
-
-const looksLikePem = (base64: string) => Buffer.from(base64, 'base64').toString('latin1').includes('-----BEGIN ')
-
 const terminates = (listener: Json) =>
   listener.protocol === 'HTTPS' || (listener.protocol === 'TLS' && (listener.tls?.mode ?? 'Terminate') === 'Terminate')
 
@@ -139,19 +109,18 @@ export function refusesRoute(
   const refused = (message: string) => ({ reason: 'NotAllowedByListeners', message })
   if (!state.kinds.some((k) => k.kind === kind))
     return refused(`kind ${kind} is not allowed by listener ${state.listener.name}`)
-  const { from = 'Same', selector } = state.listener.allowedRoutes?.namespaces ?? {}
-  if (from === 'All') return undefined
-  if (from === 'None') return refused(`listener ${state.listener.name} allows routes of no namespace`)
-  if (from === 'Same')
-    return namespace === namespaceOf(state.owner)
-      ? undefined
-      : refused(
-          `hostnames matched parent hostname "${state.host}", but namespace ${JSON.stringify(namespace)} is not allowed by the parent`,
-        )
-  const labels = { ...view.namespace(namespace)?.metadata.labels, 'kubernetes.io/metadata.name': namespace }
-  return labelSelector(selector)(labels)
-    ? undefined
-    : refused(`namespace ${JSON.stringify(namespace)} is not allowed by the parent`)
+  const { namespaces = {} } = state.listener.allowedRoutes ?? {}
+  if (letsIn(view, namespaces, 'Same', state.owner, namespace)) return undefined
+  switch (namespaces.from ?? 'Same') {
+    case 'None':
+      return refused(`listener ${state.listener.name} allows routes of no namespace`)
+    case 'Same':
+      return refused(
+        `hostnames matched parent hostname "${state.host}", but namespace ${JSON.stringify(namespace)} is not allowed by the parent`,
+      )
+    default:
+      return refused(`namespace ${JSON.stringify(namespace)} is not allowed by the parent`)
+  }
 }
 
 /** What of a route's hostnames a listener serves. */

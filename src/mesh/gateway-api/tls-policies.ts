@@ -2,7 +2,7 @@
 
 import { type Json, type KubeObject, keyOf } from '#api'
 import { byAge } from '../model/view.ts'
-import type { clientCertificate } from './backend-tls.ts'
+import type { CertificateRef } from './certificate-ref.ts'
 import {
   backendsOf,
   CONTROLLER,
@@ -44,7 +44,7 @@ const namespaceOf = (o: KubeObject) => o.metadata.namespace ?? ''
 export function tlsPolicies(
   view: GatewayApiView,
   gatewaysTo: (target: string) => Iterable<string>,
-  certificates: Iterable<[string, ReturnType<typeof clientCertificate>]>,
+  certificates: Iterable<[string, CertificateRef | undefined]>,
 ): TlsPolicies {
   const shown = Object.fromEntries(
     [...certificates].flatMap(([gateway, c]) => (c && 'secret' in c ? [[gateway, c.secret]] : [])),

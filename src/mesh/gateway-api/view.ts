@@ -1,6 +1,6 @@
 // What the Gateway API's conversion reads, and what it makes. Pure.
 
-import type { Json, KubeObject } from '#api'
+import { type Json, type KubeObject, labelSelector } from '#api'
 
 export const CONTROLLER = 'istio.io/gateway-controller'
 /** The controller of Gateways that others serve: they are read, and nothing is done for them. */
@@ -87,23 +87,54 @@ export function knowsHost(view: GatewayApiView, host: string): boolean {
   )
 }
 
-/** Whether an object of one namespace may refer to one of another (ReferenceGrant). */
-export function isGranted(
-  view: GatewayApiView,
-  from: { group: string; kind: string; namespace: string },
-  to: { group: string; kind: string; namespace: string; name: string },
-): boolean {
-  if (from.namespace === to.namespace) return true
-  return view.grants.some(
+/** What a reference is to. */
+interface Referent {
+  readonly group: string
+  readonly kind: string
+  readonly namespace: string
+  readonly name: string
+}
+
+/** Why an object may not refer to one of another namespace: no ReferenceGrant there lets it. `field` names the reference. */
+export function ungranted(view: GatewayApiView, owner: KubeObject, to: Referent, field: string): Problem | undefined {
+  const own = owner.metadata.namespace ?? ''
+  if (own === to.namespace) return undefined
+  const granted = view.grants.some(
     (g) =>
       g.metadata.namespace === to.namespace &&
-      ((g.spec?.from ?? []) as Json[]).some(
-        (f) => f.group === from.group && f.kind === from.kind && f.namespace === from.namespace,
-      ) &&
+      ((g.spec?.from ?? []) as Json[]).some((f) => f.group === GROUP && f.kind === owner.kind && f.namespace === own) &&
       ((g.spec?.to ?? []) as Json[]).some(
         (t) => (t.group ?? '') === to.group && t.kind === to.kind && (!t.name || t.name === to.name),
       ),
   )
+  if (granted) return undefined
+  return {
+    reason: 'RefNotPermitted',
+    message: `${field} ${to.name}/${to.namespace} not accessible to a ${owner.kind} in namespace ${JSON.stringify(own)} (missing a ReferenceGrant?)`,
+  }
+}
+
+/** Whether an owner lets in what is of a namespace (gateway-api, FromNamespaces). `usual`: where nothing is said. */
+export function letsIn(
+  view: GatewayApiView,
+  { from, selector }: Json,
+  usual: 'Same' | 'None',
+  owner: KubeObject,
+  namespace: string,
+): boolean {
+  switch (from ?? usual) {
+    case 'All':
+      return true
+    case 'Same':
+      return namespace === owner.metadata.namespace
+    case 'Selector':
+      return labelSelector(selector)({
+        ...view.namespace(namespace)?.metadata.labels,
+        'kubernetes.io/metadata.name': namespace,
+      })
+    default:
+      return false
+  }
 }
 
 /** What a route's rules lead to, "Kind namespace/name". */

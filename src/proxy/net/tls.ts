@@ -20,15 +20,14 @@ class Terminator {
   readonly #own: string
   /** What follows the handshakes under way, by the client's address. */
   readonly #waiting = new Map<string, Done>()
-
+  /** Whether a certificate that is shown must be a good one, though none need be. */
+  readonly #strict: boolean
   /** Where anybody is let in: whose certificates tell who a client is. */
   readonly #authorities: readonly X509Certificate[] | undefined
 
-  readonly #checks: boolean
-
   constructor(tls: ChainTls, secret: TlsSecret, authority: TlsSecret | undefined) {
     this.#tls = tls
-    this.#checks = authority !== undefined && !tls.acceptUntrusted
+    this.#strict = authority !== undefined && !tls.acceptUntrusted
     const lenient = tls.acceptUntrusted && authority !== undefined && !authority.revoked
     this.#authorities = lenient ? certificatesOf(authority.authority ?? '') : undefined
     this.#own = tls.requireClient ? uriOf(secret.certificate ?? '') : ''
@@ -66,9 +65,7 @@ class Terminator {
     if (!done) return void plain.destroy()
     if (!isPinned(plain, this.#tls)) return void plain.destroy()
     const known = this.#isKnown(plain)
-    // Who need not show a certificate must not show a wrong one.
-    const wrong = this.#checks && !known && plain.getPeerX509Certificate() !== undefined
-    if (wrong) return void plain.destroy()
+    if (this.#strict && !known && plain.getPeerX509Certificate()) return void plain.destroy()
     const peer = known ? identityOf(plain) : undefined
     const wanted = this.#tls.subjectAltNames
     const names = peer ? [peer.uri, ...peer.dns] : []
