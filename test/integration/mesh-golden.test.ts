@@ -10,6 +10,7 @@ import type { Json } from '#api'
 import { toJson } from '#api/xds'
 import { GOLDEN, type GoldenCase, goldenFiles, makeGolden, readGolden } from '#kit'
 import type { XdsResources } from '#mesh'
+import { SYSTEM_ROOTS } from '../../src/mesh/translate/sds.ts'
 import { KINDS } from '../../src/mesh/xds/resource-set.ts'
 import { ConfigStore } from '../../src/proxy/config/config-store.ts'
 import { Resources } from '../../src/proxy/config/resources.ts'
@@ -31,7 +32,8 @@ function shown(of: GoldenCase, resources: XdsResources): Json {
   const result: Json = {}
   const store = new Resources(new ConfigStore(), () => {})
   for (const { kind, type, url } of KINDS) {
-    const told = [...resources[kind]].map(([name, m]) => ({ name, version: '1', bytes: type.encode(m) }))
+    const made = [...resources[kind]].filter(([name]) => name !== SYSTEM_ROOTS)
+    const told = made.map(([name, m]) => ({ name, version: '1', bytes: type.encode(m) }))
     // A client of gRPC takes what a proxy does not.
     if (of.proxy.generator !== 'grpc')
       assert.doesNotMatch(store.apply(url, told, [], true) ?? '', REFUSED, 'the data plane takes it')

@@ -11,7 +11,7 @@ import type { MeshPort, MeshService } from '../model/service.ts'
 import { clusterName, emptyResources, matches, type XdsResources } from '../model/view.ts'
 import { type LocalityGroup, localityGroups, localityMessage, localitySetting } from './locality.ts'
 import type { Place } from './place.ts'
-import { ADS, addAuthority, addCertificate } from './sds.ts'
+import { ADS, addAuthority, addCertificate, addSystemRoots } from './sds.ts'
 import { clusterSettings } from './traffic-policy.ts'
 import { gatewayCertificate, upstreamTls } from './upstream-tls.ts'
 
@@ -126,7 +126,7 @@ export function addClusters(result: XdsResources, place: Place, service: MeshSer
     entry = { inputs, part }
     known.set(key, entry)
   }
-  for (const kind of ['clusters', 'endpoints'] as const)
+  for (const kind of ['clusters', 'endpoints', 'secrets'] as const)
     for (const [name, message] of entry.part[kind]) result[kind].set(name, message)
 }
 
@@ -157,6 +157,7 @@ function addCluster(
   const type = clusterType(place, service, policy)
   const tls = upstreamTls(place, service, policy.tls, spoken(protocol, upgrading(policy, mesh)))
   if (tls && policy.tls.credentialName) addCredential(result, place, policy.tls)
+  if (tls?.systemRoots) addSystemRoots(result)
   const shown = gatewayCertificate(place, policy.tls)?.split('/')
   if (shown) addCertificate({ result, view: place.snapshot.view, node: place.node }, shown[0]!, shown[1]!, true)
   const mine = endpoints.filter((e) => matches(subset.labels, e.labels))

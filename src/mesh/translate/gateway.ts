@@ -10,6 +10,7 @@ import type { VirtualService } from '../model/virtual-service.ts'
 import { isExported } from '../model/visibility.ts'
 import { httpChain, TLS_INSPECTOR } from './chains.ts'
 import { addClusters } from './clusters.ts'
+import { distinctChains } from './distinct-chains.ts'
 import type { FilterPatches } from './envoy-filter.ts'
 import { ingressRoutes, ingressTls } from './ingress.ts'
 import { chainMatch, tcpRoutes, tlsRoutes } from './l4-routes.ts'
@@ -77,7 +78,7 @@ export function translateGateway(place: Place, patches: FilterPatches): XdsResou
     result.listeners.set(name, {
       name,
       address: { socket_address: { address: bind, port_value: port } },
-      filter_chains: chains,
+      filter_chains: distinctChains(chains),
       listener_filters: chains.some((c) => c.transport_socket || c.filter_chain_match?.server_names)
         ? [TLS_INSPECTOR]
         : [],

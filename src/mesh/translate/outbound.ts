@@ -12,6 +12,7 @@ import { clusterName, type XdsResources } from '../model/view.ts'
 import type { VirtualService } from '../model/virtual-service.ts'
 import { HTTP_INSPECTOR, httpChain, LOOKS_LIKE_HTTP, TLS_INSPECTOR, tcpChain } from './chains.ts'
 import { addClusters, httpOptions } from './clusters.ts'
+import { distinctChains } from './distinct-chains.ts'
 import type { FilterPatches } from './envoy-filter.ts'
 import { type ByteRoute, chainMatch, tcpRoutes, tlsRoutes } from './l4-routes.ts'
 import { type Place, serviceOf } from './place.ts'
@@ -300,7 +301,7 @@ function listenerOf(place: Place, name: string, g: Gathered, patches: FilterPatc
   return {
     name,
     address: { socket_address: { address: g.address, port_value: g.port } },
-    filter_chains: chains.length > 0 ? chains : rest ? [rest] : [],
+    filter_chains: chains.length > 0 ? distinctChains(chains) : rest ? [rest] : [],
     ...(chains.length > 0 && rest ? { default_filter_chain: rest } : {}),
     ...(inspectors.length > 0 ? { listener_filters: inspectors } : {}),
     ...(detection > 0 && inspectors.length > 0

@@ -1,11 +1,23 @@
 // Certificates out of Secrets and ConfigMaps, delivered apart by name. Pure.
 
+import { rootCertificates } from 'node:tls'
 import type { Message } from '#wire'
 import { keyPair } from '../model/key-pair.ts'
 import type { MeshView, ProxyNode, XdsResources } from '../model/view.ts'
 
 /** The configuration source of everything that comes by the same stream. */
 export const ADS: Message = { ads: {}, resource_api_version: 2 }
+
+/** The secret, by Istio's name, of the authorities that every machine trusts. Our data plane has them itself. */
+export const SYSTEM_ROOTS = 'file-root:system'
+
+const systemRoots: Message = {
+  name: SYSTEM_ROOTS,
+  validation_context: { trusted_ca: { inline_string: rootCertificates.join('\n') } },
+}
+
+/** Adds the authorities that every machine trusts, for whoever asks for them. */
+export const addSystemRoots = (result: XdsResources) => result.secrets.set(SYSTEM_ROOTS, systemRoots)
 
 const bytes = (text: string) => ({ inline_bytes: Buffer.from(text, 'base64') })
 

@@ -8,13 +8,15 @@ import { isWildcard } from '../model/host.ts'
 import { isHttp, type Protocol } from '../model/protocol.ts'
 import type { MeshService } from '../model/service.ts'
 import type { Place } from './place.ts'
-import { ADS } from './sds.ts'
+import { ADS, SYSTEM_ROOTS } from './sds.ts'
 
 export interface UpstreamTls {
   /** The transport socket. */
   readonly socket: Message
   /** The server's name is the request's host, and its certificate must bear it. */
   readonly byHost: boolean
+  /** The authorities that every machine trusts are the ones that count. */
+  readonly systemRoots: boolean
 }
 
 /**
@@ -31,7 +33,7 @@ export function upstreamTls(
   if (!tls || mode === 'DISABLE' || mode === 'ISTIO_MUTUAL') return undefined
   const sni = tls.sni || (isWildcard(service.host) ? '' : service.host)
   const secret = tls.credentialName ? credentialName(place, tls.credentialName) : undefined
-  const trust = tls.caPem === '' ? NOBODY : secret && `${secret}-cacert`
+  const trust = authorityOf(tls, secret)
   const names: string[] = tls.subjectAltNames ?? service.object.spec?.subjectAltNames ?? []
   const byHost = isHttp(protocol) && !tls.sni && names.length === 0
   const check: Message | undefined = tls.insecureSkipVerify
@@ -43,14 +45,13 @@ export function upstreamTls(
       }
   const authority: Message = tls.caCertificates
     ? { trusted_ca: { filename: tls.caCertificates }, ...(tls.caCrl ? { crl: { filename: tls.caCrl } } : {}) }
-    : tls.caPem === undefined
-      ? { system_root_certs: {} }
-      : { trusted_ca: { inline_string: tls.caPem } }
+    : { trusted_ca: { inline_string: tls.caPem } }
   const shown = gatewayCertificate(place, tls)
   const own = mode === 'MUTUAL'
   const sds = (name: string) => ({ name, sds_config: ADS })
   return {
     byHost,
+    systemRoots: check !== undefined && trust === SYSTEM_ROOTS,
     socket: {
       name: 'envoy.transport_sockets.tls',
       typed_config: packAny(UpstreamTlsContext, {
@@ -86,6 +87,13 @@ export function upstreamTls(
       }),
     },
   }
+}
+
+/** The secret whose authorities are trusted; undefined where they stand in the cluster itself, as a file's name or a text. */
+function authorityOf(tls: Json, secret: string | undefined): string | undefined {
+  if (tls.caPem === '') return NOBODY
+  if (secret) return `${secret}-cacert`
+  return tls.caCertificates || tls.caPem ? undefined : SYSTEM_ROOTS
 }
 
 /** An authority that cannot be had: a secret that never comes (Istio's name for it), so that nothing is sent. */

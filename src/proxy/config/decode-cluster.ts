@@ -208,6 +208,9 @@ export function subjectAltNames(common: Message, what: string) {
 const bears = (name: string, host: string): boolean =>
   name === host || (name.startsWith('*.') && host.slice(host.indexOf('.')) === name.slice(1))
 
+/** The secret, by Istio's name, of the authorities that this machine trusts: here without being asked for. */
+const SYSTEM_ROOTS = 'file-root:system'
+
 export const authorityName = (common: Message): string | undefined =>
   common.combined_validation_context?.validation_context_sds_secret_config?.name ??
   common.validation_context_sds_secret_config?.name
@@ -224,12 +227,12 @@ function decodeTls(socket: Message | undefined, http: Message, what: string): Up
   const inline = inlineSecret(common, what)
   return {
     ...(certificate ? { certificate } : {}),
-    ...(authority ? { authority } : {}),
+    ...(authority && authority !== SYSTEM_ROOTS ? { authority } : {}),
     ...(inline ? { inline } : {}),
     sni: value.sni ?? '',
     autoSni: (value.auto_host_sni || http.auto_sni) ?? false,
     autoSan: http.auto_san_validation ?? false,
-    systemRoots: validation(common).system_root_certs !== undefined,
+    systemRoots: authority === SYSTEM_ROOTS,
     alpn: common.alpn_protocols ?? [],
     subjectAltNames: subjectAltNames(common, what),
     ...tlsVersions(common),
