@@ -2,13 +2,15 @@
 
 import { SampanError } from '#base'
 
-/** A message that breaks the rules; `status` is what a server answers. */
+/** A message that breaks the rules; `status` is what a server answers, `details` what Envoy calls the reason in logs. */
 export class H1Error extends SampanError {
   readonly status: number
+  readonly details: string
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, details = 'http1.codec_error') {
     super('H1Error', message)
     this.status = status
+    this.details = details
   }
 }
 
@@ -95,7 +97,7 @@ export function requestLine(text: string, end: number, head: H1Head): void {
   head.target = text.slice(from, at)
   head.minor = minorAt(text, at + 1)
   if (head.minor < 0 && /^HTTP\/\d\.\d$/.test(text.slice(at + 1, end)))
-    throw new H1Error(505, 'Cannot read a request: its version is not supported')
+    throw new H1Error(505, 'Cannot read a request: its version is not supported', 'low_version')
   if (head.minor < 0 || at + 9 !== end) throw bad()
 }
 
@@ -130,7 +132,7 @@ export function parseFields(text: string, from: number, head: H1Head): void {
   let count = 0
   let nominated = false
   for (let at = from; at < length; ) {
-    if (++count > MAX_FIELDS) throw new H1Error(431, 'Cannot read a message: too many fields')
+    if (++count > MAX_FIELDS) throw new H1Error(431, 'Cannot read a message: too many fields', 'http1.too_many_headers')
     const begin = at
     let kinds = 0
     for (let kind = 0; (kind = KINDS[text.charCodeAt(at)]!) & TOKEN; at++) kinds |= kind
@@ -144,7 +146,7 @@ export function parseFields(text: string, from: number, head: H1Head): void {
     while (at < length && KINDS[text.charCodeAt(at)]! & VALUE) at++
     let valueEnd = at
     if (at < length && (text.charCodeAt(at) !== CR || text.charCodeAt(at + 1) !== LF))
-      throw new H1Error(400, 'Cannot read a message: bad field value')
+      throw new H1Error(400, 'Cannot read a message: bad field value', 'http1.invalid_characters')
     at += 2
     while (valueEnd > valueAt && (text.charCodeAt(valueEnd - 1) === 32 || text.charCodeAt(valueEnd - 1) === 9))
       valueEnd--
@@ -161,10 +163,14 @@ export function parseFields(text: string, from: number, head: H1Head): void {
         fields.push(name, value)
         break
       case 'transfer-encoding':
-        if (head.chunked) throw new H1Error(400, 'Cannot read a message: more than one transfer-encoding')
-        if (value === '') throw new H1Error(400, 'Cannot read a message: an empty transfer-encoding')
-        if (value.toLowerCase() !== 'chunked')
-          throw new H1Error(501, `Cannot read a message: transfer-encoding ${JSON.stringify(value)} is not supported`)
+        if (text.charCodeAt(at) === 32 || text.charCodeAt(at) === 9)
+          throw new H1Error(400, 'Cannot read a message: a folded transfer-encoding')
+        if (head.chunked || value.toLowerCase() !== 'chunked')
+          throw new H1Error(
+            501,
+            `Cannot read a message: transfer-encoding ${JSON.stringify(value)} is not supported`,
+            'http1.invalid_transfer_encoding',
+          )
         head.chunked = true
         break
       case 'connection':
@@ -175,7 +181,9 @@ export function parseFields(text: string, from: number, head: H1Head): void {
         head.upgrade = head.upgrade === undefined ? value : `${head.upgrade},${value}`
         break
       case 'expect':
-        head.expect = value.toLowerCase() === '100-continue'
+        // Other expectations are the server's to meet.
+        if (value.toLowerCase() === '100-continue') head.expect = true
+        else fields.push(name, value)
         break
       case 'te':
         head.trailers = value.toLowerCase().includes('trailers')
@@ -185,7 +193,6 @@ export function parseFields(text: string, from: number, head: H1Head): void {
         break
       case 'proxy-connection':
       case 'http2-settings':
-      case 'trailer':
         break
       default:
         fields.push(name, value)

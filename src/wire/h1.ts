@@ -2,7 +2,7 @@
 //
 //   head -> (none | length | chunk-size -> chunk-data -> chunk-end ... -> trailers | until-close) -> done
 
-import { emptyHead, H1Error, type H1Head, parseFields, requestLine, statusLine } from './h1-head.ts'
+import { emptyHead, H1Error, type H1Head, isToken, parseFields, requestLine, statusLine } from './h1-head.ts'
 
 /** Receives a message in parts. Buffers are its own: nobody writes into them later. */
 export interface H1Sink {
@@ -12,8 +12,9 @@ export interface H1Sink {
   onEnd(trailers: string[] | undefined): void
 }
 
-/** Bytes of a head or of trailers at most (Envoy's max_request_headers_kb). */
-const MAX_HEAD = 60 * 1024
+/** Bytes of a head or of trailers at most, of requests and of responses (Envoy's limits). */
+const MAX_REQUEST_HEAD = 60 * 1024
+const MAX_RESPONSE_HEAD = 80 * 1024
 /** Bytes of a line with a chunk's size at most, its extensions included. */
 const MAX_CHUNK_LINE = 1024
 /** Extensions of a chunk: names, some with a value or a quoted one (RFC 9112, section 7.1.1). */
@@ -125,6 +126,9 @@ export class H1Parser {
           this.#buffer = buffer.subarray(2)
           return true
         }
+        // What begins like no message at all is not waited for.
+        if (this.#seen === 0 && !isToken(String.fromCharCode(buffer[0]!)))
+          throw new H1Error(400, 'Cannot read a message: bad first line')
         const end = this.#findEnd(buffer)
         if (end < 0) return false
         this.#buffer = buffer.subarray(end + 4)
@@ -197,14 +201,15 @@ export class H1Parser {
 
   /** Where the empty line begins, -1 while it is not here. */
   #findEnd(buffer: Buffer): number {
+    const max = this.#request ? MAX_REQUEST_HEAD : MAX_RESPONSE_HEAD
     const from = this.#seen > 3 ? this.#seen - 3 : 0
     const end = buffer.indexOf(CRLF2, from)
-    if (end >= 0 && end <= MAX_HEAD) {
+    if (end >= 0 && end <= max) {
       this.#seen = 0
       return end
     }
-    if (end > MAX_HEAD || buffer.length > MAX_HEAD)
-      throw new H1Error(431, 'Cannot read a message: its head is too large')
+    if (end > max || buffer.length > max)
+      throw new H1Error(431, 'Cannot read a message: its head is too large', 'http1.headers_too_large')
     // A head of bare line feeds would never end.
     for (let at = buffer.indexOf(LF, from); at >= 0; at = buffer.indexOf(LF, at + 1))
       if (at === 0 || buffer[at - 1] !== CR) throw new H1Error(400, 'Cannot read a message: a bare LF')
@@ -261,7 +266,11 @@ export class H1Parser {
   #framing(head: H1Head): number {
     const { status } = head
     if (head.chunked && (head.length >= 0 || head.minor === 0))
-      throw new H1Error(400, 'Cannot read a message: transfer-encoding with content-length or in HTTP/1.0')
+      throw new H1Error(
+        400,
+        'Cannot read a message: transfer-encoding with content-length or in HTTP/1.0',
+        'http1.content_length_and_chunked_not_allowed',
+      )
     if (!this.#request && (this.#answered === 'HEAD' || status === 204 || status === 304 || status < 200))
       return State.done
     if (head.chunked) return State.chunkSize

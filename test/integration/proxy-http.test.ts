@@ -280,7 +280,7 @@ test('WebSocket passes where it is allowed, other upgrades and CONNECT do not', 
   })
   socket.write('GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\r\n')
   while (!text.includes('first')) await once(socket, 'data')
-  assert.match(text, /^HTTP\/1\.1 101 Switching Protocols\r\nconnection: upgrade\r\n/)
+  assert.match(text, /^HTTP\/1\.1 101 Switching Protocols\r\nconnection: Upgrade\r\n/)
   socket.write('hello')
   while (!text.includes('<hello>')) await once(socket, 'data')
   socket.end()
@@ -325,7 +325,7 @@ test('what cannot be routed or reached is answered with Envoy’s code, flag and
       '/uf',
       503,
       'UF',
-      /^upstream connect error or disconnect\/reset before headers\. .*reset reason: connection failure/,
+      /^upstream connect error or disconnect\/reset before headers\. .*reset reason: remote connection failure/,
     ],
     ['/slow', 504, 'UT', /^upstream request timeout$/],
     ['/cut', 503, 'UC', /reset reason: connection termination/],
@@ -398,7 +398,7 @@ test('retries go on other hosts, keep to their number and their budget, and say 
   assert.equal(calls - before, 3)
   const hang = await ask(t.port, '/hang')
   assert.equal(hang.status, 504)
-  assert.match(t.log.at(-1)!, /^504 UT,URX upstream_per_try_timeout/)
+  assert.match(t.log.at(-1)!, /^504 URX,UT upstream_per_try_timeout/)
   for (let i = 0; i < 20; i++) assert.equal((await ask(t.port, '/two')).status, 200)
   assert.ok(counts[0]! > 0)
   const posted = await ask(t.port, '/flaky', { method: 'POST', body: 'again' })
@@ -744,4 +744,62 @@ test('metrics bear Istio’s names and labels; access logs in JSON keep numbers 
   assert.doesNotMatch(line, /grpc_response_status/)
   assert.match(text, /istio_response_bytes_sum\{.*\} 5/)
   assert.match(text, /istio_request_duration_milliseconds_bucket\{.*le="0.5"\} \d/)
+})
+
+test('what cannot be read is answered with words and written down, as Envoy does', async () => {
+  await using to = await through(echo, [toCluster('app')])
+  const cases: [request: string, status: RegExp, line: string][] = [
+    ['junk\r\n\r\n', /^HTTP\/1\.1 400 Bad Request\r\n[\s\S]*\r\n\r\nBad Request$/, '400 DPE http1.codec_error'],
+    ['GET / HTTP/1.1\r\n\r\n', /^HTTP\/1\.1 400 /, '400 - missing_host_header'],
+    ['GET / HTTP/1.1\r\nhost: a b\r\n\r\n', /^HTTP\/1\.1 400 /, '400 DPE http.invalid_authority'],
+    ['GET / HTTP/1.1\r\nhost: a\r\nx: \x01\r\n\r\n', /^HTTP\/1\.1 400 /, '400 DPE http1.invalid_characters'],
+    [
+      'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n',
+      /^HTTP\/1\.1 501 /,
+      '501 DPE http1.invalid_transfer_encoding',
+    ],
+    // The head was good, what followed was not.
+    [
+      'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n',
+      /^HTTP\/1\.1 400 Bad Request\r\n[\s\S]*Bad Request$/,
+      '400 DPE http1.codec_error',
+    ],
+    ['CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n', /^HTTP\/1\.1 404 /, '404 NR route_not_found'],
+  ]
+  for (const [request, status, line] of cases) {
+    const before = to.proxy.lines.length
+    assert.match(await raw(to.port, request), status, request)
+    assert.ok(to.proxy.lines[before]?.startsWith(line), `${request}: ${to.proxy.lines[before]}`)
+  }
+})
+
+test('one of several values of a field is enough for a match, and none may fit an inverted one', async () => {
+  const field = (more: Message, status: number): Message => ({
+    match: { prefix: '/', headers: [{ name: 'x-y', string_match: { exact: 'v' }, ...more }] },
+    direct_response: { status },
+  })
+  await using to = await through(echo, [field({}, 201), field({ invert_match: true }, 202)])
+  const status = async (...values: string[]) =>
+    /^HTTP\/1\.1 (\d+)/.exec(
+      await raw(to.port, `GET / HTTP/1.1\r\nhost: a\r\n${values.map((v) => `x-y: ${v}\r\n`).join('')}\r\n`),
+    )?.[1]
+  assert.equal(await status('v'), '201')
+  assert.equal(await status('w', 'v'), '201')
+  assert.equal(await status('w', 'u'), '202')
+  assert.equal(await status(), '404')
+})
+
+test('fields that a route adds to answers are on the proxy’s own answers too', async () => {
+  const add = { response_headers_to_add: [{ header: { key: 'x-added', value: 'yes' } }] }
+  await using to = await through(
+    echo,
+    [
+      { match: { prefix: '/direct' }, direct_response: { status: 200 }, ...add },
+      { match: { prefix: '/redirect' }, redirect: { host_redirect: 'b' }, ...add },
+      { match: { prefix: '/dead' }, route: { cluster: 'dead' }, ...add },
+    ],
+    { clusters: [staticCluster('dead', [1])] },
+  )
+  for (const path of ['/direct', '/redirect', '/dead'])
+    assert.equal((await ask(to.port, path)).headers['x-added'], 'yes', path)
 })

@@ -54,7 +54,7 @@ export function httpRoutes(scope: RouteScope, rule: VirtualService): Message[] {
         ...(http.name || match?.name ? { name: [http.name, match?.name].filter(Boolean).join('.') } : {}),
         ...(match?.statPrefix ? { stat_prefix: match.statPrefix } : {}),
         match: routeMatch(match),
-        ...routeAction(scope, rule, http, match),
+        ...routeAction(scope, rule, http),
         ...headerOperations(http.headers),
         ...filterSettings(http),
         metadata: { filter_metadata: { istio: toStruct({ config }) } },
@@ -185,23 +185,18 @@ function redirect(r: Json, port: number): Message {
   }
 }
 
-/** Istio's rewrite replaces the matched prefix, or the whole path of an exact or regex match. */
-function rewrite(r: Json | undefined, match: Json | undefined): Message {
+/** Istio's rewrite replaces the matched prefix, or the whole path of an exact or regex match: Envoy knows which. */
+function rewrite(r: Json | undefined): Message {
   if (!r) return {}
-  const regex = r.uriRegexRewrite
+  const path = r.uriRegexRewrite
     ? { regex_rewrite: { pattern: { regex: r.uriRegexRewrite.match }, substitution: r.uriRegexRewrite.rewrite } }
-    : {}
-  const whole = match?.uri?.regex !== undefined
-  const uri =
-    r.uri === undefined
+    : r.uri === undefined
       ? {}
-      : whole
-        ? { regex_rewrite: { pattern: { regex: match.uri.regex }, substitution: r.uri } }
-        : { prefix_rewrite: r.uri }
-  return { ...regex, ...uri, ...(r.authority ? { host_rewrite_literal: r.authority } : {}) }
+      : { prefix_rewrite: r.uri }
+  return { ...path, ...(r.authority ? { host_rewrite_literal: r.authority } : {}) }
 }
 
-function routeAction(scope: RouteScope, rule: VirtualService, http: Json, match: Json | undefined): Message {
+function routeAction(scope: RouteScope, rule: VirtualService, http: Json): Message {
   if (http.redirect) return { redirect: redirect(http.redirect, scope.port) }
   const namespace: string = http.namespace ?? rule.namespace
   if (http.directResponse) {
@@ -218,7 +213,7 @@ function routeAction(scope: RouteScope, rule: VirtualService, http: Json, match:
     timeout,
     ...(retry ? { retry_policy: retry } : {}),
     ...hostRewrite(http.headers),
-    ...rewrite(http.rewrite, match),
+    ...rewrite(http.rewrite),
     ...(http.strict ? { cluster_not_found_response_code: NOT_FOUND_500 } : {}),
     ...mirrors(http, (d) => clusterOf(d, scope, namespace)),
     ...(hashes.length > 0 ? { hash_policy: hashes } : {}),

@@ -82,17 +82,13 @@ function pathRewrite(action: Message, match: Message, what: string): ((path: str
   const { prefix_rewrite: prefix, regex_rewrite: regex, path_redirect: whole } = action
   if (whole) return () => whole
   const matched: string = match.path ?? match.path_separated_prefix ?? match.prefix ?? ''
-  if (prefix) return (p) => joinPath(prefix, p.slice(matched.length))
+  if (prefix) return (p) => absolute(prefix + p.slice(match.safe_regex ? p.length : matched.length))
   if (!regex) return undefined
   const pattern = re2(regex.pattern?.regex ?? '', what)
   return (p) => pattern.replaceAll(p, String(regex.substitution ?? ''))
 }
 
-/** "/" and "" in place of a prefix do not leave "//" or nothing. */
-function joinPath(prefix: string, rest: string): string {
-  const joined = prefix.endsWith('/') && rest.startsWith('/') ? prefix + rest.slice(1) : prefix + rest
-  return joined.startsWith('/') ? joined : `/${joined}`
-}
+const absolute = (path: string) => (path.startsWith('/') ? path : `/${path}`)
 
 const REDIRECT_STATUS = [301, 302, 303, 307, 308]
 
@@ -132,6 +128,7 @@ function decodeRetry(m: Message | undefined, what: string): RetryPolicy | undefi
   return {
     on,
     statuses,
+    headers: ((m.retriable_headers ?? []) as Message[]).map((h) => compileHeader(h, `${what}: retriable_headers`)),
     retries: m.num_retries ? (m.num_retries.value ?? 0) : 1,
     perTryTimeout: fromDuration(m.per_try_timeout) ?? 0,
     perTryIdle: fromDuration(m.per_try_idle_timeout) ?? 0,

@@ -83,6 +83,17 @@ export function headerFits(h: HeaderMatch, value: string | undefined): boolean {
   return looked !== undefined && h.match.test(looked) !== h.invert
 }
 
+/** Whether one of a field's values fits, or with `invert` none of them. */
+export function fieldsFit(h: HeaderMatch, fields: readonly string[]): boolean {
+  let there = false
+  for (let i = 0; i < fields.length; i += 2) {
+    if (fields[i] !== h.name) continue
+    if (h.match === undefined || h.match.test(fields[i + 1]!)) return !h.invert
+    there = true
+  }
+  return there ? h.invert : headerFits(h, undefined)
+}
+
 /** The share, 0 to 1, of a FractionalPercent. */
 export function fractionOf(m: Message | undefined): number {
   if (!m) return 0

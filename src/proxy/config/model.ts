@@ -179,6 +179,8 @@ export interface Redirect {
 export interface RetryPolicy {
   readonly on: ReadonlySet<string>
   readonly statuses: ReadonlySet<number>
+  /** Of an answer: one that fits asks for another try. */
+  readonly headers: readonly HeaderMatch[]
   readonly retries: number
   readonly perTryTimeout: number
   readonly perTryIdle: number

@@ -65,7 +65,7 @@ export function corsFilter(name: string): HttpFilter {
       tell('access-control-allow-headers', named(policy.headers, 'access-control-request-headers'))
       tell('access-control-max-age', policy.maxAge)
       tell('access-control-expose-headers', policy.expose)
-      exchange.reply({ status: 200, flags: '', details: 'cors_response', body: '', fields })
+      exchange.reply({ status: 200, flags: '', details: 'cors_response', body: '', fields, plain: true })
     },
   }
 }

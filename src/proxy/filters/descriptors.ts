@@ -1,9 +1,9 @@
 // What of a request is counted by a rate limit: descriptors out of a route's actions (route_components.proto, RateLimit).
 
 import type { Message } from '#wire'
-import { compileHeader, headerFits } from '../config/matchers.ts'
+import { compileHeader } from '../config/matchers.ts'
 import type { RateLimitAction } from '../config/model.ts'
-import { requestField } from '../http/request.ts'
+import { queryParameter, requestField, requestFits } from '../http/request.ts'
 import type { FilterExchange } from './filter.ts'
 
 export interface DescriptorEntry {
@@ -49,17 +49,12 @@ function entryOf(a: Message, exchange: FilterExchange): DescriptorEntry | 'skip'
   if (a.source_cluster) return { key: 'source_cluster', value: exchange.context.peers.cluster }
   if (a.header_value_match) {
     const { headers = [], expect_match: expect, descriptor_key: key, descriptor_value: value } = a.header_value_match
-    const fits = (headers as Message[]).every((h) => {
-      const header = compileHeader(h, 'rate limit')
-      return headerFits(header, requestField(request, header.name))
-    })
+    const fits = (headers as Message[]).every((h) => requestFits(compileHeader(h, 'rate limit'), request))
     return fits === (expect?.value ?? true) ? { key: key || 'header_match', value } : undefined
   }
   if (a.query_parameters) {
-    const mark = request.path.indexOf('?')
-    const value =
-      mark < 0 ? null : new URLSearchParams(request.path.slice(mark)).get(a.query_parameters.query_parameter_name)
-    if (value === null) return a.query_parameters.skip_if_absent ? 'skip' : undefined
+    const value = queryParameter(request.path, a.query_parameters.query_parameter_name)
+    if (value === undefined) return a.query_parameters.skip_if_absent ? 'skip' : undefined
     return { key: a.query_parameters.descriptor_key, value }
   }
   return undefined

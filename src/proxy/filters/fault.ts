@@ -2,9 +2,9 @@
 
 import { fromDuration } from '#api/xds'
 import type { Message } from '#wire'
-import { compileHeader, fractionOf, headerFits } from '../config/matchers.ts'
+import { compileHeader, fractionOf } from '../config/matchers.ts'
 import type { HeaderMatch } from '../config/model.ts'
-import { requestField } from '../http/request.ts'
+import { requestField, requestFits } from '../http/request.ts'
 import type { FilterExchange, HttpFilter } from './filter.ts'
 
 export interface Fault {
@@ -74,7 +74,7 @@ export function faultFilter(name: string, config: Message, what: string): HttpFi
 
 function meant({ headers, cluster }: Fault, exchange: FilterExchange): boolean {
   if (cluster && !exchange.route()?.clusters.some((c) => c.name === cluster)) return false
-  return headers.every((h) => headerFits(h, requestField(exchange.request, h.name)))
+  return headers.every((h) => requestFits(h, exchange.request))
 }
 
 const happens = (fraction: number, random: () => number) => fraction >= 1 || random() < fraction

@@ -2,8 +2,8 @@
 
 import type { Message } from '#wire'
 import { inRange, ipv4, rangesOf } from '../config/address-range.ts'
-import { compileHeader, compileString, headerFits, refuse } from '../config/matchers.ts'
-import { pathOf, requestField } from '../http/request.ts'
+import { compileHeader, compileString, refuse } from '../config/matchers.ts'
+import { pathOf, requestFits } from '../http/request.ts'
 import { type FilterExchange, type HttpFilter, isDisabled } from './filter.ts'
 
 type Rule = (exchange: FilterExchange) => boolean
@@ -63,7 +63,7 @@ export function rbacFilter(name: string, config: Message, what: string): HttpFil
 
 function headerRule(m: Message, what: string): Rule {
   const header = compileHeader(m, what)
-  return (e) => headerFits(header, requestField(e.request, header.name))
+  return (e) => requestFits(header, e.request)
 }
 
 function rangeRule(m: Message, address: (e: FilterExchange) => string): Rule {

@@ -14,6 +14,7 @@ import {
   writeLastChunk,
 } from '#wire'
 import type { HttpChain } from '../config/model.ts'
+import { connectionInfo } from '../telemetry/stream-info.ts'
 import type { ProxyContext } from './context.ts'
 import { Exchange } from './exchange.ts'
 import { httpDate } from './http-date.ts'
@@ -126,17 +127,34 @@ class H1Server implements Downstream, H1Sink {
   #refuse(error: unknown): void {
     if (this.#lingering) return
     this.#headRead()
-    const status = error instanceof H1Error ? error.status : 400
+    const { status, details } = error instanceof H1Error ? error : new H1Error(400, '')
     this.#context.stats.counters.protocolErrors++
-    const begun = this.#exchange?.responded ?? false
-    this.#exchange?.cancel()
-    this.#exchange = undefined
-    this.#lingering = true
-    if (!begun)
-      this.#output.write(
-        `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\ncontent-length: 0\r\nconnection: close\r\ndate: ${httpDate()}\r\nserver: ${this.#chain.serverName}\r\n\r\n`,
-      )
-    this.#linger()
+    this.#keepAlive = false
+    const exchange = this.#exchange
+    const body = STATUS_CODES[status] ?? ''
+    if (exchange) {
+      // The body of a request whose head was read.
+      if (exchange.responded) exchange.cancel()
+      else exchange.reply({ status, flags: 'DPE', details, body })
+      this.#exchange = undefined
+    } else {
+      const fields = ['content-length', String(body.length), 'content-type', 'text/plain', 'connection', 'close']
+      fields.push('date', httpDate(), 'server', this.#chain.serverName)
+      this.#output.write(`HTTP/1.1 ${status} ${body}\r\n${writeFields(fields)}${body}`)
+      this.#log(status, 'DPE', details, body.length)
+    }
+    if (!this.#lingering) this.#linger()
+  }
+
+  /** Writes down what never became a request. */
+  #log(status: number, flags: string, details: string, bytesSent: number): void {
+    const { accessLogs } = this.#chain
+    if (accessLogs.length === 0) return
+    const info = {
+      ...connectionInfo(this.#source, this.#context.stats.hostname),
+      ...{ protocol: 'HTTP/1.1', status, flags, details, bytesSent },
+    }
+    for (const log of accessLogs) log.write(info)
   }
 
   /** Ends our side, and reads for a moment what the client still sends. */
@@ -159,9 +177,15 @@ class H1Server implements Downstream, H1Sink {
     if (maxRequests > 0 && this.#served >= maxRequests) this.#keepAlive = false
     if (maxConnectionAge > 0 && performance.now() - this.#born > maxConnectionAge) this.#keepAlive = false
     const request = toRequest(head, hasBody)
-    if (head.expect && hasBody) this.#output.write('HTTP/1.1 100 Continue\r\n\r\n')
     const exchange = new Exchange(this.#context, this.#chain, request, this, this.#source)
     this.#exchange = exchange
+    const problem = problemOf(head, request)
+    if (problem) {
+      this.#keepAlive = false
+      exchange.reply({ status: 400, flags: '', details: problem, body: '' })
+      return
+    }
+    if (head.expect && hasBody) this.#output.write('HTTP/1.1 100 Continue\r\n\r\n')
     exchange.begin()
   }
 
@@ -196,7 +220,7 @@ class H1Server implements Downstream, H1Sink {
     if (status === 101) {
       this.#tunnel = true
       this.#parser.tunnel()
-      this.#output.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n${writeFields(fields)}`)
+      this.#output.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n${writeFields(fields)}`)
       const rest = this.#parser.takeRest()
       if (rest.length > 0) this.#exchange?.data(rest)
       return
@@ -206,7 +230,7 @@ class H1Server implements Downstream, H1Sink {
     this.#bodiless = noBody
     this.#chunked = !noBody && length === undefined && head.minor === 1
     if (this.#context.draining || this.#context.config.retired.has(this.#chain)) this.#keepAlive = false
-    let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`
+    let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}\r\n`
     let told = false
     for (let i = 0; i < fields.length; i += 2) {
       const name = fields[i]!
@@ -221,8 +245,8 @@ class H1Server implements Downstream, H1Sink {
     if (this.#chunked) text += 'transfer-encoding: chunked\r\n'
     else if (!noBody && length === undefined) this.#keepAlive = false
     else if (end && !told && head.method !== 'HEAD' && status !== 204 && status !== 304) text += 'content-length: 0\r\n'
-    // A request that was not read to its end cannot be followed by another.
-    if (!this.#requestDone && end) this.#keepAlive = false
+    // A request that was not read to its end, or is to be followed by something else, cannot be followed by another.
+    if ((!this.#requestDone && end) || head.method === 'CONNECT') this.#keepAlive = false
     if (!this.#keepAlive) text += 'connection: close\r\n'
     else if (head.minor === 0) text += 'connection: keep-alive\r\n'
     this.#output.write(`${text}\r\n`)
@@ -269,6 +293,7 @@ class H1Server implements Downstream, H1Sink {
 
   #onFin(): void {
     this.#fin = true
+    if (!this.#exchange && !this.#lingering && !this.#parser.idle) this.#log(0, 'DC', 'downstream_remote_disconnect', 0)
     if (this.#tunnel) this.#exchange?.end(undefined)
     else if (!this.#requestDone) {
       this.#exchange?.cancel()
@@ -281,30 +306,37 @@ class H1Server implements Downstream, H1Sink {
   }
 }
 
-const bad = (why: string) => new H1Error(400, `Cannot read a request: ${why}`)
+const bad = (why: string, details = 'http1.codec_error') => new H1Error(400, `Cannot read a request: ${why}`, details)
+const URL = 'http1.invalid_url'
+
+/** What is wrong with a request that can be read all the same, by Envoy's name. */
+function problemOf(head: H1Head, request: HttpRequest): string | undefined {
+  if (head.host === undefined && head.minor === 1) return 'missing_host_header'
+  return request.path.includes('#') ? 'path_normalization_failed' : undefined
+}
 
 /** A request out of its head. Fails with H1Error on what could be understood in two ways (RFC 9112, 3.2). */
 function toRequest(head: H1Head, hasBody: boolean): HttpRequest {
   const { method, host } = head
   let { target } = head
-  if (host === undefined && head.minor === 1) throw bad('it has no host')
+  if (method === 'PRI') throw bad('PRI begins HTTP/2')
   let authority = host ?? ''
   if (method === 'CONNECT') {
-    if (!AUTHORITY.test(target) || !/:\d+$/.test(target)) throw bad('CONNECT needs host and port')
+    if (!AUTHORITY.test(target) || !/:\d+$/.test(target)) throw bad('CONNECT needs host and port', URL)
     authority = target
     target = '/'
   } else if (target === '*') {
-    if (method !== 'OPTIONS') throw bad('only OPTIONS asks for "*"')
+    if (method !== 'OPTIONS') throw bad('only OPTIONS asks for "*"', URL)
   } else if (!target.startsWith('/')) {
     // The absolute form: what it names counts, not the host field.
-    const m = /^(https?):\/\/([^/?#]+)([/?][^#]*)?$/i.exec(target)
-    if (!m) throw bad('bad target')
+    const m = /^(https?):\/\/([^/?#]+)([/?].*)?$/i.exec(target)
+    if (!m) throw bad('bad target', URL)
     authority = m[2]!
     const rest = m[3] ?? '/'
     target = rest.startsWith('/') ? rest : `/${rest}`
   }
-  if (target.includes('#')) throw bad('a target has no fragment')
-  if (!AUTHORITY.test(authority) || (host !== undefined && !AUTHORITY.test(host))) throw bad('bad host')
+  if (!AUTHORITY.test(authority) || (host !== undefined && !AUTHORITY.test(host)))
+    throw bad('bad host', 'http.invalid_authority')
   const wanted = head.upgrade?.toLowerCase() ?? ''
   const upgrade =
     method === 'CONNECT' ? 'connect' : wanted !== 'h2c' && hasToken(head.connection, 'upgrade') ? wanted : ''

@@ -162,7 +162,7 @@ function toRequest(fields: string[], end: boolean): HttpRequest | number {
   if (connect) path = '/'
   if (!isTarget(path) || path.includes('#') || !(path.startsWith('/') || (path === '*' && method === 'OPTIONS')))
     return 400
-  const trailers = fieldOf(fields, 'te') !== undefined
+  const trailers = fieldOf(fields, 'te')?.includes('trailers') ?? false
   dropField(fields, 'te')
   // Cookies may come in parts; HTTP/1.1 has one field (RFC 9113, 8.2.3).
   joinCookies(fields)

@@ -12,6 +12,7 @@ const UNTRUSTED = new Set([
   'x-envoy-downstream-service-node',
   'x-envoy-expected-rq-timeout-ms',
   'x-envoy-external-address',
+  'x-envoy-force-trace',
   'x-envoy-hedge-on-per-try-timeout',
   'x-envoy-internal',
   'x-envoy-ip-tags',
@@ -27,9 +28,6 @@ const UNTRUSTED = new Set([
   'x-envoy-upstream-rq-timeout-alt-response',
   'x-envoy-upstream-rq-timeout-ms',
 ])
-
-/** Addresses of private networks: who comes from there is trusted (RFC 1918, RFC 4193). */
-const INTERNAL = /^(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|127\.|::1$|f[cd])/i
 
 /** Writes what is known of the client into a request; returns the client's address as it is believed. */
 export function markOrigin(request: HttpRequest, chain: HttpChain, source: Source): string {
@@ -51,11 +49,10 @@ export function markOrigin(request: HttpRequest, chain: HttpChain, source: Sourc
     const told = fieldOf(fields, 'x-forwarded-proto')
     if (told === 'http' || told === 'https') request.scheme = told
   }
-  if (!chain.skipXff) setField(fields, 'x-forwarded-for', [...chainOf, source.client].join(','))
-  const internal = chainOf.length === 0 && INTERNAL.test(client)
+  if (!chain.skipXff) setField(fields, 'x-forwarded-for', before ? `${before},${source.client}` : source.client)
   for (let i = fields.length - 2; i >= 0; i -= 2) if (UNTRUSTED.has(fields[i]!)) fields.splice(i, 2)
-  if (internal) fields.push('x-envoy-internal', 'true')
-  else fields.push('x-envoy-external-address', client)
+  // No address is internal unless configuration says so (since Envoy 1.33), and Istio's does not.
+  fields.push('x-envoy-external-address', client)
   setField(fields, 'x-forwarded-proto', request.scheme)
   return client
 }

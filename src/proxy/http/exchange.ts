@@ -1,6 +1,6 @@
 // One request and its response: normalized, filtered, routed, answered, counted, written down. Hot path.
 
-import type { HttpChain, Route, WeightedCluster } from '../config/model.ts'
+import type { HeaderEdits, HttpChain, Route, WeightedCluster } from '../config/model.ts'
 import type { FilterExchange } from '../filters/filter.ts'
 import { type Peer, UNKNOWN_PEER } from '../telemetry/peer.ts'
 import type { StreamInfo } from '../telemetry/stream-info.ts'
@@ -17,10 +17,12 @@ import { redirectLocation } from './redirect.ts'
 import {
   type Downstream,
   fieldOf,
+  firstOf,
   type HttpRequest,
   isGrpc,
   pathOf,
   requestField,
+  rewriteHost,
   safeTrailers,
   setField,
 } from './request.ts'
@@ -68,6 +70,7 @@ export class Exchange implements FilterExchange, StreamInfo {
   #requestEnded: boolean
   #trailers: readonly string[] | undefined
   #whole: { limit: number; done: (body: Buffer | undefined, begin: Buffer) => void } | undefined
+  #targetEdits: HeaderEdits | undefined
   #edits: ((status: number, fields: string[]) => void)[] | undefined
   #finishers: (() => void)[] | undefined
   #idle: NodeJS.Timeout | undefined
@@ -108,8 +111,12 @@ export class Exchange implements FilterExchange, StreamInfo {
       return this.#redirect(307, target.redirect)
     }
     request.path = target
-    if (request.upgrade && !this.#mayUpgrade())
+    if (target === '*') return this.reply({ status: 404, flags: '', details: 'absolute_path_rejected', body: '' })
+    if (request.upgrade && !this.#mayUpgrade()) {
+      if (request.upgrade === 'connect')
+        return this.reply({ status: 404, flags: 'NR', details: 'route_not_found', body: '' })
       return this.reply({ status: 403, flags: '', details: 'upgrade_failed', body: '' })
+    }
     this.#watchTime()
     this.#filter(0)
   }
@@ -189,9 +196,10 @@ export class Exchange implements FilterExchange, StreamInfo {
     if (this.#requireTls && request.scheme === 'http')
       return this.#redirect(301, redirectLocation(request, { status: 301, scheme: 'https', stripQuery: false }))
     if (!route) return this.reply({ status: 404, flags: 'NR', details: 'route_not_found', body: '' })
-    if (route.redirect) return this.#redirect(route.redirect.status, redirectLocation(request, route.redirect))
-    if (route.directStatus)
+    if (route.redirect || route.directStatus) {
+      if (route.redirect) return this.#redirect(route.redirect.status, redirectLocation(request, route.redirect))
       return this.reply({ status: route.directStatus, flags: '', details: 'direct_response', body: route.directBody })
+    }
     const target = clusterOf(route, request, context.random())
     const cluster = target && context.config.usable(target.name)
     if (cluster) return this.#forwardTo(cluster, target, route)
@@ -216,17 +224,12 @@ export class Exchange implements FilterExchange, StreamInfo {
       setField(request.fields, 'x-envoy-original-path', request.path)
       request.path = changed
     }
-    if (target.host) request.authority = target.host
-    else if (rewrite?.host) request.authority = rewrite.host
-    else if (rewrite?.hostField) request.authority = requestField(request, rewrite.hostField) ?? request.authority
+    const host = target.host ?? rewrite?.host ?? (rewrite?.hostField && requestField(request, rewrite.hostField))
+    if (host) rewriteHost(request, host)
     // The innermost edits come first.
     if (target.request) this.#editRequest(target.request)
     for (const edits of route.request) this.#editRequest(edits)
-    if (target.response || route.response.length > 0)
-      this.onResponse((_status, fields) => {
-        if (target.response) editFields(fields, target.response, this)
-        for (const edits of route.response) editFields(fields, edits, this)
-      })
+    this.#targetEdits = target.response
     if (!this.source.inbound) {
       const { own } = context.peers
       for (const text of own) request.fields.push(text)
@@ -307,32 +310,37 @@ export class Exchange implements FilterExchange, StreamInfo {
   respond(status: number, fields: string[], end: boolean): void {
     this.details = 'via_upstream'
     this.#responseBegin = performance.now()
-    let server = -1
-    let dated = false
-    let served = -1
-    for (let i = 0; i < fields.length; i += 2) {
-      const name = fields[i]!
-      if (name === 'server') server = i
-      else if (name === 'date') dated = true
-      else if (name === 'x-envoy-upstream-service-time') served = i
-    }
+    const served = fields.indexOf('x-envoy-upstream-service-time')
     const took = String(Math.round(this.#responseBegin - this.#started))
-    if (served >= 0) fields[served + 1] = took
+    if (served >= 0 && served % 2 === 0) fields[served + 1] = took
     else fields.push('x-envoy-upstream-service-time', took)
-    const { serverHeader, serverName } = this.chain
-    if (server < 0) {
-      if (serverHeader !== 'passThrough') fields.push('server', serverName)
-    } else if (serverHeader === 'overwrite') fields[server + 1] = serverName
-    if (!dated) fields.push('date', httpDate())
     if (this.#grpc) this.grpcStatus = fieldOf(fields, 'grpc-status') ?? ''
     this.#head(status, fields, end)
   }
 
-  #head(status: number, fields: string[], end: boolean): void {
+  /** Whatever a route has made of it, an answer says who served it and when. */
+  #sign(fields: string[]): void {
+    let server = -1
+    let dated = false
+    for (let i = 0; i < fields.length; i += 2) {
+      if (fields[i] === 'server') server = i
+      else if (fields[i] === 'date') dated = true
+    }
+    const { serverHeader, serverName } = this.chain
+    if (!dated) fields.push('date', httpDate())
+    if (server < 0) {
+      if (serverHeader !== 'passThrough') fields.push('server', serverName)
+    } else if (serverHeader === 'overwrite') fields[server + 1] = serverName
+  }
+
+  #head(status: number, fields: string[], end: boolean, plain = false): void {
     this.responded = true
     this.status = status
-    if (this.#edits) for (const edit of this.#edits) edit(status, fields)
     this.responseFields = fields
+    if (this.#targetEdits) editFields(fields, this.#targetEdits, this)
+    if (this.#route && !plain) for (const edits of this.#route.response) editFields(fields, edits, this)
+    if (this.#edits) for (const edit of this.#edits) edit(status, fields)
+    this.#sign(fields)
     this.#downstream.respond(status, fields, end)
     if (end) this.#finish()
   }
@@ -360,7 +368,7 @@ export class Exchange implements FilterExchange, StreamInfo {
   /** For the router: what has begun cannot be completed. */
   abort(flags: string, details: string): void {
     if (this.over) return
-    this.addFlag(flags)
+    if (flags) this.addFlag(flags)
     this.details = details
     this.#downstream.abort()
     this.#finish()
@@ -370,11 +378,10 @@ export class Exchange implements FilterExchange, StreamInfo {
     this.reply({ status, flags: '', details: 'direct_response', body: '', fields: ['location', location] })
   }
 
-  reply({ status, flags, details, body, fields = NONE, grpcStatus }: LocalReply): void {
+  reply({ status, flags, details, body, fields = NONE, grpcStatus, plain = false }: LocalReply): void {
     if (this.over || this.responded) return
     if (flags) this.addFlag(flags)
     this.details = details
-    const tail = ['date', httpDate(), 'server', this.chain.serverName]
     const bodiless = status === 204 || status === 304
     const text = bodiless ? Buffer.alloc(0) : typeof body === 'string' ? Buffer.from(body) : body
     // A gRPC client reads its status where it looks for it.
@@ -384,11 +391,11 @@ export class Exchange implements FilterExchange, StreamInfo {
       const message = grpcMessage(text.toString())
       const own = ['content-type', 'application/grpc', 'grpc-status', this.grpcStatus]
       if (message) own.push('grpc-message', message)
-      return this.#head(200, [...own, ...fields, ...tail], true)
+      return this.#head(200, [...own, ...fields], true)
     }
     const typed = fields.includes('content-type') ? NONE : ['content-type', 'text/plain']
     const own = text.length > 0 ? ['content-length', String(text.length), ...typed] : []
-    this.#head(status, [...own, ...fields, ...tail], text.length === 0 || this.request.method === 'HEAD')
+    this.#head(status, [...own, ...fields], text.length === 0 || this.request.method === 'HEAD', plain)
     if (this.over) return
     this.bytesSent += text.length
     this.#downstream.data(text)
@@ -407,11 +414,10 @@ export class Exchange implements FilterExchange, StreamInfo {
     clearTimeout(this.#life)
     this.#life = setTimeout(() => {
       if (requestOnly && this.#requestEnded) return
-      const flags = requestOnly ? '' : 'DT'
-      if (this.responded) this.abort(flags, 'max_duration_timeout')
+      if (this.responded) this.abort('', 'max_duration_timeout')
       else if (requestOnly)
-        this.reply({ status: 408, flags, details: 'request_overall_timeout', body: 'request timeout' })
-      else this.reply({ status: 504, flags, details: 'max_duration_timeout', body: 'downstream duration timeout' })
+        this.reply({ status: 408, flags: '', details: 'request_overall_timeout', body: 'request timeout' })
+      else this.reply({ status: 504, flags: '', details: 'max_duration_timeout', body: 'downstream duration timeout' })
     }, ms)
   }
 
@@ -466,7 +472,14 @@ export class Exchange implements FilterExchange, StreamInfo {
   }
 
   get upstreamCluster(): string {
-    return this.#cluster?.config.name ?? ''
+    return this.#meant()?.config.name ?? ''
+  }
+
+  /** The cluster that the request went to, or would have. */
+  #meant(): ClusterState | undefined {
+    if (this.#cluster || !this.#route) return this.#cluster
+    const { clusters } = this.#route
+    return clusters.length === 1 ? this.context.config.clusters.get(clusters[0]!.name) : undefined
   }
 
   get upstreamLocal(): string {
@@ -514,7 +527,7 @@ export class Exchange implements FilterExchange, StreamInfo {
   }
 
   requestField(name: string): string | undefined {
-    return requestField(this.request, name)
+    return name.startsWith(':') ? requestField(this.request, name) : firstOf(this.request.fields, name)
   }
 
   #finish(): void {
@@ -530,7 +543,7 @@ export class Exchange implements FilterExchange, StreamInfo {
     context.stats.record({
       inbound: source.inbound,
       peer: source.inbound ? this.#peer : (host?.peer ?? UNKNOWN_PEER),
-      service: this.#cluster?.config.service ?? UNKNOWN_SERVICE,
+      service: this.#meant()?.config.service ?? UNKNOWN_SERVICE,
       protocol: this.#grpc ? 'grpc' : 'http',
       code: this.status,
       flags: this.flags,

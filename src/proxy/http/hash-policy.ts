@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import type { HashPolicy } from '../config/model.ts'
 import { hashText } from '../upstream/hash.ts'
 import type { Exchange } from './exchange.ts'
-import { requestField } from './request.ts'
+import { queryParameter, requestField } from './request.ts'
 
 /** The hash by a route's policies; undefined when none of them finds anything. */
 export function hashRequest(policies: readonly HashPolicy[], exchange: Exchange): number | undefined {
@@ -24,10 +24,8 @@ function textOf(policy: HashPolicy, exchange: Exchange): string | undefined {
   switch (policy.kind) {
     case 'header':
       return requestField(request, policy.name)
-    case 'query': {
-      const mark = request.path.indexOf('?')
-      return mark < 0 ? undefined : (new URLSearchParams(request.path.slice(mark)).get(policy.name) ?? undefined)
-    }
+    case 'query':
+      return queryParameter(request.path, policy.name)
     case 'sourceIp':
       return exchange.client
     case 'cookie': {

@@ -7,9 +7,11 @@ import { dropField, fieldOf, setField } from './request.ts'
 
 /** Edits fields in place: those to be removed go first. */
 export function editFields(fields: string[], { remove, edits }: HeaderEdits, info: StreamInfo): void {
+  // All values are of what came, before any of it is changed.
+  const values = edits.map(({ value }) => value(info, ''))
   for (const name of remove) dropField(fields, name)
-  for (const { name, value, action, keepEmpty } of edits) {
-    const text = value(info, '')
+  for (const [i, { name, action, keepEmpty }] of edits.entries()) {
+    const text = values[i]!
     if (text === '' && !keepEmpty) continue
     // A line break in a value would end it.
     if (!isFieldValue(text)) continue

@@ -8,6 +8,8 @@ export interface LocalReply {
   readonly flags: string
   readonly details: string
   readonly fields?: readonly string[]
+  /** The route's edits are not for this one. */
+  readonly plain?: boolean
   /** What gRPC clients are told, when it is not what the status stands for. */
   readonly grpcStatus?: number
 }
@@ -29,7 +31,7 @@ export function grpcStatusOf(status: number): number {
     case 504:
       return 14
     default:
-      return status >= 200 && status < 300 ? 0 : 2
+      return 2
   }
 }
 

@@ -1,9 +1,12 @@
-// Paths as routes see them: one way to write each (RFC 3986, 6.2.2; Istio's path normalizations).
+// Paths as routes see them: one way to write each (Istio's path normalizations, as Envoy 1.40 does them).
 
 import type { HttpChain } from '../config/model.ts'
 import { pathOf } from './request.ts'
 
-const ODD = /\/\.|%|\\/
+const ODD = /\/\.|[%\\"<>^`{|}]/
+const UNSAFE = /["<>^`{|}]/g
+/** What stands for no step or a step up; parameters behind it do not hide it. */
+const DOTS = /^(\.\.?)(?:;.*)?$/
 const UNRESERVED = /[A-Za-z0-9\-._~]/
 const ESCAPED_SLASH = /%2f|%5c/gi
 
@@ -36,23 +39,28 @@ export function normalizeTarget(target: string, rules: Rules): string | { reject
   return own === path ? target : own + query
 }
 
-/** A path without dot segments, backslashes or needless escapes; undefined when it has bad or NUL escapes. */
+/**
+ * A path without dot segments, backslashes, needless escapes and characters that must be escaped; undefined when it has
+ * an escaped NUL. What is no escape at all, and the case of escapes, is left as it is.
+ */
 export function normalizePath(path: string): string | undefined {
-  if (/%(?![0-9a-f]{2})|%00/i.test(path)) return undefined
-  const plain = path.replaceAll('\\', '/').replace(/%[0-9a-f]{2}/gi, (code) => {
-    const char = String.fromCharCode(Number.parseInt(code.slice(1), 16))
-    return UNRESERVED.test(char) ? char : code.toUpperCase()
-  })
+  if (path.includes('%00')) return undefined
+  const plain = path
+    .replaceAll('\\', '/')
+    .replace(/%[0-9a-f]{2}/gi, (code) => {
+      const char = String.fromCharCode(Number.parseInt(code.slice(1), 16))
+      return UNRESERVED.test(char) ? char : code
+    })
+    .replace(UNSAFE, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
   const out: string[] = []
   const segments = plain.split('/').slice(1)
   for (const [i, segment] of segments.entries()) {
-    const last = i === segments.length - 1
-    if (segment === '..') {
-      out.pop()
-      if (last) out.push('')
-    } else if (segment === '.') {
-      if (last) out.push('')
-    } else out.push(segment)
+    const dots = DOTS.exec(segment)?.[1]
+    if (!dots) out.push(segment)
+    else {
+      if (dots === '..') out.pop()
+      if (i === segments.length - 1) out.push('')
+    }
   }
   return `/${out.join('/')}`
 }

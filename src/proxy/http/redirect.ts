@@ -9,8 +9,9 @@ const DEFAULT_PORT: Record<string, number> = { http: 80, https: 443 }
 export function redirectLocation(request: HttpRequest, redirect: Redirect): string {
   const scheme = redirect.scheme ?? request.scheme
   const [, name = request.authority, given] = /^(.*?)(?::(\d+))?$/.exec(request.authority) ?? []
-  // Another scheme has another port: the one the client used was for the old scheme.
-  const kept = redirect.scheme && redirect.scheme !== request.scheme ? undefined : given
+  // The usual port of the old scheme is none of another one.
+  const changed = redirect.scheme !== undefined && redirect.scheme !== request.scheme
+  const kept = changed && Number(given) === DEFAULT_PORT[request.scheme] ? undefined : given
   const port = redirect.port ?? (redirect.host ? undefined : kept)
   const suffix = port === undefined || Number(port) === DEFAULT_PORT[scheme] ? '' : `:${port}`
   const old = pathOf(request.path)

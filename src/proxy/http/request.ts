@@ -1,5 +1,8 @@
 // An HTTP request on its way through the proxy, whatever the protocol on either side.
 
+import { fieldsFit, headerFits } from '../config/matchers.ts'
+import type { HeaderMatch } from '../config/model.ts'
+
 /** A request as the proxy sees it. `fields` alternates lower-case names and values, without pseudo-headers and host. */
 export interface HttpRequest {
   method: string
@@ -66,6 +69,12 @@ export function fieldOf(fields: readonly string[], name: string): string | undef
   return undefined
 }
 
+/** The first value of a field. */
+export function firstOf(fields: readonly string[], name: string): string | undefined {
+  for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return fields[i + 1]
+  return undefined
+}
+
 /** Removes a field in place. */
 export function dropField(fields: string[], name: string): void {
   for (let i = fields.length - 2; i >= 0; i -= 2) if (fields[i] === name) fields.splice(i, 2)
@@ -95,6 +104,13 @@ export function requestField(request: HttpRequest, name: string): string | undef
   }
 }
 
+/** Whether a field, or a pseudo-field, of a request is as wanted. */
+export function requestFits(h: HeaderMatch, request: HttpRequest): boolean {
+  return h.name.startsWith(':') || h.name === 'host'
+    ? headerFits(h, requestField(request, h.name))
+    : fieldsFit(h, request.fields)
+}
+
 /** Whether a request speaks gRPC. */
 export function isGrpc(fields: readonly string[]): boolean {
   for (let i = 0; i < fields.length; i += 2)
@@ -103,6 +119,24 @@ export function isGrpc(fields: readonly string[]): boolean {
       return type.startsWith('application/grpc') && (type.length === 16 || type[16] === '+' || type[16] === ';')
     }
   return false
+}
+
+/** Asks for another host, and says which one it was. */
+export function rewriteHost(request: HttpRequest, host: string): void {
+  if (request.authority === host) return
+  setField(request.fields, 'x-envoy-original-host', request.authority)
+  request.authority = host
+}
+
+/** The first value of a query parameter, as it is written; undefined without one. */
+export function queryParameter(target: string, name: string): string | undefined {
+  const mark = target.indexOf('?')
+  if (mark < 0) return undefined
+  for (const part of target.slice(mark + 1).split('&')) {
+    const equals = part.indexOf('=')
+    if ((equals < 0 ? part : part.slice(0, equals)) === name) return equals < 0 ? '' : part.slice(equals + 1)
+  }
+  return undefined
 }
 
 /** The path without its query. */

@@ -1,5 +1,6 @@
 // Whether a request is tried again. Pure (Envoy's router filter: retry_on, back-off with jitter).
 
+import { fieldsFit } from '../config/matchers.ts'
 import type { RetryPolicy } from '../config/model.ts'
 import { fieldOf, type UpstreamFailure } from './request.ts'
 
@@ -45,6 +46,7 @@ export function wantsRetry(policy: RetryPolicy, outcome: Outcome): boolean {
       if (on.has('gateway-error') && GATEWAY.has(status)) return true
       if (on.has('retriable-4xx') && status === 409) return true
       if (on.has('retriable-status-codes') && policy.statuses.has(status)) return true
+      if (on.has('retriable-headers') && policy.headers.some((h) => fieldsFit(h, fields))) return true
       if (on.has('envoy-ratelimited') && fieldOf(fields, 'x-envoy-ratelimited') !== undefined) return true
       if (!grpc) return false
       const word = GRPC[fieldOf(fields, 'grpc-status') ?? '']
@@ -73,6 +75,7 @@ export function requestedPolicy(policy: RetryPolicy | undefined, fields: readonl
   const from: RetryPolicy = policy ?? {
     on: new Set(),
     statuses: new Set(),
+    headers: [],
     retries: 1,
     perTryTimeout: 0,
     perTryIdle: 0,

@@ -1,8 +1,7 @@
 // Routing: which virtual host, which route, which cluster. Pure. Hot path; bench/proxy measures it.
 
-import { headerFits } from '../config/matchers.ts'
 import type { Route, RouteTable, VirtualHost, WeightedCluster } from '../config/model.ts'
-import { type HttpRequest, isGrpc, pathOf, requestField } from './request.ts'
+import { type HttpRequest, isGrpc, pathOf, queryParameter, requestField, requestFits } from './request.ts'
 
 /** The host for a name: itself, then the longest "*.suffix", then the longest "prefix.*", then "*". */
 export function findHost(table: RouteTable, authority: string): VirtualHost | undefined {
@@ -27,19 +26,18 @@ export function findRoute(host: VirtualHost, request: HttpRequest, random: () =>
   next: for (const route of host.routes) {
     if (route.connect !== (request.method === 'CONNECT') || !route.path.test(path)) continue
     if (route.grpc && !isGrpc(request.fields)) continue
-    for (const h of route.headers) if (!headerFits(h, requestField(request, h.name))) continue next
-    if (route.query.length > 0 && !queryFits(route, request.path.slice(path.length))) continue
+    for (const h of route.headers) if (!requestFits(h, request)) continue next
+    if (route.query.length > 0 && !queryFits(route, request.path)) continue
     if (route.fraction < 1 && random() >= route.fraction) continue
     return route
   }
   return undefined
 }
 
-function queryFits(route: Route, query: string): boolean {
-  const parameters = new URLSearchParams(query)
+function queryFits(route: Route, target: string): boolean {
   return route.query.every(({ name, match }) => {
-    const value = parameters.get(name)
-    return value !== null && (match === undefined || match.test(value))
+    const value = queryParameter(target, name)
+    return value !== undefined && (match === undefined || match.test(value))
   })
 }
 

@@ -7,7 +7,15 @@ import type { Host } from '../upstream/host.ts'
 import { poolFor } from './context.ts'
 import type { Exchange } from './exchange.ts'
 import { hashRequest } from './hash-policy.ts'
-import { fieldOf, isGrpc, setField, type Upstream, type UpstreamEvents, type UpstreamFailure } from './request.ts'
+import {
+  fieldOf,
+  isGrpc,
+  rewriteHost,
+  setField,
+  type Upstream,
+  type UpstreamEvents,
+  type UpstreamFailure,
+} from './request.ts'
 import { backOff, type Outcome, requestedPolicy, wantsRetry } from './retry.ts'
 import { Shadow } from './shadow.ts'
 
@@ -26,7 +34,7 @@ const FLAGS: Readonly<Record<UpstreamFailure, string>> = {
   remoteReset: 'UR',
 }
 const REASONS: Readonly<Record<UpstreamFailure, string>> = {
-  connect: 'connection failure',
+  connect: 'remote connection failure',
   timeout: 'connection timeout',
   reset: 'connection termination',
   refused: 'remote refused stream reset',
@@ -59,6 +67,8 @@ export class Router {
   #timer: NodeJS.Timeout | undefined
   #backOff: NodeJS.Timeout | undefined
   readonly #timeout: number
+  /** The host that the client asked for. */
+  readonly #asked: string
   readonly #shadows: Shadow[] = []
   #replay: Uint8Array[] | undefined = []
   #replaySize = 0
@@ -72,6 +82,7 @@ export class Router {
     this.#exchange = exchange
     this.#route = route
     this.#cluster = cluster
+    this.#asked = exchange.request.authority
     const { request } = exchange
     const { fields } = request
     this.#policy = requestedPolicy(route.retry, fields)
@@ -185,7 +196,10 @@ export class Router {
     }
     if (this.#tries > 1 && this.#route.attemptCount)
       setField(request.fields, 'x-envoy-attempt-count', String(this.#tries))
-    if (this.#route.rewrite?.autoHost && host.endpoint.hostname) request.authority = host.endpoint.hostname
+    if (this.#route.rewrite?.autoHost && host.endpoint.hostname) {
+      request.authority = this.#asked
+      rewriteHost(request, host.endpoint.hostname)
+    }
     const attempt = new Try(this, host, this.#perTry)
     this.#try = attempt
     const upstream = poolFor(context, config, request).request(host, request, attempt, this.#stale > 0)
@@ -263,19 +277,17 @@ export class Router {
   #failed(failure: UpstreamFailure, reason: string, host: Host | undefined): void {
     const sent = failure !== 'connect' && failure !== 'timeout' && failure !== 'overflow'
     if (this.#mayRetry({ kind: 'failure', failure, sent })) return this.#retry(host)
-    const transport = failure === 'connect' || failure === 'timeout' ? `, transport failure reason: ${reason}` : ''
-    if (transport) this.#exchange.upstreamFailure = reason
-    const details =
-      failure === 'overflow'
-        ? 'upstream_reset_before_response_started{overflow}'
-        : `upstream_reset_before_response_started{${DETAILS[failure]}${transport ? `|${reason.replaceAll(' ', '_')}` : ''}}`
+    // Clients are not told more than that; operators are.
+    const cause = failure === 'connect' ? reason.replaceAll(' ', '_') : ''
+    this.#exchange.upstreamFailure = cause
+    const details = `upstream_reset_before_response_started{${DETAILS[failure]}${cause && `|${cause}`}}`
     const status = failure === 'protocol' ? 502 : 503
     countStatus(this.#cluster, status)
     this.#exchange.reply({
       status,
-      flags: FLAGS[failure] + (this.#exhausted ? ',URX' : ''),
+      flags: (this.#exhausted ? 'URX,' : '') + FLAGS[failure],
       details,
-      body: `upstream connect error or disconnect/reset before headers. ${this.#tries > 1 ? 'retried and the latest ' : ''}reset reason: ${REASONS[failure]}${transport}`,
+      body: `upstream connect error or disconnect/reset before headers. ${this.#tries > 1 ? 'retried and the latest ' : ''}reset reason: ${REASONS[failure]}`,
       ...(failure === 'overflow' ? { fields: ['x-envoy-overloaded', 'true'] } : {}),
     })
   }
@@ -287,7 +299,7 @@ export class Router {
     this.#cluster.report(attempt.host, 504)
     if (this.#exchange.responded) return this.#exchange.abort('UT', 'upstream_per_try_timeout')
     if (this.#mayRetry({ kind: 'perTryTimeout' })) return this.#retry(attempt.host)
-    this.#local(504, `UT${this.#exhausted ? ',URX' : ''}`, 'upstream_per_try_timeout', 'upstream request timeout')
+    this.#local(504, this.#exhausted ? 'URX,UT' : 'UT', 'upstream_per_try_timeout', 'upstream request timeout')
   }
 
   #mayRetry(outcome: Outcome): boolean {
@@ -340,8 +352,8 @@ export class Router {
       if (!this.#exchange.responded) this.#cluster.report(attempt.host, 504)
     }
     this.#cluster.count('upstream_rq_timeout')
-    if (this.#exchange.responded) return this.#exchange.abort('UT', 'upstream_response_timeout')
-    this.#local(504, 'UT', 'upstream_response_timeout', 'upstream request timeout')
+    if (this.#exchange.responded) return this.#exchange.abort('UT', 'response_timeout')
+    this.#local(504, 'UT', 'response_timeout', 'upstream request timeout')
   }
 
   #local(status: number, flags: string, details: string, body: string): void {

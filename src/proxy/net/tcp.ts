@@ -6,7 +6,7 @@ import type { ProxyContext } from '../http/context.ts'
 import { pickCluster } from '../http/route.ts'
 import type { Source } from '../http/source.ts'
 import { UNKNOWN_PEER } from '../telemetry/peer.ts'
-import type { StreamInfo } from '../telemetry/stream-info.ts'
+import { connectionInfo, type StreamInfo } from '../telemetry/stream-info.ts'
 import type { ClusterState } from '../upstream/cluster-state.ts'
 import { transportFor, usableEvent } from '../upstream/connector.ts'
 import { hashText } from '../upstream/hash.ts'
@@ -179,39 +179,18 @@ class TcpStream {
   }
 
   #info(): StreamInfo {
-    const source = this.#source
     const upstream = this.#upstream
     return {
+      ...connectionInfo(this.#source, this.#context.stats.hostname),
       startTime: performance.timeOrigin + this.#started,
       durationMs: performance.now() - this.#started,
-      requestMs: -1,
-      responseMs: -1,
-      protocol: '',
-      status: 0,
       flags: this.#flags,
-      details: '',
-      terminationDetails: '',
-      upstreamFailure: '',
       bytesReceived: this.#counted.received,
       bytesSent: this.#counted.sent,
       upstreamHost: this.#host?.key ?? '',
       upstreamCluster: this.#clusterName,
       upstreamLocal: upstream?.localAddress ? `${upstream.localAddress}:${upstream.localPort}` : '',
       attempts: this.#attempts,
-      downstreamLocal: source.local || `${source.host}:${source.port}`,
-      downstreamRemote: source.remote,
-      downstreamDirect: source.remote,
-      peerUri: source.tls?.peer?.uri ?? '',
-      peerSubject: source.tls?.peer?.subject ?? '',
-      tlsVersion: source.tls?.version ?? '',
-      serverName: source.tls?.serverName ?? '',
-      routeName: '',
-      grpcStatus: '',
-      traceId: '',
-      hostname: this.#context.stats.hostname,
-      responseFields: [],
-      responseTrailers: [],
-      requestField: () => undefined,
     }
   }
 }

@@ -1,5 +1,7 @@
 // What is known of an exchange when it is written down: Envoy's StreamInfo.
 
+import type { Source } from '../http/source.ts'
+
 export interface StreamInfo {
   /** Milliseconds since the epoch. */
   readonly startTime: number
@@ -36,3 +38,37 @@ export interface StreamInfo {
   /** A field of the request as it was sent on; pseudo-fields by their names. */
   requestField(name: string): string | undefined
 }
+
+/** What is known of a connection on which nothing has been exchanged. */
+export const connectionInfo = (source: Source, hostname: string): StreamInfo => ({
+  startTime: Date.now(),
+  durationMs: 0,
+  requestMs: -1,
+  responseMs: -1,
+  protocol: '',
+  status: 0,
+  flags: '',
+  details: '',
+  terminationDetails: '',
+  upstreamFailure: '',
+  bytesReceived: 0,
+  bytesSent: 0,
+  upstreamHost: '',
+  upstreamCluster: '',
+  upstreamLocal: '',
+  attempts: 0,
+  downstreamLocal: source.local || `${source.host}:${source.port}`,
+  downstreamRemote: source.remote,
+  downstreamDirect: source.remote,
+  peerUri: source.tls?.peer?.uri ?? '',
+  peerSubject: source.tls?.peer?.subject ?? '',
+  tlsVersion: source.tls?.version ?? '',
+  serverName: source.tls?.serverName ?? '',
+  routeName: '',
+  grpcStatus: '',
+  traceId: '',
+  hostname,
+  responseFields: [],
+  responseTrailers: [],
+  requestField: () => undefined,
+})

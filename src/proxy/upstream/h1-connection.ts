@@ -3,8 +3,12 @@
 import type { Socket } from 'node:net'
 import { type H1Head, H1Parser, type H1Sink, hasToken, Output, writeChunk, writeLastChunk } from '#wire'
 import type { HttpRequest, Upstream, UpstreamEvents, UpstreamFailure } from '../http/request.ts'
+import { failureText } from './failure-text.ts'
 import type { H1Pool } from './h1-pool.ts'
 import type { Host } from './host.ts'
+
+/** Methods of requests that have no body: without one, the others say that its length is 0 (RFC 9110, 8.6). */
+const BODILESS = new Set(['GET', 'HEAD', 'DELETE', 'TRACE', 'CONNECT'])
 
 export class H1Connection implements Upstream, H1Sink {
   readonly host: Host
@@ -47,7 +51,7 @@ export class H1Connection implements Upstream, H1Sink {
       pool.connected(this)
     })
     socket.on('data', (data: Buffer) => this.#onBytes(data))
-    socket.on('error', (error) => this.#fail(error.message))
+    socket.on('error', (error) => this.#fail(failureText(error)))
     socket.on('end', () => this.#onFin())
     socket.on('close', () => this.#fail('connection closed'))
   }
@@ -91,8 +95,11 @@ export class H1Connection implements Upstream, H1Sink {
     }
     this.#chunked = request.hasBody && !length && !request.upgrade
     if (this.#chunked) text += 'transfer-encoding: chunked\r\n'
-    if (request.upgrade) text += `connection: upgrade\r\nupgrade: ${request.upgrade}\r\n`
-    else if (request.trailers) text += 'te: trailers\r\nconnection: te\r\n'
+    if (request.upgrade) text += `connection: Upgrade\r\nupgrade: ${request.upgrade}\r\n`
+    else {
+      if (request.trailers) text += 'te: trailers\r\n'
+      if (!request.hasBody && !length && !BODILESS.has(request.method)) text += 'content-length: 0\r\n'
+    }
     this.#method = request.method
     this.#parser.next(request.method)
     this.#output.write(`${text}\r\n`)
@@ -214,7 +221,9 @@ export class H1Connection implements Upstream, H1Sink {
     const events = this.#events
     this.#events = undefined
     this.socket.destroy()
-    const kind = this.#failure ?? (this.#usable ? 'reset' : 'connect')
+    // What ends in the middle of an answer breaks the protocol; without a word it is only gone.
+    const partial = !this.#tunnel && !this.#parser.idle
+    const kind = this.#failure ?? (partial ? 'protocol' : this.#usable ? 'reset' : 'connect')
     this.#pool.ended(this, this.#usable, kind, reason)
     events?.onError(kind, reason, this.served > 1)
   }

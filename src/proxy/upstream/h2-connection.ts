@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net'
 import { H2Code, H2Session, type H2Stream, type H2StreamEvents, Output } from '#wire'
 import type { HttpRequest, Upstream, UpstreamEvents, UpstreamFailure } from '../http/request.ts'
+import { failureText } from './failure-text.ts'
 import type { Host } from './host.ts'
 
 /** Whoever keeps connections. */
@@ -46,7 +47,7 @@ export class H2Connection {
     })
     socket.on('data', (data: Buffer) => this.#session.push(data))
     socket.on('error', (error) => {
-      this.#reason = error.message
+      this.#reason = failureText(error)
     })
     socket.on('close', () => this.#end())
   }
