@@ -1,11 +1,15 @@
 // The data plane's costs beside HAProxy, nginx and nghttpx on the same route in the same run, one worker each:
-// CPU of the whole process for each request, bytes for each second of it, latency, memory.
+// CPU of the whole process for each request, bytes for each second of it, latency, memory. An Envoy that is named by
+// ENVOY=/path/of/envoy is one more of them.
 
 import { type ChildProcess, execFile, fork, spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { toJson, xds } from '#api/xds'
+import type { Message } from '#wire'
+import { type ProxyKind, proxyConfig } from './proxy-config.ts'
 import { load } from './proxy-load.ts'
 import type { report as Report } from './report.ts'
 import { atRest, cpuMicros, residentMb, Workbench } from './subject.ts'
@@ -13,6 +17,7 @@ import { atRest, cpuMicros, residentMb, Workbench } from './subject.ts'
 const CONNECTIONS = 32
 const REQUESTS = 40_000
 const HAPROXY = '/usr/sbin/haproxy'
+const ENVOY = process.env.ENVOY ?? ''
 const NGINX = '/usr/sbin/nginx'
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
@@ -105,6 +110,26 @@ class Field {
       `daemon off; master_process off; worker_processes 1; pid ${f}/pid; error_log /dev/null;\nevents { worker_connections 1024; }\nhttp { access_log off; keepalive_requests 1000000; client_body_temp_path ${f}/b; proxy_temp_path ${f}/p; upstream u { server 127.0.0.1:${backend}; keepalive 64; keepalive_requests 1000000; }\nserver { listen 127.0.0.1:${port}; location / { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://u; } } }\n`,
     )
     return this.#spawn('nginx', NGINX, ['-c', file, '-e', '/dev/null'], port)
+  }
+
+  /** Envoy with the very messages that ours has, on one worker. */
+  envoy(kind: ProxyKind, backend: number, others = 0): Target | undefined {
+    if (!ENVOY) return undefined
+    const port = this.port()
+    const config = proxyConfig(kind, { at: port, to: backend, folder: this.folder, others })
+    const plain = (type: string) => (m: Message) => toJson(type, xds(type).decode(xds(type).encode(m)))
+    const file = join(this.folder, `envoy-${port}.json`)
+    writeFileSync(
+      file,
+      JSON.stringify({
+        static_resources: {
+          listeners: config.listeners.map(plain('envoy.config.listener.v3.Listener')),
+          clusters: config.clusters.map(plain('envoy.config.cluster.v3.Cluster')),
+        },
+      }),
+    )
+    const args = ['-c', file, '--concurrency', '1', '--disable-hot-restart', '-l', 'off']
+    return this.#spawn('Envoy', ENVOY, args, port)
   }
 
   nghttpx(backend: number): Target | undefined {
@@ -260,6 +285,7 @@ async function http1(field: Field, report: typeof Report): Promise<void> {
     await field.ours('http1', backend),
     field.haproxy('http', '', `127.0.0.1:${backend}`),
     field.nginx(backend),
+    field.envoy('http1', backend),
   ]
   await compare(report, 'HTTP/1.1, routed, metrics on: CPU each', targets, '28 µs, 1.5 × HAProxy', wrkCost)
 }
@@ -276,6 +302,7 @@ async function mtls(field: Field, report: typeof Report): Promise<void> {
       `ssl crt ${folder}/server.pem ca-file ${folder}/ca.crt verify required alpn http/1.1`,
       `127.0.0.1:${backend} ssl crt ${folder}/admin.pem ca-file ${folder}/ca.crt verify required sni str(localhost) alpn http/1.1`,
     ),
+    field.envoy('mtls', backend),
   ]
   await compare(report, 'the same over mTLS on both sides: CPU each', targets, '1.5 × HAProxy', (t) =>
     cost(t, REQUESTS, (port, total) => load({ port, connections: CONNECTIONS, total, folder })),
@@ -292,6 +319,7 @@ async function http2(field: Field, report: typeof Report): Promise<void> {
     await field.ours('http2', backend),
     field.haproxy('http', 'proto h2', `127.0.0.1:${backend} proto h2`),
     field.nghttpx(backend),
+    field.envoy('http2', backend),
   ]
   for (const grpc of [false, true])
     await compare(
@@ -305,7 +333,11 @@ async function http2(field: Field, report: typeof Report): Promise<void> {
 
 async function tcp(field: Field, report: typeof Report): Promise<void> {
   const backend = await field.backend('source')
-  const targets = [await field.ours('tcp', backend), field.haproxy('tcp', '', `127.0.0.1:${backend}`)]
+  const targets = [
+    await field.ours('tcp', backend),
+    field.haproxy('tcp', '', `127.0.0.1:${backend}`),
+    field.envoy('tcp', backend),
+  ]
   await compare(
     report,
     'TCP: bytes for each second of CPU',
@@ -321,6 +353,8 @@ async function latency(field: Field, report: typeof Report): Promise<void> {
   const backend = await field.backend('http1')
   const second = await field.ours('http1', backend)
   const first = await field.ours('http1', second.port)
+  const peer = field.envoy('http1', backend)
+  const before = peer && field.envoy('http1', peer.port)
   await sleep(1000)
   const at = async (port: number) => {
     await load({ port, connections: 16, total: 10_000 })
@@ -330,6 +364,7 @@ async function latency(field: Field, report: typeof Report): Promise<void> {
   }
   const direct = await at(backend)
   const through = await at(first.port)
+  const beside = before && (await at(before.port))
   for (const [q, budget] of [
     [0.5, ''],
     [0.9, '0.20'],
@@ -339,6 +374,7 @@ async function latency(field: Field, report: typeof Report): Promise<void> {
       metric: `two proxies at 1,000 requests/s: added latency, p${q * 100}`,
       unit: 'ms',
       ours: through(q) - direct(q),
+      ...(beside ? { peer: beside(q) - direct(q), peerName: 'two Envoys' } : {}),
       ...(budget ? { budget } : {}),
     })
 }
@@ -369,13 +405,28 @@ async function hostile(field: Field, report: typeof Report): Promise<void> {
   report({ metric: 'resident memory beside hostile clients', unit: 'MB', ours: memory })
 }
 
+const besides = (target: Target | undefined) => (target ? { peer: residentMb(target.pid), peerName: target.name } : {})
+
 async function memory(field: Field, report: typeof Report): Promise<void> {
   const backend = await field.backend('http1')
   const idle = await field.bundled(backend, 0)
   const many = await field.bundled(backend, 1000)
+  const peers = [field.envoy('http1', backend), field.envoy('http1', backend, 1000)]
   await atRest()
-  report({ metric: 'resident memory, idle', unit: 'MB', ours: residentMb(idle.pid), budget: '55' })
-  report({ metric: 'resident memory, 1,000 clusters', unit: 'MB', ours: residentMb(many.pid), budget: '70' })
+  report({
+    metric: 'resident memory, idle',
+    unit: 'MB',
+    ours: residentMb(idle.pid),
+    ...besides(peers[0]),
+    budget: '55',
+  })
+  report({
+    metric: 'resident memory, 1,000 clusters',
+    unit: 'MB',
+    ours: residentMb(many.pid),
+    ...besides(peers[1]),
+    budget: '70',
+  })
   const sockets: Socket[] = []
   // Each has served a request and stays open; they come in hundreds.
   for (let i = 0; i < 100; i++) {
