@@ -10,8 +10,10 @@ import type { KubeObject } from '#api'
 import { silentLog } from '#base'
 import { meshObject, serviceAt, startMesh, type TestMesh } from '#kit'
 import { ConfigStore } from '../../src/proxy/config/config-store.ts'
+import type { HttpChain, VirtualHost } from '../../src/proxy/config/model.ts'
 import { Resources } from '../../src/proxy/config/resources.ts'
 import { XdsClient } from '../../src/proxy/config/xds-client.ts'
+import { findHost } from '../../src/proxy/http/route.ts'
 import type { ClusterState } from '../../src/proxy/upstream/cluster-state.ts'
 
 const METHOD = {
@@ -237,7 +239,22 @@ test('of a large mesh a proxy is told the services that it uses, when it uses th
   await turns(() => config.ready)
   assert.deepEqual(told(), [])
   assert.ok(config.clusters.has('PassthroughCluster'), 'what is no service’s is told')
-  assert.ok(config.routes.get('80')?.exact.has('s7.default.svc.cluster.local'))
+
+  // Of route tables only the host of all names is told before.
+  const chain = { kind: 'http', route: '80' } as HttpChain
+  const routesOf = async (authority: string) => {
+    if (!config.hasRoutes(chain, authority))
+      await new Promise<void>((resolve) => config.awaitRoutes(chain, authority, resolve))
+    const table = config.routeTable(chain, authority)
+    return table && findHost(table, authority)
+  }
+  const clustersOf = (host: VirtualHost | undefined) => host?.routes.flatMap((r) => r.clusters.map((c) => c.name))
+  assert.equal(config.routes.get('80')?.exact.size, 0)
+  const [whole, short] = await Promise.all([routesOf('s7.default.svc.cluster.local'), routesOf('S7:80')])
+  assert.deepEqual([clustersOf(whole), clustersOf(short)], [[name(7)], [name(7)]])
+  assert.deepEqual(clustersOf(await routesOf('nobody.example.com')), ['PassthroughCluster'])
+  assert.equal(config.hasRoutes(chain, 'nobody.example.com'), true, 'it is asked for once')
+  assert.deepEqual(clustersOf(await routesOf('s9')), [name(9)])
 
   // Two who want the same at once get the same, with its endpoints.
   const [one, same] = await Promise.all([wanted(name(7)), wanted(name(7))])
@@ -248,7 +265,12 @@ test('of a large mesh a proxy is told the services that it uses, when it uses th
 
   // Of a service in use a new subset is there before a route can name it; other services stay untold.
   const rule = meshObject('DestinationRule', 's7', { spec: { host: 's7', subsets: [{ name: 'v1', labels: {} }] } })
-  await first.update(of(all, { destinationRules: [rule] }, 1000))
+  const routed = meshObject('VirtualService', 's7', {
+    spec: { hosts: ['s7'], http: [{ route: [{ destination: { host: 's7', subset: 'v1' } }] }] },
+  })
+  await first.update(of(all, { destinationRules: [rule], virtualServices: [routed] }, 1000))
+  await turns(() => clustersOf(findHost(config.routeTable(chain, 's7:80')!, 's7:80'))?.[0] === name(7, 'v1'))
+  assert.equal(config.routeTable(chain, 's8')?.name, '80', 'nobody has asked for it')
   await turns(() => config.clusters.get(name(7, 'v1'))?.warm === true && portsOf(one)[0] === 9007)
   assert.deepEqual(told().sort(), [name(7), name(7, 'v1')].sort())
 
@@ -265,6 +287,9 @@ test('of a large mesh a proxy is told the services that it uses, when it uses th
   )
   t.after(() => second.close())
   await turns(() => portsOf(config.clusters.get(name(7)))[0] === 10007 && told().length === 1)
+  await turns(() => clustersOf(findHost(config.routeTable(chain, 's7:80')!, 's7:80'))?.[0] === name(7))
+  await turns(() => config.routeTable(chain, 's9')?.name === '80')
+  assert.deepEqual(clustersOf(await routesOf('s9')), ['PassthroughCluster'], 'it is gone')
   assert.deepEqual(portsOf(await wanted(name(8))), [10008])
 })
 
@@ -285,7 +310,7 @@ test('a mesh that becomes large is told on demand from then on; what a proxy has
   await turns(() => config.ready)
   assert.equal(told(), 100)
   await mesh.update(of(all))
-  await turns(() => config.routes.get('80')?.exact.has('s299.default.svc.cluster.local') === true)
+  await turns(() => config.routes.get('80')?.onDemand === true)
   assert.equal(told(), 100)
   await mesh.update(of(all.slice(50)))
   await turns(() => told() === 50)

@@ -803,3 +803,35 @@ test('fields that a route adds to answers are on the proxy’s own answers too',
   for (const path of ['/direct', '/redirect', '/dead'])
     assert.equal((await ask(to.port, path)).headers['x-added'], 'yes', path)
 })
+
+test('a request for a host whose routes are told on demand waits for them, and no longer than for their absence', async () => {
+  const port = await freePort()
+  const answer = (name: string, domain: string, status: number, more: Message = {}): Message => ({
+    name,
+    virtual_hosts: [
+      { name: 'one', domains: [domain], routes: [{ match: { prefix: '/' }, direct_response: { status } }] },
+    ],
+    ...more,
+  })
+  const whole = answer('r', '*', 404, { vhds: {} })
+  await using proxy = await startProxy({
+    listeners: [httpListener('l', { port, hcm: { route_config: undefined, rds: { route_config_name: 'r' } } })],
+    clusters: [],
+    routes: [whole],
+  })
+  const { config } = proxy.context
+  const asked: string[][] = []
+  config.onRouteNames = () => {
+    const names = config.routeNames().filter((n) => n.includes('/'))
+    asked.push(names)
+    setImmediate(() => {
+      proxy.configure({ routes: [whole, answer('r/shop:81', 'shop:81', 201)] })
+      for (const name of names) config.toldRoutes(name, name !== 'r/shop:81')
+    })
+  }
+  const status = async (host: string) => (await ask(port, '/', { headers: { host } })).status
+  assert.deepEqual(await Promise.all([status('shop:81'), status('SHOP:81'), status('nobody')]), [201, 201, 404])
+  assert.equal(await status('nobody'), 404)
+  assert.deepEqual(asked.at(-1), ['r/nobody', 'r/shop:81'])
+  assert.ok(asked.length <= 2, 'each is asked for once')
+})

@@ -89,7 +89,10 @@ export class Connection {
     if (refusal) return this.#options.call.end(GrpcCode.permissionDenied, refusal)
     let s = this.#subscriptions.get(entry.kind)
     if (!s) {
-      s = new Subscription(entry.kind, entry.url, this.#options.delta, this.proxy.metadata.ON_DEMAND === 'true')
+      const clusters = this.proxy.metadata.ON_DEMAND === 'true'
+      // Who asks a gateway for hosts is anybody.
+      const hosts = clusters && this.proxy.role === 'sidecar'
+      s = new Subscription(entry.kind, entry.url, this.#options.delta, { clusters, hosts })
       this.#subscriptions.set(entry.kind, s)
     }
     const { acked } = s

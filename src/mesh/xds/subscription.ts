@@ -3,6 +3,7 @@
 
 import type { Message } from '#wire'
 import { difference, type EncodedLayer, find, hostOf, type Kind, type WireResource } from './resource-set.ts'
+import { RouteView } from './route-parts.ts'
 
 /** What is to be sent: resources, and names that are gone. */
 export interface Outgoing {
@@ -14,6 +15,13 @@ export interface Outgoing {
 
 /** Of more clusters than this a client that can ask for them is told those that it asks for. */
 const MANY = 250
+
+/** What a client asks for when it needs it, and is not told before. */
+export interface OnDemand {
+  readonly clusters: boolean
+  /** Hosts of route tables. */
+  readonly hosts: boolean
+}
 
 export class Subscription {
   readonly kind: Kind
@@ -39,6 +47,11 @@ export class Subscription {
   readonly #newHosts = new Set<string>()
   /** Whether other hosts' clusters are left out. */
   #narrow = false
+  readonly #hostsOnDemand: boolean
+  /** Route tables as they are told in parts, once there is too much to tell. */
+  #view: RouteView | undefined
+  /** How many requests have come. */
+  #requests = 0
   /** Resources that are gone from the layers but not from the proxy: something may still name them. */
   readonly #held = new Map<string, WireResource>()
   nonce = ''
@@ -46,12 +59,18 @@ export class Subscription {
   acked = ''
   error = ''
 
-  /** `onDemand`: the client asks for clusters that it needs and has not been told. */
-  constructor(kind: Kind, url: string, delta: boolean, onDemand = false) {
+  constructor(kind: Kind, url: string, delta: boolean, onDemand: OnDemand = { clusters: false, hosts: false }) {
     this.kind = kind
     this.url = url
     this.delta = delta
-    this.#onDemand = onDemand && delta && kind === 'clusters'
+    this.#onDemand = onDemand.clusters && delta && kind === 'clusters'
+    this.#hostsOnDemand = onDemand.hosts && delta && kind === 'routes'
+  }
+
+  /** The layers as this client is to see them. */
+  #seen(layers: readonly EncodedLayer[]): readonly EncodedLayer[] {
+    if (this.#hostsOnDemand && !this.#view && isMuch(layers)) this.#view = new RouteView()
+    return this.#view?.of(layers, this.#names, this.#requests) ?? layers
   }
 
   /** Whether the last sending has been answered, one way or the other. */
@@ -72,6 +91,7 @@ export class Subscription {
 
   /** A request of the state-of-the-world protocol; true when something must be sent because of it. */
   request(message: Message): boolean {
+    this.#requests++
     const names: string[] = message.resource_names ?? []
     if (message.response_nonce) {
       if (message.response_nonce !== this.nonce) return false
@@ -90,6 +110,7 @@ export class Subscription {
 
   /** A request of the delta protocol; true when something must be sent because of it. */
   requestDelta(message: Message): boolean {
+    this.#requests++
     if (message.response_nonce) {
       if (message.response_nonce === this.nonce) this.#answer(message)
     }
@@ -120,7 +141,7 @@ export class Subscription {
   /** Among many clusters only what was asked for is told from now on, and what the client has is kept up to date. */
   #narrowAmong(layers: readonly EncodedLayer[]): void {
     if (!this.#onDemand || this.#narrow || this.#names) return
-    if (layers.reduce((n, layer) => n + layer.clusters.size, 0) <= MANY) return
+    if (!isMuch(layers)) return
     for (const layer of this.#sent) for (const name of layer.clusters.keys()) this.#demand(name)
     for (const name of this.#known.keys()) this.#demand(name)
     this.#narrow = true
@@ -147,7 +168,7 @@ export class Subscription {
 
   /** Whether what is subscribed differs between what was sent and what is now. */
   isBehind(layers: readonly EncodedLayer[]): boolean {
-    return this.#first || this.#fresh.size > 0 || this.#changes(layers).some((r) => r)
+    return this.#first || this.#fresh.size > 0 || this.#changes(this.#seen(layers)).some((r) => r)
   }
 
   #changes(layers: readonly EncodedLayer[]): boolean[] {
@@ -160,9 +181,10 @@ export class Subscription {
   }
 
   /** What is to be sent now, if anything. `hold`: what is gone stays with the proxy for now. */
-  next(layers: readonly EncodedLayer[], hold: boolean): Outgoing | undefined {
+  next(all: readonly EncodedLayer[], hold: boolean): Outgoing | undefined {
+    const layers = this.#seen(all)
     const released = !hold && this.#held.size > 0
-    if (!this.isBehind(layers) && !released) {
+    if (!this.isBehind(all) && !released) {
       this.#sent = layers
       return undefined
     }
@@ -213,7 +235,9 @@ export class Subscription {
     }
     // Types that are told whole are; of the others what is not mentioned is as it was.
     if (!this.#whole) return !first && changed.length === 0 ? undefined : { resources: changed, removed: [], changed }
-    const all = layers.flatMap((layer) => [...layer[kind].values()].filter((r) => this.wants(r.name, r.host)))
-    return { resources: [...all, ...this.#held.values()], removed: [], changed }
+    const told = layers.flatMap((layer) => [...layer[kind].values()].filter((r) => this.wants(r.name, r.host)))
+    return { resources: [...told, ...this.#held.values()], removed: [], changed }
   }
 }
+
+const isMuch = (layers: readonly EncodedLayer[]) => layers.reduce((n, layer) => n + layer.clusters.size, 0) > MANY

@@ -3,12 +3,21 @@
 import { ClusterState } from '../upstream/cluster-state.ts'
 import type { Chain, Cluster, Endpoint, HttpChain, Listener, RouteTable, TlsSecret } from './model.ts'
 
-/** So long a cluster that was asked for is waited for, milliseconds. */
+/** So long what was asked for is waited for, milliseconds. */
 const DEMAND_MS = 5000
+/** As many hosts of routes are asked for at most: those asked for longest ago are forgotten. */
+const DEMANDED_HOSTS = 2000
 
 interface Awaited {
   readonly waiting: ((cluster: ClusterState | undefined) => void)[]
   readonly timer: NodeJS.Timeout
+}
+
+/** A host that was asked for: whether it was told that there is none, and who waits for it. */
+interface DemandedHost {
+  absent: boolean
+  waiting: (() => void)[]
+  timer: NodeJS.Timeout | undefined
 }
 
 /** Everything the data path reads. Replaced type by type, never half of one. */
@@ -24,6 +33,10 @@ export class ConfigStore {
   onListeners: () => void = () => {}
   /** Asks the control plane for a cluster that it has not told; undefined where it tells all. */
   demand: ((name: string) => void) | undefined
+  /** Asks for tables that are mentioned now and were not before. */
+  onRouteNames: () => void = () => {}
+  /** Tables of one host that were asked for, by their names. */
+  readonly #hosts = new Map<string, DemandedHost>()
   /** Clusters that are waited for. */
   readonly #awaited = new Map<string, Awaited>()
   /** Clusters that were asked for and that there are not. */
@@ -114,8 +127,53 @@ export class ConfigStore {
     )
   }
 
-  routeTable(chain: HttpChain): RouteTable | undefined {
-    return typeof chain.route === 'string' ? this.routes.get(chain.route) : chain.route
+  /** The table for a host: the one that was told for it alone, or the chain's. */
+  routeTable(chain: HttpChain, authority: string): RouteTable | undefined {
+    if (typeof chain.route !== 'string') return chain.route
+    const table = this.routes.get(chain.route)
+    return table?.onDemand ? (this.routes.get(hostTable(table, authority)) ?? table) : table
+  }
+
+  /** Whether the routes of a host are here, or are not to be had. */
+  hasRoutes(chain: HttpChain, authority: string): boolean {
+    if (typeof chain.route !== 'string') return true
+    const table = this.routes.get(chain.route)
+    if (!table?.onDemand) return true
+    const name = hostTable(table, authority)
+    return this.routes.has(name) || this.#hosts.get(name)?.absent === true
+  }
+
+  /** Asks for the routes of a host; `done` is called when they are here, when there are none, or when it takes too long. */
+  awaitRoutes(chain: HttpChain, authority: string, done: () => void): void {
+    const name = hostTable({ name: String(chain.route) }, authority)
+    let host = this.#hosts.get(name)
+    if (!host) {
+      host = { absent: false, waiting: [], timer: undefined }
+      this.#hosts.set(name, host)
+      const [oldest] = this.#hosts.keys()
+      if (this.#hosts.size > DEMANDED_HOSTS && oldest !== undefined) this.#forget(oldest)
+      this.onRouteNames()
+    }
+    host.waiting.push(done)
+    host.timer ??= setTimeout(() => this.toldRoutes(name), DEMAND_MS).unref()
+  }
+
+  #forget(name: string): void {
+    this.toldRoutes(name)
+    this.#hosts.delete(name)
+    const routes = new Map(this.routes)
+    routes.delete(name)
+    this.routes = routes
+  }
+
+  /** Routes have come or gone; `absent`: the control plane says that there are none. */
+  toldRoutes(name: string, absent = false): void {
+    const host = this.#hosts.get(name)
+    if (!host) return
+    host.absent = absent
+    clearTimeout(host.timer)
+    host.timer = undefined
+    for (const done of host.waiting.splice(0)) done()
   }
 
   /** Names under which the clusters' endpoints are asked for. */
@@ -147,9 +205,13 @@ export class ConfigStore {
     for (const l of this.listeners.values())
       for (const { chain } of chainsOf(l))
         if (chain.kind === 'http' && typeof chain.route === 'string') names.add(chain.route)
+    // Of tables that nobody mentions any more no host is asked for.
+    for (const name of this.#hosts.keys()) if (names.has(name.slice(0, name.indexOf('/')))) names.add(name)
     return [...names].sort()
   }
 }
 
 /** All chains of a listener. */
 export const chainsOf = (l: Listener) => (l.fallback ? [...l.chains, l.fallback] : l.chains)
+
+const hostTable = (table: { readonly name: string }, authority: string) => `${table.name}/${authority.toLowerCase()}`

@@ -294,5 +294,13 @@ export function decodeRoutes(m: Message): RouteTable {
   }
   suffixes.sort((a, b) => b.suffix.length - a.suffix.length)
   prefixes.sort((a, b) => b.prefix.length - a.prefix.length)
-  return { name: m.name, exact, suffixes, prefixes, any, ignorePort: m.ignore_port_in_host_matching ?? false }
+  return {
+    name: m.name,
+    exact,
+    suffixes,
+    prefixes,
+    any,
+    ignorePort: m.ignore_port_in_host_matching ?? false,
+    onDemand: m.vhds !== undefined,
+  }
 }

@@ -272,6 +272,8 @@ export interface RouteTable {
   readonly any: VirtualHost | undefined
   /** Whether "host:port" is looked up as "host". */
   readonly ignorePort: boolean
+  /** Hosts that are not here are to be asked for, as the table "NAME/HOST". */
+  readonly onDemand: boolean
 }
 
 export interface HttpChain {

@@ -108,6 +108,7 @@ export class Resources {
     for (const name of [...gone, ...removed]) if (known.delete(name)) changed.push(name)
     this.#put(type, changed)
     if (type === TYPE.cluster) for (const name of removed) this.#config.absent(name)
+    if (type === TYPE.route) for (const name of removed) this.#config.toldRoutes(name, true)
     return reasons.length > 0 ? reasons.join('; ') : undefined
   }
 
@@ -189,6 +190,7 @@ export class Resources {
     if (table) routes.set(name, table)
     else routes.delete(name)
     this.#config.routes = routes
+    if (table) this.#config.toldRoutes(name)
   }
 
   #wake(): void {

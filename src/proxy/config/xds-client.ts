@@ -64,6 +64,9 @@ export class XdsClient {
         this.#demanded.add(name)
         if (this.#stream) this.#subscribe()
       }
+    options.config.onRouteNames = () => {
+      if (this.#stream) this.#subscribe()
+    }
   }
 
   /** Connects, and stays connected until closed. */

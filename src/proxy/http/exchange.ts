@@ -111,7 +111,16 @@ export class Exchange implements FilterExchange, StreamInfo {
       return this.#redirect(307, target.redirect)
     }
     request.path = target
-    if (target === '*') return this.reply({ status: 404, flags: '', details: 'absolute_path_rejected', body: '' })
+    // Upgrades, too, are allowed by routes.
+    if (context.config.hasRoutes(chain, request.authority)) return this.#proceed()
+    context.config.awaitRoutes(chain, request.authority, () => {
+      if (!this.over && !this.responded) this.#proceed()
+    })
+  }
+
+  #proceed(): void {
+    const { request } = this
+    if (request.path === '*') return this.reply({ status: 404, flags: '', details: 'absolute_path_rejected', body: '' })
     if (request.upgrade && !this.#mayUpgrade()) {
       if (request.upgrade === 'connect')
         return this.reply({ status: 404, flags: 'NR', details: 'route_not_found', body: '' })
@@ -140,7 +149,7 @@ export class Exchange implements FilterExchange, StreamInfo {
   route(): Route | undefined {
     if (this.#routed) return this.#route
     this.#routed = true
-    const table = this.context.config.routeTable(this.chain)
+    const table = this.context.config.routeTable(this.chain, this.request.authority)
     const host = table && findHost(table, this.request.authority)
     this.#requireTls = host?.requireTls ?? false
     this.#route = host && findRoute(host, this.request, this.context.random)
