@@ -5,7 +5,7 @@ import { request as httpsRequest } from 'node:https'
 import { connect } from 'node:net'
 import type { Json, KubeObject } from '#api'
 import { type Clock, messageOf, type Timer } from '#base'
-import { GrpcClient, message } from '#wire'
+import { GrpcClient, HEALTH_CHECK, SERVING } from '#wire'
 import type { Runtime } from './runtime.ts'
 
 export type ProbeKind = 'livenessProbe' | 'readinessProbe' | 'startupProbe'
@@ -21,12 +21,6 @@ export interface ProbeTarget {
   container: Json
   containerId: string
   podIp: string
-}
-
-const healthCheck = {
-  path: '/grpc.health.v1.Health/Check',
-  request: message('grpc.health.v1.HealthCheckRequest', { service: [1, 'string'] }),
-  response: message('grpc.health.v1.HealthCheckResponse', { status: [1, 'enum'] }),
 }
 
 /** Runs one probe. Never rejects. */
@@ -51,8 +45,12 @@ export async function runProbe(runtime: Runtime, probe: Json, target: ProbeTarge
     if (probe.grpc) {
       const client = new GrpcClient({ host: target.podIp, port: probe.grpc.port })
       try {
-        const { status } = await client.call(healthCheck, { service: probe.grpc.service ?? '' }, { timeoutMs: timeout })
-        return { ok: status === 1, message: `service unhealthy (responded with status ${status ?? 0})` }
+        const { status } = await client.call(
+          HEALTH_CHECK,
+          { service: probe.grpc.service ?? '' },
+          { timeoutMs: timeout },
+        )
+        return { ok: status === SERVING, message: `service unhealthy (responded with status ${status ?? 0})` }
       } finally {
         client.close()
       }

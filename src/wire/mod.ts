@@ -1,5 +1,6 @@
 export * from './client-hello.ts'
 export * from './grpc.ts'
+export * from './grpc-health.ts'
 export { type Served, type ServerCall, serveGrpc } from './grpc-server.ts'
 export * from './h1.ts'
 export {

@@ -10,7 +10,7 @@ import { deltaAggregatedResources, packAny, streamAggregatedResources, TYPE, xds
 import { silentLog } from '#base'
 import { endpointAt, freePort, httpListener, staticCluster, toCluster } from '#kit'
 import type { Message } from '#wire'
-import { type ServerCall, serveGrpc } from '#wire'
+import { HEALTH_CHECK, type ServerCall, serveGrpc } from '#wire'
 import { adminHandler, listenHttp } from '../../src/proxy/admin/admin.ts'
 import { agentHandler } from '../../src/proxy/admin/agent.ts'
 import { Resources } from '../../src/proxy/config/resources.ts'
@@ -386,6 +386,21 @@ test('port 15020 merges the application’s metrics with the proxy’s and asks 
   }).listen(0, '127.0.0.1')
   await once(application, 'listening')
   const { port } = application.address() as AddressInfo
+  const rpc = createTcpServer()
+  const calls = serveGrpc(rpc, [
+    {
+      method: HEALTH_CHECK,
+      handle: (call) => {
+        call.onMessage = ({ service }) => {
+          call.send({ status: service === 'shop' ? 1 : 2 })
+          call.end()
+        }
+      },
+    },
+  ])
+  rpc.listen(0, '127.0.0.1')
+  await once(rpc, 'listening')
+  const grpc = { port: (rpc.address() as AddressInfo).port }
   await using agent = await serving(
     agentHandler({
       metrics: () => 'istio_build{component="proxy"} 1\n',
@@ -394,6 +409,9 @@ test('port 15020 merges the application’s metrics with the proxy’s and asks 
         '/app-health/web/livez': { httpGet: { path: '/live', port, httpHeaders: [{ name: 'x-probe', value: 'yes' }] } },
         '/app-health/web/readyz': { httpGet: { path: '/ready', port } },
         '/app-health/web/startupz': { tcpSocket: { port } },
+        '/app-health/rpc/livez': { grpc: { ...grpc, service: 'shop' } },
+        '/app-health/rpc/readyz': { grpc },
+        '/app-health/gone/startupz': { grpc: { port: await freePort() } },
         '/app-health/gone/livez': { tcpSocket: { port: await freePort() } },
       },
       appHost: '127.0.0.1',
@@ -409,6 +427,11 @@ test('port 15020 merges the application’s metrics with the proxy’s and asks 
   assert.equal(await status('/app-health/web/readyz'), 503)
   assert.equal(await status('/app-health/web/startupz'), 200)
   assert.equal(await status('/app-health/gone/livez'), 500)
+  assert.equal(await status('/app-health/rpc/livez'), 200)
+  assert.equal(await status('/app-health/rpc/readyz'), 500)
+  assert.equal(await status('/app-health/gone/startupz'), 500)
+  calls.destroy()
+  rpc.close()
   assert.equal(await status('/healthz/ready'), 200)
   assert.equal(await status('/app-health/none/livez'), 404)
   application.close()

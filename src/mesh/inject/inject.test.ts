@@ -108,6 +108,12 @@ test('probes go through the agent, named ports as numbers; the agent is told wha
     '/app-health/app/livez': { tcpSocket: { port: 8080 } },
     '/app-lifecycle/app/prestopz': { httpGet: { path: '/bye', port: 8080 } },
   })
+  const rpc = pod()
+  rpc.spec.containers[0].livenessProbe = { grpc: { port: 9090, service: 'shop' } }
+  const [served] = injected(rpc).spec.containers
+  assert.deepEqual(served.livenessProbe, { httpGet: { path: '/app-health/app/livez', port: 15020 } })
+  const told = named(named(rpc.spec.initContainers, 'istio-proxy').env, 'ISTIO_KUBE_APP_PROBERS').value
+  assert.deepEqual(JSON.parse(told), { '/app-health/app/livez': { grpc: { port: 9090, service: 'shop' } } })
   const kept = pod({}, { metadata: { annotations: { 'sidecar.istio.io/rewriteAppHTTPProbers': 'false' } } })
   kept.spec.containers[0].readinessProbe = { httpGet: { path: '/', port: 8080 } }
   assert.equal(injected(kept).spec.containers[0].readinessProbe.httpGet.port, 8080)

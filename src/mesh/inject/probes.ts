@@ -41,10 +41,10 @@ export function rewriteProbes(containers: readonly Json[]): Record<string, Json>
 
 /** What a probe does, with its port as a number; undefined for one that is not made over the network. */
 function translated(probe: Json, port: (given: number | string) => number | undefined): Json | undefined {
-  const of = probe.httpGet ?? probe.tcpSocket
-  // gRPC's are left to the kubelet: the agent does not make them.
+  const of = probe.httpGet ?? probe.tcpSocket ?? probe.grpc
   if (!of) return undefined
   const number = port(of.port)
   if (number === undefined || number === AGENT_PORT || number === 15021) return undefined
-  return probe.httpGet ? { httpGet: { ...probe.httpGet, port: number } } : { tcpSocket: { port: number } }
+  if (probe.httpGet) return { httpGet: { ...probe.httpGet, port: number } }
+  return probe.tcpSocket ? { tcpSocket: { port: number } } : { grpc: { ...probe.grpc, port: number } }
 }

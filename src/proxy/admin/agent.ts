@@ -3,6 +3,7 @@
 import { get as getHttp, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import { get as getHttps } from 'node:https'
 import { connect } from 'node:net'
+import { GrpcClient, HEALTH_CHECK, SERVING } from '#wire'
 
 /** Where the application's own metrics are (Istio's ISTIO_PROMETHEUS_ANNOTATIONS). */
 export interface AppMetrics {
@@ -20,6 +21,7 @@ export interface AppProbe {
     readonly httpHeaders?: readonly { readonly name: string; readonly value: string }[]
   }
   readonly tcpSocket?: { readonly port: number }
+  readonly grpc?: { readonly port: number; readonly service?: string }
   readonly timeoutSeconds?: number
 }
 
@@ -120,6 +122,18 @@ function runProbe(probe: AppProbe, host: string, request: IncomingMessage, respo
     })
     socket.on('error', () => {})
     return void socket.on('close', () => done(500))
+  }
+  if (probe.grpc) {
+    const { port, service = '' } = probe.grpc
+    const client = new GrpcClient({ host, port })
+    client
+      .call(HEALTH_CHECK, { service }, { timeoutMs: timeout })
+      .then(
+        ({ status }) => done(status === SERVING ? 200 : 500),
+        () => done(500),
+      )
+      .finally(() => client.close())
+    return
   }
   const get = probe.httpGet
   if (!get) return done(404)

@@ -1,13 +1,9 @@
 // Asks one host again and again whether it is well (Envoy's active health checks).
 
 import { connect, type Socket } from 'node:net'
-import { frameMessage, H1Parser, H2Session, message, Output } from '#wire'
+import { frameMessage, H1Parser, H2Session, HEALTH_CHECK, Output, SERVING } from '#wire'
 import type { HealthCheck } from '../config/model.ts'
 import type { Host } from './host.ts'
-
-const HealthCheckRequest = message('grpc.health.v1.HealthCheckRequest', { service: [1, 'string'] })
-const HealthCheckResponse = message('grpc.health.v1.HealthCheckResponse', { status: [1, 'enum'] })
-const SERVING = 1
 
 export class HealthChecker {
   readonly #check: HealthCheck
@@ -89,18 +85,18 @@ function askHttp(check: HealthCheck, socket: Socket, done: (well: boolean) => vo
 function askGrpc(check: HealthCheck, socket: Socket, done: (well: boolean) => void): void {
   const session = new H2Session('client', new Output(socket), { onEnd: () => done(false) })
   socket.on('data', (data: Buffer) => session.push(data))
-  const fields = [':method', 'POST', ':scheme', 'http', ':path', '/grpc.health.v1.Health/Check']
+  const fields = [':method', 'POST', ':scheme', 'http', ':path', HEALTH_CHECK.path]
   fields.push(':authority', check.host, 'content-type', 'application/grpc', 'te', 'trailers')
   const parts: Buffer[] = []
   const stream = session.request(fields, false, {
     onData: (data) => parts.push(data),
     onEnd: () => {
       const body = Buffer.concat(parts)
-      done(body.length >= 5 && HealthCheckResponse.decode(body.subarray(5)).status === SERVING)
+      done(body.length >= 5 && HEALTH_CHECK.response.decode(body.subarray(5)).status === SERVING)
     },
     onReset: () => done(false),
     onDrain() {},
   })
-  stream.data(frameMessage(HealthCheckRequest.encode({ service: check.service })))
+  stream.data(frameMessage(HEALTH_CHECK.request.encode({ service: check.service })))
   stream.end()
 }
