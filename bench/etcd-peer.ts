@@ -1,11 +1,15 @@
-// etcd's own puts, as the yardstick of what writes cost: one member of Debian's etcd, spoken to by gRPC.
+// etcd's own puts, as the yardstick of what writes cost: one member of Debian's etcd, spoken to by gRPC, nobody watching.
 
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { openEtcdStore } from '#store/etcd'
+import { EtcdClient } from '../src/store/etcd/client.ts'
+import { Etcd } from '../src/store/etcd/messages.ts'
+
+/** So long etcd may take to start, milliseconds. */
+const START_MS = 10_000
 
 const freePort = () =>
   new Promise<number>((resolve) => {
@@ -15,14 +19,18 @@ const freePort = () =>
     })
   })
 
-/** Puts a second by so many writers, values of so many bytes; over TLS as an API server's are, or in the clear. */
+/**
+ * Puts a second by so many writers, values of so many bytes; over TLS as an API server's are, or in the clear; each writer
+ * on a connection of its own, or all on one.
+ */
 export async function etcdPuts(
   folder: string,
   writers: number,
   bytes: number,
   tls: boolean,
+  ownConnections = false,
 ): Promise<{ rate: number }> {
-  const data = join(folder, `etcd-${tls}`)
+  const data = join(folder, `etcd-${tls}-${ownConnections}`)
   mkdirSync(data, { recursive: true, mode: 0o700 })
   const [client, peer] = [await freePort(), await freePort()]
   const url = `${tls ? 'https' : 'http'}://127.0.0.1:${client}`
@@ -41,21 +49,24 @@ export async function etcdPuts(
     { stdio: 'ignore' },
   )
   try {
-    const store = await openEtcdStore({
-      endpoints: [url],
-      ...(tls ? { tls: { ca: readFileSync(file('ca.crt'), 'utf8') } } : {}),
-    })
+    const target = { endpoints: [url], ...(tls ? { tls: { ca: readFileSync(file('ca.crt'), 'utf8') } } : {}) }
+    const clients = Array.from({ length: ownConnections ? writers : 1 }, () => new EtcdClient(target))
+    await Promise.all(clients.map((c) => c.attempt(Etcd.status, {}, START_MS)))
     const value = new Uint8Array(bytes).fill(120)
     let count = 0
     const until = performance.now() + 4000
     const begin = performance.now()
     await Promise.all(
-      Array.from({ length: writers }, async () => {
-        while (performance.now() < until) await store.create(`/bench/${count++}`, value)
+      Array.from({ length: writers }, async (_, i) => {
+        const etcd = clients[i % clients.length]!
+        while (performance.now() < until) {
+          const key = Buffer.from(`/bench/${count++}`)
+          await etcd.call(Etcd.txn, { success: [{ put: { key, value } }] })
+        }
       }),
     )
     const rate = (count / (performance.now() - begin)) * 1000
-    await store.close()
+    for (const c of clients) c.close()
     return { rate }
   } finally {
     child.kill()
