@@ -571,3 +571,56 @@ test('slow, silent and endless clients are ended, and cost others nothing', asyn
   app.close()
   app.closeAllConnections()
 })
+
+test('a tunnel through an HTTP proxy: bytes both ways once it agrees, the connection ends when it does not', async () => {
+  using server = await byteServer((socket) => {
+    socket.write('welcome ')
+    socket.on('data', (d) => socket.end(d.toString().toUpperCase()))
+  })
+  const asked: string[] = []
+  const proxy = createHttp().listen(0, '127.0.0.1')
+  proxy.on('connect', (req, socket) => {
+    asked.push(`${req.url} ${req.headers.host}`)
+    if (req.url !== 'db.example:5432') return void socket.end('HTTP/1.1 403 Forbidden\r\n\r\n')
+    const to = connect(server.port, '127.0.0.1')
+    // The first bytes of the server come with the answer.
+    to.once('data', (first) => {
+      socket.write(Buffer.concat([Buffer.from('HTTP/1.1 200 OK\r\nvia: proxy\r\n\r\n'), first]))
+      socket.pipe(to).pipe(socket)
+    })
+  })
+  proxy.on('request', (req, res) => {
+    asked.push(`${req.method} ${req.headers.host}`)
+    const to = connect(server.port, '127.0.0.1')
+    res.flushHeaders()
+    req.pipe(to).pipe(res)
+  })
+  await once(proxy, 'listening')
+  const [good, bad, posted] = [await freePort(), await freePort(), await freePort()]
+  await using _ = await startProxy({
+    listeners: [
+      tcpListener('good', good, [tcpChain('c', { tunneling_config: { hostname: 'db.example:5432' } })]),
+      tcpListener('posted', posted, [
+        tcpChain('c', { tunneling_config: { hostname: 'db.example:5432', use_post: true } }),
+      ]),
+      tcpListener('bad', bad, [tcpChain('c', { tunneling_config: { hostname: 'secret.example:22' } })]),
+    ],
+    clusters: [staticCluster('c', [(proxy.address() as AddressInfo).port])],
+  })
+  const through = connect({ port: good, host: '127.0.0.1', allowHalfOpen: true })
+  through.write('hello')
+  assert.equal(await all(through), 'welcome HELLO')
+  assert.equal(await all(connect({ port: bad, host: '127.0.0.1' })), '')
+  const post = connect({ port: posted, host: '127.0.0.1', allowHalfOpen: true })
+  post.write('hello')
+  assert.equal(await all(post), 'welcome HELLO')
+  assert.deepEqual(asked, [
+    'db.example:5432 db.example:5432',
+    'secret.example:22 secret.example:22',
+    'POST db.example:5432',
+  ])
+  through.destroy()
+  post.destroy()
+  proxy.close()
+  proxy.closeAllConnections()
+})

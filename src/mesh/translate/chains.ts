@@ -155,6 +155,7 @@ export function tcpChain(mesh: MeshConfig, to: string | readonly TcpTarget[], po
             ? { cluster: one }
             : { weighted_clusters: { clusters: targets.map((t) => ({ name: t.cluster, weight: t.weight })) } }),
           ...(idle === undefined ? {} : { idle_timeout: toDuration(idle) }),
+          ...(policy.tunnel ? { tunneling_config: tunnel(policy.tunnel) } : {}),
           ...(policy.loadBalancer?.consistentHash?.useSourceIp ? { hash_policy: [{ source_ip: {} }] } : {}),
           ...accessLog(mesh),
         }),
@@ -162,6 +163,12 @@ export function tcpChain(mesh: MeshConfig, to: string | readonly TcpTarget[], po
     ],
   }
 }
+
+/** Through the destination, which is an HTTP proxy, to another place. */
+const tunnel = ({ protocol, targetHost, targetPort }: Json): Message => ({
+  hostname: targetHost.includes(':') ? `[${targetHost}]:${targetPort}` : `${targetHost}:${targetPort}`,
+  ...(protocol === 'POST' ? { use_post: true } : {}),
+})
 
 /** HTTP to the workload itself: everything goes to one cluster. */
 export function inboundHttpChain(

@@ -22,7 +22,8 @@ export function policyFor(rule: Json | undefined, subset: string, port: number):
   const inner: Json = (rule?.subsets ?? []).find((s: Json) => s.name === subset)?.trafficPolicy ?? {}
   const ofPort = (policy: Json) =>
     (policy.portLevelSettings ?? []).find((p: Json) => p.port?.number === port) as Json | undefined
-  return { ...(ofPort(outer) ?? outer), ...(ofPort(inner) ?? inner) }
+  // A tunnel is the destination's, whatever its ports' settings; a subset has only its own.
+  return { ...(ofPort(outer) ?? outer), ...(ofPort(inner) ?? inner), tunnel: (subset ? inner : outer).tunnel }
 }
 
 const wrapped = (name: string, value: number | undefined): Message => (value === undefined ? {} : { [name]: { value } })

@@ -83,6 +83,9 @@ function decodeTcp(tcp: Message, sink: LineSink, what: string): TcpChain {
   }))
   const clusters = tcp.cluster ? [{ name: tcp.cluster, weight: 1 }] : weighted
   if (clusters.length === 0) refuse(what, 'names no cluster')
+  const tunnel: Message | undefined = tcp.tunneling_config
+  if (tunnel && !/^[\w.:[\]-]+:\d{1,5}$/.test(tunnel.hostname ?? ''))
+    refuse(what, 'tunneling_config: hostname is not "host:port"')
   return {
     kind: 'tcp',
     clusters,
@@ -91,6 +94,7 @@ function decodeTcp(tcp: Message, sink: LineSink, what: string): TcpChain {
     maxConnectAttempts: tcp.max_connect_attempts?.value ?? 1,
     maxAge: fromDuration(tcp.max_downstream_connection_duration) ?? 0,
     hashSource: ((tcp.hash_policy ?? []) as Message[]).some((h) => h.source_ip),
+    tunnel: tunnel && { to: tunnel.hostname, post: tunnel.use_post ?? false },
     accessLogs: logsOf(tcp, sink, what),
   }
 }

@@ -311,6 +311,13 @@ export interface HttpChain {
   readonly sampling: number | undefined
 }
 
+export interface Tunnel {
+  /** "host:port". */
+  readonly to: string
+  /** By POST, not by CONNECT. */
+  readonly post: boolean
+}
+
 export interface TcpChain {
   readonly kind: 'tcp'
   readonly clusters: readonly { readonly name: string; readonly weight: number }[]
@@ -319,6 +326,8 @@ export interface TcpChain {
   readonly maxConnectAttempts: number
   readonly maxAge: number
   readonly hashSource: boolean
+  /** Through hosts, being HTTP proxies, to another place. */
+  readonly tunnel: Tunnel | undefined
   readonly accessLogs: readonly AccessLog[]
 }
 

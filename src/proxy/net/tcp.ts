@@ -1,6 +1,7 @@
 // Byte streams: from a client to a host and back, with back-pressure and half-closes.
 
 import type { OnReadOpts, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { TcpChain } from '../config/model.ts'
 import type { ProxyContext } from '../http/context.ts'
 import { pickCluster } from '../http/route.ts'
@@ -11,6 +12,7 @@ import type { ClusterState } from '../upstream/cluster-state.ts'
 import { transportFor, usableEvent } from '../upstream/connector.ts'
 import { hashText } from '../upstream/hash.ts'
 import type { Host } from '../upstream/host.ts'
+import { openTunnel } from './tunnel.ts'
 
 /** Connects a client to one of a chain's clusters. `first` is what has been read of the client. */
 export function serveTcp(client: Socket, first: Buffer, chain: TcpChain, context: ProxyContext, source: Source): void {
@@ -79,7 +81,7 @@ class TcpStream {
     try {
       upstream = connector.open(target, {
         allowHalfOpen: true,
-        ...(transportFor(target) ? {} : { onread: readInto(this.#client, () => this.#upstream) }),
+        ...(this.#isFramed(target) ? {} : { onread: readInto(this.#client, () => this.#upstream) }),
       })
     } catch {
       return this.#end('UF')
@@ -106,13 +108,23 @@ class TcpStream {
       this.#end('UF,URX')
     })
     upstream.once(usableEvent(upstream), () => {
-      clearTimeout(timer)
-      cluster.report(target, 200)
-      this.#join(upstream, target)
+      const join = (stream: Duplex) => {
+        clearTimeout(timer)
+        cluster.report(target, 200)
+        this.#join(stream, target)
+      }
+      const { tunnel } = this.#chain
+      if (tunnel) openTunnel(upstream, tunnel, join)
+      else join(upstream)
     })
   }
 
-  #join(upstream: Socket, host: Host): void {
+  /** Whether what a host sends is not all the client's, as it comes. */
+  #isFramed(host: Host): boolean {
+    return this.#chain.tunnel !== undefined || transportFor(host) !== undefined
+  }
+
+  #join(upstream: Duplex, host: Host): void {
     if (this.#over) return void upstream.destroy()
     this.#connected = true
     const client = this.#client
@@ -128,7 +140,7 @@ class TcpStream {
     this.#series.opened++
     if (this.#first.length > 0) upstream.write(this.#first)
     relay(client, upstream)
-    if (transportFor(host)) relay(upstream, client)
+    if (this.#isFramed(host)) relay(upstream, client)
     else {
       client.on('drain', () => upstream.resume())
       upstream.on('end', () => client.end())
@@ -222,7 +234,7 @@ function readInto(client: Socket, upstream: () => Socket | undefined): OnReadOpt
 }
 
 /** Carries bytes one way; the end of one side's bytes is told to the other. */
-function relay(from: Socket, to: Socket): void {
+function relay(from: Duplex, to: Duplex): void {
   from.on('data', (data: Buffer) => {
     if (!to.write(data)) from.pause()
   })
