@@ -64,6 +64,7 @@ const FILES = [
   'extensions/load_balancing_policies/random/v3/random',
   'extensions/load_balancing_policies/maglev/v3/maglev',
   'extensions/retry/host/previous_hosts/v3/previous_hosts',
+  'extensions/retry/priority/previous_priorities/v3/previous_priorities_config',
 ].map((name) => `envoy/${name}.proto`)
 
 /** What nobody here reads or writes, by the beginning of the message's name. */

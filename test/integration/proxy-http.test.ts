@@ -835,3 +835,35 @@ test('a request for a host whose routes are told on demand waits for them, and n
   assert.deepEqual(asked.at(-1), ['r/nobody', 'r/shop:81'])
   assert.ok(asked.length <= 2, 'each is asked for once')
 })
+
+test('retries that ask for it leave out the priorities that were tried, every so many tries', async () => {
+  let failed = 0
+  using bad = await server((_req, res) => {
+    failed++
+    res.writeHead(503).end('bad')
+  })
+  const config = xds('envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig')
+  const name = 'envoy.retry_priorities.previous_priorities'
+  await using t = await through(echo, [
+    toCluster('far', {
+      retry_policy: {
+        retry_on: 'gateway-error',
+        num_retries: { value: 3 },
+        retry_back_off: { base_interval: toDuration(1) },
+        retry_priority: { name, typed_config: packAny(config, { update_frequency: 2 }) },
+      },
+    }),
+  ])
+  const at = (port: number) => ({
+    endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } },
+  })
+  const far = staticCluster('far', [], {
+    load_assignment: {
+      cluster_name: 'far',
+      endpoints: [{ lb_endpoints: [at(bad.port)] }, { lb_endpoints: [at(t.app.port)], priority: 1 }],
+    },
+  })
+  t.proxy.configure({ clusters: [far] })
+  assert.equal((await ask(t.port, '/')).status, 200)
+  assert.equal(failed, 2, 'two tries, then elsewhere')
+})

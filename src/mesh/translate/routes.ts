@@ -1,7 +1,7 @@
 // Routes out of VirtualServices: matches and actions. Pure.
 
 import { type Json, parseDuration } from '#api'
-import { AppendAction, RedirectCode, toDuration, toStruct } from '#api/xds'
+import { AppendAction, packAny, RedirectCode, toDuration, toStruct, xds } from '#api/xds'
 import type { Message } from '#wire'
 import { resolveHost } from '../model/host.ts'
 import type { MeshService } from '../model/service.ts'
@@ -255,6 +255,14 @@ const OTHER_HOSTS = extension(
   'retry.host.previous_hosts.v3.PreviousHostsPredicate',
 )
 
+/** Every two tries, what has been tried is left out. */
+const OTHER_PRIORITIES: Message = {
+  name: 'envoy.retry_priorities.previous_priorities',
+  typed_config: packAny(xds('envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig'), {
+    update_frequency: 2,
+  }),
+}
+
 /** A VirtualService's retries, else the mesh's; undefined when there are to be none. */
 function retryPolicy(given: Json | undefined, place: Place, policy: Json): Message | undefined {
   const retries: Json = given ?? place.snapshot.view.mesh.defaultHttpRetryPolicy ?? {}
@@ -280,6 +288,7 @@ function retryPolicy(given: Json | undefined, place: Place, policy: Json): Messa
           host_selection_retry_max_attempts: 5,
         }
       : {}),
+    ...(retries.retryRemoteLocalities ? { retry_priority: OTHER_PRIORITIES } : {}),
     ...(codes.length > 0 ? { retriable_status_codes: codes } : {}),
     ...(perTry ? { per_try_timeout: toDuration(perTry) } : {}),
     ...(backoff ? { retry_back_off: { base_interval: toDuration(backoff) } } : {}),

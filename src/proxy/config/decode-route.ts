@@ -1,6 +1,6 @@
 // Route tables out of xDS.
 
-import { fromDuration, RequireTls } from '#api/xds'
+import { fromDuration, RequireTls, unpackAny } from '#api/xds'
 import { type Message, utf8 } from '#wire'
 import { decodeFilterSettings } from '../filters/registry.ts'
 import { compileFormat } from '../telemetry/formatter.ts'
@@ -124,6 +124,9 @@ function decodeRetry(m: Message | undefined, what: string): RetryPolicy | undefi
     else if (name) refuse(what, `retry_on ${name} is not known`)
   }
   const backoff = m.retry_back_off ?? {}
+  const priority = m.retry_priority
+  if (priority && !String(priority.name).includes('previous_priorities'))
+    refuse(what, `retry_priority ${priority.name} is not supported`)
   const base = fromDuration(backoff.base_interval) ?? 25
   return {
     on,
@@ -134,6 +137,7 @@ function decodeRetry(m: Message | undefined, what: string): RetryPolicy | undefi
     perTryIdle: fromDuration(m.per_try_idle_timeout) ?? 0,
     hostAttempts: m.host_selection_retry_max_attempts ?? 1,
     avoidPrevious: ((m.retry_host_predicate ?? []) as Message[]).some((p) => String(p.name).includes('previous_hosts')),
+    prioritiesAfter: priority ? (unpackAny(priority.typed_config ?? {}).value.update_frequency ?? 1) : 0,
     base,
     max: fromDuration(backoff.max_interval) ?? base * 10,
   }

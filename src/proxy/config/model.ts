@@ -186,6 +186,8 @@ export interface RetryPolicy {
   readonly perTryIdle: number
   readonly hostAttempts: number
   readonly avoidPrevious: boolean
+  /** After so many tries, and so many again, the priorities that have been tried are left out; 0 is never. */
+  readonly prioritiesAfter: number
   readonly base: number
   readonly max: number
 }

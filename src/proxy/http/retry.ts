@@ -76,6 +76,7 @@ export function requestedPolicy(policy: RetryPolicy | undefined, fields: readonl
     on: new Set(),
     statuses: new Set(),
     headers: [],
+    prioritiesAfter: 0,
     retries: 1,
     perTryTimeout: 0,
     perTryIdle: 0,

@@ -66,6 +66,9 @@ export class Router {
   #retryHeld = false
   #timer: NodeJS.Timeout | undefined
   #backOff: NodeJS.Timeout | undefined
+  /** Priorities that were tried, and those that are left out. */
+  readonly #tried = new Set<number>()
+  #without: ReadonlySet<number> | undefined
   readonly #timeout: number
   /** The host that the client asked for. */
   readonly #asked: string
@@ -185,7 +188,10 @@ export class Router {
     const host =
       config.type === 'originalDst'
         ? cluster.passthrough(source.host, source.port)
-        : cluster.pick(context.random, this.#hash, this.#avoid, this.#policy?.hostAttempts)
+        : cluster.pick(context.random, this.#hash, {
+            ...(this.#avoid ? { except: this.#avoid, attempts: this.#policy?.hostAttempts ?? 1 } : {}),
+            ...(this.#without ? { without: this.#without } : {}),
+          })
     if (!host) {
       cluster.count('upstream_cx_none_healthy')
       return this.#local(503, 'UH', 'no_healthy_upstream', 'no healthy upstream')
@@ -328,6 +334,10 @@ export class Router {
     if (host && policy.avoidPrevious) {
       this.#avoid ??= new Set()
       this.#avoid.add(host)
+    }
+    if (host && policy.prioritiesAfter > 0) {
+      this.#tried.add(host.endpoint.priority)
+      if (this.#tries % policy.prioritiesAfter === 0) this.#without = new Set(this.#tried)
     }
     this.#try = undefined
     this.#backOff = setTimeout(

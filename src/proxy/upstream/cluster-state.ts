@@ -8,6 +8,7 @@ import { Host } from './host.ts'
 
 /** One priority: all its hosts, those that are well, and these by locality. */
 interface Priority {
+  readonly level: number
   readonly choice: Choice
   readonly localities: readonly { readonly weight: number; readonly choice: Choice }[]
   readonly localityTotal: number
@@ -135,12 +136,23 @@ export class ClusterState {
     return host
   }
 
-  /** A host for a new request; those in `except` are avoided for some attempts. Undefined when none is well. */
-  pick(random: () => number, hash?: number, except?: ReadonlySet<Host>, attempts = 1): Host | undefined {
+  /**
+   * A host for a new request; those in `except` are avoided for some attempts, and priorities in `without` as long as
+   * another one has a host that is well. Undefined when none is.
+   */
+  pick(
+    random: () => number,
+    hash?: number,
+    {
+      except,
+      attempts = 1,
+      without,
+    }: { except?: ReadonlySet<Host>; attempts?: number; without?: ReadonlySet<number> } = {},
+  ): Host | undefined {
     const priorities = (this.#priorities ??= this.#table())
     let host: Host | undefined
     for (let i = 0; i <= attempts; i++) {
-      host = this.#pickOnce(priorities, random, hash)
+      host = this.#pickOnce(priorities, random, hash, without)
       if (!host || !except?.has(host)) return host
       // A hash always says the same.
       if (hash !== undefined) return host
@@ -148,11 +160,17 @@ export class ClusterState {
     return host
   }
 
-  #pickOnce(priorities: readonly Priority[], random: () => number, hash: number | undefined): Host | undefined {
+  #pickOnce(
+    priorities: readonly Priority[],
+    random: () => number,
+    hash: number | undefined,
+    without: ReadonlySet<number> | undefined,
+  ): Host | undefined {
     let priority = priorities[0]
     if (priorities.length > 1) {
       let point = hash === undefined ? random() * 100 : hash % 100
-      for (const [i, load] of this.#load.entries()) {
+      const shares = without ? this.#loadWithout(priorities, without) : this.#load
+      for (const [i, load] of shares.entries()) {
         point -= load
         if (point < 0) {
           priority = priorities[i]
@@ -173,6 +191,11 @@ export class ClusterState {
       }
     }
     return choice.pick(random, hash, this.#weigh())
+  }
+
+  #loadWithout(priorities: readonly Priority[], without: ReadonlySet<number>): number[] {
+    const health = priorities.map((p) => (without.has(p.level) ? 0 : p.health))
+    return health.some((h) => h > 0) ? priorityLoad(health, this.#config.overprovisioning) : this.#load
   }
 
   /** Shares while hosts warm up; undefined when none does. */
@@ -197,13 +220,14 @@ export class ClusterState {
       if (list) list.push(host)
       else levels.set(host.endpoint.priority, [host])
     }
-    const order = [...levels].sort(([a], [b]) => a - b).map(([, hosts]) => hosts)
-    const priorities = order.map((all): Priority => {
+    const order = [...levels].sort(([a], [b]) => a - b)
+    const priorities = order.map(([level, all]): Priority => {
       const well = all.filter((h) => h.usable)
       const health = well.length / all.length
       // When too many are unwell, their checks are not believed.
       const hosts = health * 100 < panicPercent ? all : well
       return {
+        level,
         choice: new Choice(hosts, balancer),
         ...localitiesOf(localityWeighted ? hosts : [], all, (list) => new Choice(list, balancer), overprovisioning),
         health,
