@@ -57,6 +57,7 @@ const FILES = [
   'extensions/filters/listener/proxy_protocol/v3/proxy_protocol',
   'extensions/transport_sockets/tls/v3/tls',
   'extensions/transport_sockets/raw_buffer/v3/raw_buffer',
+  'extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol',
   'extensions/upstreams/http/v3/http_protocol_options',
   'extensions/load_balancing_policies/least_request/v3/least_request',
   'extensions/load_balancing_policies/round_robin/v3/round_robin',

@@ -7,7 +7,7 @@ import { createServer as createHttp } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { connect as connectTls, createServer as createTls } from 'node:tls'
-import { DownstreamTlsContext, packAny, toDuration, UpstreamTlsContext } from '#api/xds'
+import { DownstreamTlsContext, packAny, toDuration, UpstreamTlsContext, xds } from '#api/xds'
 import {
   byteServer,
   freePort,
@@ -623,4 +623,54 @@ test('a tunnel through an HTTP proxy: bytes both ways once it agrees, the connec
   post.destroy()
   proxy.close()
   proxy.closeAllConnections()
+})
+
+test('servers that want it are told by the PROXY protocol where a connection comes from', async () => {
+  const heads: Buffer[] = []
+  using server = await byteServer((socket) =>
+    socket.once('data', (d) => {
+      heads.push(d)
+      socket.end(d.includes('HTTP/1.1') ? 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n' : 'bye')
+    }),
+  )
+  const sending = (version: number) => ({
+    transport_socket: {
+      name: 'envoy.transport_sockets.upstream_proxy_protocol',
+      typed_config: packAny(
+        xds('envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport'),
+        { config: { version }, transport_socket: { name: 'envoy.transport_sockets.raw_buffer' } },
+      ),
+    },
+  })
+  const [first, second, http] = [await freePort(), await freePort(), await freePort()]
+  await using _ = await startProxy({
+    listeners: [
+      tcpListener('first', first, [tcpChain('v1')]),
+      tcpListener('second', second, [tcpChain('v2')]),
+      httpListener('http', { port: http, routes: [toCluster('v1')] }),
+    ],
+    clusters: [staticCluster('v1', [server.port], sending(0)), staticCluster('v2', [server.port], sending(1))],
+  })
+  const say = async (port: number, text: string) => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    await once(socket, 'connect')
+    const from = socket.localPort!
+    socket.write(text)
+    await once(socket, 'data')
+    socket.destroy()
+    return from
+  }
+  const one = await say(first, 'hello')
+  assert.equal(heads[0]!.toString(), `PROXY TCP4 127.0.0.1 127.0.0.1 ${one} ${first}\r\nhello`)
+  const two = await say(second, 'hello')
+  const binary = Buffer.from('0d0a0d0a000d0a515549540a2111000c7f0000017f000001', 'hex')
+  const ports = Buffer.alloc(4)
+  ports.writeUInt16BE(two, 0)
+  ports.writeUInt16BE(second, 2)
+  assert.deepEqual(heads[1], Buffer.concat([binary, ports, Buffer.from('hello')]))
+  // Each request on a connection of its own: the next one may be another client's.
+  for (const i of [2, 3]) {
+    const from = await say(http, 'GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+    assert.ok(heads[i]!.toString().startsWith(`PROXY TCP4 127.0.0.1 127.0.0.1 ${from} ${http}\r\nGET / HTTP/1.1\r\n`))
+  }
 })

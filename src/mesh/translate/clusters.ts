@@ -2,13 +2,14 @@
 
 import type { Json } from '#api'
 import { parseDuration } from '#api'
-import { ClusterType, HttpProtocolOptions, LbPolicy, packAny, toDuration, toStruct } from '#api/xds'
+import { ClusterType, HttpProtocolOptions, LbPolicy, packAny, toDuration, toStruct, xds } from '#api/xds'
 import type { Message } from '#wire'
 import { endpointsOf, type MeshEndpoint } from '../model/endpoints.ts'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import { isHttp, type Protocol } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
 import { clusterName, emptyResources, matches, type XdsResources } from '../model/view.ts'
+import { extension } from './extension.ts'
 import { type LocalityGroup, localityGroups, localityMessage, localitySetting } from './locality.ts'
 import type { Place } from './place.ts'
 import { ADS, addAuthority, addCertificate, addSystemRoots } from './sds.ts'
@@ -180,7 +181,7 @@ function addCluster(
     ...(isHttp(protocol) || protocol === 'auto' || policy.connectionPool?.http
       ? { typed_extension_protocol_options: httpOptions(protocol, upgrading(policy, mesh), tls?.byHost) }
       : {}),
-    ...(tls ? { transport_socket: tls.socket } : {}),
+    ...transportOf(tls?.socket, policy.proxyProtocol),
   }
   if (type === ClusterType.eds) cluster.eds_cluster_config = { eds_config: ADS, service_name: name }
   else if (type === ClusterType.originalDst) cluster.lb_policy = LbPolicy.clusterProvided
@@ -193,6 +194,23 @@ function addCluster(
   result.clusters.set(name, cluster)
   if (type === ClusterType.eds) result.endpoints.set(name, assignment(name, groupsOf(place, mine, setting)))
 }
+
+/** TLS or nothing, behind the PROXY protocol's line where a policy asks for it. */
+function transportOf(tls: Message | undefined, line: Json | undefined): Message {
+  if (!line) return tls ? { transport_socket: tls } : {}
+  const version = line.version === 'V2' ? 1 : 0
+  return {
+    transport_socket: {
+      name: 'envoy.transport_sockets.upstream_proxy_protocol',
+      typed_config: packAny(
+        xds('envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport'),
+        { config: { version }, transport_socket: tls ?? RAW },
+      ),
+    },
+  }
+}
+
+const RAW = extension('envoy.transport_sockets.raw_buffer', 'transport_sockets.raw_buffer.v3.RawBuffer')
 
 const V4_ONLY = 1
 

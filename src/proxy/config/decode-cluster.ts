@@ -62,7 +62,7 @@ export function decodeCluster(m: Message): Cluster {
     warmupAggression: slow?.aggression?.default_value || 1,
     warmupLeast: (slow?.min_weight_percent ? (slow.min_weight_percent.value ?? 0) : 10) / 100,
     dnsRefresh: Math.max(1000, fromDuration(m.dns_refresh_rate) ?? 5000),
-    proxyProtocol: m.transport_socket?.name === PROXY_PROTOCOL,
+    proxyProtocol: proxyProtocolOf(m, http, what),
     altStatName: m.alt_stat_name ?? '',
   }
 }
@@ -215,9 +215,29 @@ export const authorityName = (common: Message): string | undefined =>
   common.combined_validation_context?.validation_context_sds_secret_config?.name ??
   common.validation_context_sds_secret_config?.name
 
-function decodeTls(socket: Message | undefined, http: Message, what: string): UpstreamTls | undefined {
-  if (!socket || socket.name === 'envoy.transport_sockets.raw_buffer' || socket.name === PROXY_PROTOCOL)
-    return undefined
+/** The version of the PROXY line that hosts are sent; undefined for none. */
+function proxyProtocolOf(m: Message, http: Message, what: string): 1 | 2 | undefined {
+  const sockets = [
+    m.transport_socket,
+    ...((m.transport_socket_matches ?? []) as Message[]).map((t) => t.transport_socket),
+  ]
+  const line = sockets.find((s) => s?.name === PROXY_PROTOCOL)
+  if (!line) return undefined
+  if (protocolOf(http, m) === 'http2')
+    refuse(`${what}: transport_socket`, 'the PROXY protocol is not sent before HTTP/2')
+  const { value } = unpackAny(line.typed_config ?? {})
+  if (m.typed_extension_protocol_options && value.transport_socket?.name === 'envoy.transport_sockets.tls')
+    refuse(`${what}: transport_socket`, 'the PROXY protocol is not sent before HTTP over TLS')
+  return value.config?.version === V2 ? 2 : 1
+}
+
+/** ProxyProtocolConfig.Version. */
+const V2 = 1
+
+function decodeTls(given: Message | undefined, http: Message, what: string): UpstreamTls | undefined {
+  const socket: Message | undefined =
+    given?.name === PROXY_PROTOCOL ? unpackAny(given.typed_config ?? {}).value.transport_socket : given
+  if (!socket || socket.name === 'envoy.transport_sockets.raw_buffer') return undefined
   const { name, value } = unpackAny(socket.typed_config ?? {})
   if (name === 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer') return undefined
   if (name !== UPSTREAM_TLS) return refuse(`${what}: transport_socket`, `${socket.name} is not supported`)

@@ -117,7 +117,7 @@ export interface Cluster {
   /** The share a host begins with, 0 to 1. */
   readonly warmupLeast: number
   readonly dnsRefresh: number
-  readonly proxyProtocol: boolean
+  readonly proxyProtocol: 1 | 2 | undefined
   readonly altStatName: string
 }
 

@@ -29,7 +29,7 @@ import {
 import { requestId } from './request-id.ts'
 import { clusterOf, findHost, findRoute } from './route.ts'
 import { Router } from './router.ts'
-import type { Source } from './source.ts'
+import { endsOf, type Source } from './source.ts'
 
 /** Bytes of a body that are kept while filters wait; then the client waits too (Envoy's buffer limit). */
 const HELD_LIMIT = 1024 * 1024
@@ -226,6 +226,7 @@ export class Exchange implements FilterExchange, StreamInfo {
   #forwardTo(cluster: ClusterState, target: WeightedCluster, route: Route): void {
     const { request, context } = this
     this.#cluster = cluster
+    if (cluster.config.proxyProtocol) request.ends = endsOf(this.source)
     const { rewrite } = route
     if (rewrite?.path) {
       const path = pathOf(request.path)

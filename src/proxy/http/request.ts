@@ -2,6 +2,7 @@
 
 import { fieldsFit, headerFits } from '../config/matchers.ts'
 import type { HeaderMatch } from '../config/model.ts'
+import type { Ends } from '../net/proxy-protocol.ts'
 
 /** A request as the proxy sees it. `fields` alternates lower-case names and values, without pseudo-headers and host. */
 export interface HttpRequest {
@@ -14,6 +15,8 @@ export interface HttpRequest {
   protocol: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2'
   /** What the connection is to become, in lower case; "" for none. */
   upgrade: string
+  /** The client's connection, for servers that are told of it. */
+  ends?: Ends
   /** Whether the client reads trailers. */
   trailers: boolean
 }

@@ -1,5 +1,7 @@
 // Where a request comes from and was on its way to: what the connection tells.
 
+import type { Ends } from '../net/proxy-protocol.ts'
+
 /** The other side's certificate, as far as it was checked. */
 export interface PeerIdentity {
   readonly uri: string
@@ -29,3 +31,9 @@ export interface Source {
     readonly own: string
   }
 }
+
+/** Both ends of a client's connection, as the PROXY protocol tells them. */
+export const endsOf = (source: Source): Ends => ({
+  from: source.remote,
+  to: source.inbound || source.local ? source.local : `${source.host}:${source.port}`,
+})

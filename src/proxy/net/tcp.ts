@@ -6,12 +6,14 @@ import type { TcpChain } from '../config/model.ts'
 import type { ProxyContext } from '../http/context.ts'
 import { pickCluster } from '../http/route.ts'
 import type { Source } from '../http/source.ts'
+import { endsOf } from '../http/source.ts'
 import { UNKNOWN_PEER } from '../telemetry/peer.ts'
 import { connectionInfo, type StreamInfo } from '../telemetry/stream-info.ts'
 import type { ClusterState } from '../upstream/cluster-state.ts'
 import { transportFor, usableEvent } from '../upstream/connector.ts'
 import { hashText } from '../upstream/hash.ts'
 import type { Host } from '../upstream/host.ts'
+import { writeProxyLine } from './proxy-protocol.ts'
 import { openTunnel } from './tunnel.ts'
 
 /** Connects a client to one of a chain's clusters. `first` is what has been read of the client. */
@@ -77,10 +79,12 @@ class TcpStream {
     }
     this.#host = target
     this.#attempts++
+    const { proxyProtocol } = cluster.config
     let upstream: Socket
     try {
       upstream = connector.open(target, {
         allowHalfOpen: true,
+        ...(proxyProtocol ? { line: writeProxyLine(proxyProtocol, endsOf(this.#source)) } : {}),
         ...(this.#isFramed(target) ? {} : { onread: readInto(this.#client, () => this.#upstream) }),
       })
     } catch {

@@ -27,6 +27,8 @@ export interface OpenOptions {
   readonly alpn?: readonly string[]
   readonly sni?: string
   readonly allowHalfOpen?: boolean
+  /** Sent before anything else, before a handshake too. */
+  readonly line?: Buffer
   /** Reads into buffers of the caller's; not with TLS, where the socket has no `onread` then. */
   readonly onread?: OnReadOpts
 }
@@ -57,7 +59,12 @@ export class Connector {
       noDelay: true,
       allowHalfOpen: options.allowHalfOpen ?? false,
     }
-    if (!tls) return connect(options.onread ? { ...to, onread: options.onread } : to)
+    const plain = (more: object = {}) => {
+      const socket = connect({ ...to, ...more })
+      if (options.line) socket.write(options.line)
+      return socket
+    }
+    if (!tls) return plain(options.onread ? { onread: options.onread } : {})
     const servername = tls.sni || (tls.autoSni ? (options.sni ?? '') : '')
     const session = this.#sessions.get(host)
     const alpn = tls.alpn.length > 0 ? tls.alpn : (options.alpn ?? [])
@@ -71,7 +78,7 @@ export class Connector {
       checkServerIdentity: (_name, certificate) =>
         tls.autoSan ? checkServerIdentity(servername, certificate) : checkNames(tls.subjectAltNames, certificate),
     }
-    const socket = connectTls(how)
+    const socket = connectTls(options.line ? { ...how, socket: plain() } : how)
     socket.on('session', (ticket) => this.#sessions.set(host, ticket))
     socket.once('secureConnect', () => socket.emit('usable'))
     return socket

@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net'
 import { type H1Head, H1Parser, type H1Sink, hasToken, Output, writeChunk, writeLastChunk } from '#wire'
 import type { HttpRequest, Upstream, UpstreamEvents, UpstreamFailure } from '../http/request.ts'
+import { writeProxyLine } from '../net/proxy-protocol.ts'
 import { failureText } from './failure-text.ts'
 import type { H1Pool } from './h1-pool.ts'
 import type { Host } from './host.ts'
@@ -92,6 +93,12 @@ export class H1Connection implements Upstream, H1Sink {
     for (let i = 0; i < fields.length; i += 2) {
       if (fields[i] === 'content-length') length = true
       text += `${fields[i]}: ${fields[i + 1]}\r\n`
+    }
+    const { proxyProtocol } = this.host.cluster.config
+    if (proxyProtocol && request.ends) {
+      // Who comes next is somebody else.
+      this.#output.write(writeProxyLine(proxyProtocol, request.ends))
+      this.#keepAlive = false
     }
     this.#chunked = request.hasBody && !length && !request.upgrade
     if (this.#chunked) text += 'transfer-encoding: chunked\r\n'
