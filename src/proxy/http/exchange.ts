@@ -205,10 +205,9 @@ export class Exchange implements FilterExchange, StreamInfo {
     if (this.#requireTls && request.scheme === 'http')
       return this.#redirect(301, redirectLocation(request, { status: 301, scheme: 'https', stripQuery: false }))
     if (!route) return this.reply({ status: 404, flags: 'NR', details: 'route_not_found', body: '' })
-    if (route.redirect || route.directStatus) {
-      if (route.redirect) return this.#redirect(route.redirect.status, redirectLocation(request, route.redirect))
+    if (route.redirect) return this.#redirect(route.redirect.status, redirectLocation(request, route.redirect))
+    if (route.directStatus)
       return this.reply({ status: route.directStatus, flags: '', details: 'direct_response', body: route.directBody })
-    }
     const target = clusterOf(route, request, context.random())
     const cluster = target && context.config.usable(target.name)
     if (cluster) return this.#forwardTo(cluster, target, route)
@@ -537,7 +536,7 @@ export class Exchange implements FilterExchange, StreamInfo {
   }
 
   requestField(name: string): string | undefined {
-    return name.startsWith(':') ? requestField(this.request, name) : firstOf(this.request.fields, name)
+    return firstOf(this.request.fields, name) ?? requestField(this.request, name)
   }
 
   #finish(): void {
