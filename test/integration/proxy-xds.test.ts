@@ -344,6 +344,8 @@ test('the admin interface shows configuration, clusters, listeners and counters 
   )
   assert.match(clusters, /::health_flags::healthy/)
   const statuses = (await json('/clusters?format=json')).cluster_statuses
+  assert.equal(statuses[0].circuit_breakers.thresholds[0].max_retries, 3)
+  assert.deepEqual(await json('/runtime'), { entries: {}, layers: [] })
   assert.equal(statuses[0].host_statuses[0].address.socket_address.port_value, one.port)
   assert.equal(statuses[0].host_statuses[0].health_status.eds_health_status, 'HEALTHY')
   assert.equal(await text('/listeners'), `200 l::127.0.0.1:${port}\n`)

@@ -46,7 +46,7 @@ export function adminHandler(options: AdminOptions): RequestListener {
       response.writeHead(200, { 'Content-Type': 'application/json' }).end(`${JSON.stringify(value, undefined, 1)}\n`)
     const asJson = query.get('format') === 'json'
     const mutate = (action: () => void) => {
-      if (!post) return text('Method Not Allowed', 405)
+      if (!post) return text(`Method ${request.method} not allowed, POST required.`, 405)
       action()
       return text('OK\n')
     }
@@ -89,6 +89,13 @@ export function adminHandler(options: AdminOptions): RequestListener {
           uptime_all_epochs: `${Math.floor((Date.now() - stats.started) / 1000)}s`,
           node,
         })
+      // What there is none of is said as Envoy says it.
+      case '/runtime':
+        return json({ entries: {}, layers: [] })
+      case '/init_dump':
+        return json({})
+      case '/contention':
+        return text('Mutex contention tracing is not enabled.\n')
       case '/memory': {
         const { rss, heapTotal, heapUsed, external } = process.memoryUsage()
         return json({
@@ -98,7 +105,7 @@ export function adminHandler(options: AdminOptions): RequestListener {
         })
       }
       case '/logging': {
-        if (!post) return text('Method Not Allowed', 405)
+        if (!post) return text(`Method ${request.method} not allowed, POST required.`, 405)
         const asked = query.get('level')
         if (asked !== null && !LEVELS.includes(asked))
           return text(`error: invalid logger level "${asked}"; use one of ${LEVELS.join(', ')}\n`, 400)
@@ -128,14 +135,17 @@ const COMMANDS = [
   '/certs: print certs on machine',
   '/clusters: upstream cluster status',
   '/config_dump: dump current configs',
+  '/contention: dump current mutex contention stats (there are none)',
   '/drain_listeners (POST): drain listeners',
   '/help: print out list of admin commands',
+  '/init_dump: dump what is waited for before the first configuration',
   '/listeners: print listener info',
   '/logging (POST): query/change logging levels',
   '/memory: print current allocation/heap usage',
   '/quitquitquit (POST): exit the server',
   '/ready: print server state, return 200 if LIVE, otherwise return 503',
   '/reset_counters (POST): reset all counters to zero',
+  '/runtime: print runtime values',
   '/server_info: print server version/status information',
   '/stats: print server stats',
   '/stats/prometheus: print server stats in prometheus format',

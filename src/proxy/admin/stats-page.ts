@@ -37,6 +37,7 @@ export function clustersText(config: ConfigStore): string {
     lines.push(`${name}::default_priority::max_requests::${breakers.requests}`)
     lines.push(`${name}::default_priority::max_retries::${breakers.retries}`)
     lines.push(`${name}::added_via_api::true`)
+    if (cluster.config.type === 'eds') lines.push(`${name}::eds_service_name::${cluster.config.edsName}`)
     for (const host of cluster.hosts.values()) {
       const at = `${name}::${host.key}`
       for (const [stat, value] of hostStats(host)) lines.push(`${at}::${stat}::${value}`)
@@ -60,6 +61,17 @@ export function clustersJson(config: ConfigStore): unknown {
       name,
       added_via_api: true,
       observability_name: name,
+      ...(cluster.config.type === 'eds' ? { eds_service_name: cluster.config.edsName } : {}),
+      circuit_breakers: {
+        thresholds: [
+          {
+            max_connections: cluster.config.breakers.connections,
+            max_pending_requests: cluster.config.breakers.pending,
+            max_requests: cluster.config.breakers.requests,
+            max_retries: cluster.config.breakers.retries,
+          },
+        ],
+      },
       host_statuses: [...cluster.hosts.values()].map((h) => {
         const [region = '', zone = '', sub = ''] = h.endpoint.locality.split('/')
         return {
