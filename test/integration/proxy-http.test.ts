@@ -821,12 +821,12 @@ test('a request for a host whose routes are told on demand waits for them, and n
   })
   const { config } = proxy.context
   const asked: string[][] = []
-  config.onRouteNames = () => {
+  config.demandedRoutes.onAsk = () => {
     const names = config.routeNames().filter((n) => n.includes('/'))
     asked.push(names)
     setImmediate(() => {
       proxy.configure({ routes: [whole, answer('r/shop:81', 'shop:81', 201)] })
-      for (const name of names) config.toldRoutes(name, name !== 'r/shop:81')
+      for (const name of names) config.demandedRoutes.tell(name, name !== 'r/shop:81')
     })
   }
   const status = async (host: string) => (await ask(port, '/', { headers: { host } })).status

@@ -396,10 +396,11 @@ test('requests and connections to a cluster that is told on demand wait for it, 
   })
   const { config } = proxy.context
   const asked: string[] = []
-  config.demand = (name) => {
+  config.onDemand = true
+  config.demandedClusters.onAsk = (name) => {
     asked.push(name)
     setImmediate(() => {
-      if (name === 'nobody') return config.absent(name)
+      if (name === 'nobody') return config.demandedClusters.tell(name, true)
       config.putCluster(decodeCluster(staticCluster(name, [servers.ports[0]!])))
     })
   }
@@ -435,7 +436,8 @@ test('who asks between the coming of a cluster and that of its endpoints waits f
   }
   const ask = async () => (await fetch(`http://127.0.0.1:${port}/`)).status
   let asked = 0
-  config.demand = () => asked++
+  config.onDemand = true
+  config.demandedClusters.onAsk = () => asked++
   const first = ask()
   await begun(1)
   proxy.configure({ clusters: [{ name: 'late', type: 3, eds_cluster_config: { service_name: 'late' } }] })

@@ -62,8 +62,16 @@ function encodeOne(type: MessageType, name: string, message: Message, old: WireR
   // Of its own size: what is cut out of a larger piece would keep all of that.
   const body = Buffer.allocUnsafeSlow(bytes.length)
   body.set(bytes)
-  return { name, host: hostOf(name), body, version: createHash('sha1').update(body).digest('base64url').slice(0, 12) }
+  return wireResource(name, hostOf(name), body)
 }
+
+/** A resource out of its bytes. */
+export const wireResource = (name: string, host: string | undefined, body: Buffer): WireResource => ({
+  name,
+  host,
+  body,
+  version: createHash('sha1').update(body).digest('base64url').slice(0, 12),
+})
 
 /** Encodes a layer's resources; what is as in `before` is the same object. */
 export function encodeLayer(made: XdsResources, before: EncodedLayer | undefined): EncodedLayer {

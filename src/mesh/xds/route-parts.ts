@@ -1,8 +1,7 @@
 // A route table in parts, for clients that ask for the hosts they need: the table with none but the host of all names,
 // and tables of one host each, named "TABLE/HOST". Cut out of the bytes, which are not decoded for it. Pure.
 
-import { createHash } from 'node:crypto'
-import type { EncodedLayer, ResourceSet, WireResource } from './resource-set.ts'
+import { type EncodedLayer, type ResourceSet, type WireResource, wireResource } from './resource-set.ts'
 
 /** A table of no more hosts than this is told whole. */
 const FEW = 50
@@ -64,16 +63,15 @@ function split(table: WireResource): Parts | null {
     bare: resource(table.name, [...rest, ...all, VHDS]),
     host(name) {
       const looked = ignorePort ? name.replace(/:\d+$/, '') : name
+      const own = exact.get(looked)
       const host =
-        exact.get(looked) ??
+        own ??
         suffixes.find(([s]) => looked.endsWith(s) && looked.length > s.length)?.[1] ??
         prefixes.find(([p]) => looked.startsWith(p) && looked.length > p.length)?.[1]
       if (!host) return undefined
-      let one = made.get(name)
-      if (!one) {
-        one = resource(`${table.name}/${name}`, [...rest, host])
-        made.set(name, one)
-      }
+      const one = made.get(name) ?? resource(`${table.name}/${name}`, [...rest, host])
+      // Names below a wildcard, and ports, are without end: they are not kept.
+      if (own && looked === name) made.set(name, one)
       return one
     },
   }
@@ -82,8 +80,7 @@ function split(table: WireResource): Parts | null {
 function resource(name: string, parts: readonly Buffer[]): WireResource {
   const text = Buffer.from(name)
   const body = Buffer.concat([Buffer.from([(NAME << 3) | 2, ...varint(text.length)]), text, ...parts])
-  const version = createHash('sha1').update(body).digest('base64url').slice(0, 12)
-  return { name, host: undefined, body, version }
+  return wireResource(name, undefined, body)
 }
 
 /** The routes of a client that has asked for these names. What has not changed since it last looked is the same object. */

@@ -1,24 +1,11 @@
 // The configuration in force: what xDS has delivered, looked up by the data path.
 
 import { ClusterState } from '../upstream/cluster-state.ts'
+import { Demand } from './demand.ts'
 import type { Chain, Cluster, Endpoint, HttpChain, Listener, RouteTable, TlsSecret } from './model.ts'
 
-/** So long what was asked for is waited for, milliseconds. */
-const DEMAND_MS = 5000
-/** As many hosts of routes are asked for at most: those asked for longest ago are forgotten. */
-const DEMANDED_HOSTS = 2000
-
-interface Awaited {
-  readonly waiting: ((cluster: ClusterState | undefined) => void)[]
-  readonly timer: NodeJS.Timeout
-}
-
-/** A host that was asked for: whether it was told that there is none, and who waits for it. */
-interface DemandedHost {
-  absent: boolean
-  waiting: (() => void)[]
-  timer: NodeJS.Timeout | undefined
-}
+/** As many hosts of routes are asked for at most. */
+const MOST_HOSTS = 2000
 
 /** Everything the data path reads. Replaced type by type, never half of one. */
 export class ConfigStore {
@@ -31,16 +18,12 @@ export class ConfigStore {
   /** Chains of listeners that have changed or gone: their connections end after what is under way. */
   readonly retired = new WeakSet<Chain>()
   onListeners: () => void = () => {}
-  /** Asks the control plane for a cluster that it has not told; undefined where it tells all. */
-  demand: ((name: string) => void) | undefined
-  /** Asks for tables that are mentioned now and were not before. */
-  onRouteNames: () => void = () => {}
+  /** Whether clusters that the control plane has not told may be asked for. */
+  onDemand = false
+  /** Clusters that were asked for, by their names. */
+  readonly demandedClusters = new Demand()
   /** Tables of one host that were asked for, by their names. */
-  readonly #hosts = new Map<string, DemandedHost>()
-  /** Clusters that are waited for. */
-  readonly #awaited = new Map<string, Awaited>()
-  /** Clusters that were asked for and that there are not. */
-  readonly #absent = new Set<string>()
+  readonly demandedRoutes = new Demand(MOST_HOSTS)
 
   /** True once every type is here: the proxy may serve. */
   get ready(): boolean {
@@ -55,7 +38,7 @@ export class ConfigStore {
   /** A cluster that requests may go to now; undefined when it is not here, or here and still waited for. */
   usable(name: string): ClusterState | undefined {
     const cluster = this.clusters.get(name)
-    return cluster?.warm || !this.#awaited.has(name) ? cluster : undefined
+    return cluster?.warm || !this.demandedClusters.isAwaited(name) ? cluster : undefined
   }
 
   /**
@@ -63,27 +46,9 @@ export class ConfigStore {
    * none, and with what there is when that takes too long.
    */
   awaitCluster(name: string, done: (cluster: ClusterState | undefined) => void): void {
-    if (!this.demand || this.#absent.has(name)) return done(this.clusters.get(name))
-    const awaited = this.#awaited.get(name)
-    if (awaited) return void awaited.waiting.push(done)
-    const timer = setTimeout(() => this.#told(name), DEMAND_MS).unref()
-    this.#awaited.set(name, { waiting: [done], timer })
-    this.demand(name)
-  }
-
-  /** The control plane says that a cluster that was asked for is not there. */
-  absent(name: string): void {
-    if (!this.#awaited.has(name)) return
-    this.#absent.add(name)
-    this.#told(name)
-  }
-
-  #told(name: string): void {
-    const awaited = this.#awaited.get(name)
-    if (!awaited) return
-    this.#awaited.delete(name)
-    clearTimeout(awaited.timer)
-    for (const done of awaited.waiting) done(this.clusters.get(name))
+    const tell = () => done(this.clusters.get(name))
+    if (!this.onDemand || this.demandedClusters.isAbsent(name)) tell()
+    else this.demandedClusters.ask(name, tell)
   }
 
   /** Takes the clusters that are; hosts and what is under way stay where the name does. */
@@ -101,9 +66,8 @@ export class ConfigStore {
       known?.close()
       const state = new ClusterState(config)
       this.clusters.set(config.name, state)
-      this.#absent.delete(config.name)
-      if (state.warm) this.#told(config.name)
-      else state.onWarm = () => this.#told(config.name)
+      if (state.warm) this.demandedClusters.tell(config.name)
+      else state.onWarm = () => this.demandedClusters.tell(config.name)
     }
   }
 
@@ -140,40 +104,12 @@ export class ConfigStore {
     const table = this.routes.get(chain.route)
     if (!table?.onDemand) return true
     const name = hostTable(table, authority)
-    return this.routes.has(name) || this.#hosts.get(name)?.absent === true
+    return this.routes.has(name) || this.demandedRoutes.isAbsent(name)
   }
 
   /** Asks for the routes of a host; `done` is called when they are here, when there are none, or when it takes too long. */
   awaitRoutes(chain: HttpChain, authority: string, done: () => void): void {
-    const name = hostTable({ name: String(chain.route) }, authority)
-    let host = this.#hosts.get(name)
-    if (!host) {
-      host = { absent: false, waiting: [], timer: undefined }
-      this.#hosts.set(name, host)
-      const [oldest] = this.#hosts.keys()
-      if (this.#hosts.size > DEMANDED_HOSTS && oldest !== undefined) this.#forget(oldest)
-      this.onRouteNames()
-    }
-    host.waiting.push(done)
-    host.timer ??= setTimeout(() => this.toldRoutes(name), DEMAND_MS).unref()
-  }
-
-  #forget(name: string): void {
-    this.toldRoutes(name)
-    this.#hosts.delete(name)
-    const routes = new Map(this.routes)
-    routes.delete(name)
-    this.routes = routes
-  }
-
-  /** Routes have come or gone; `absent`: the control plane says that there are none. */
-  toldRoutes(name: string, absent = false): void {
-    const host = this.#hosts.get(name)
-    if (!host) return
-    host.absent = absent
-    clearTimeout(host.timer)
-    host.timer = undefined
-    for (const done of host.waiting.splice(0)) done()
+    this.demandedRoutes.ask(hostTable({ name: String(chain.route) }, authority), done)
   }
 
   /** Names under which the clusters' endpoints are asked for. */
@@ -206,7 +142,7 @@ export class ConfigStore {
       for (const { chain } of chainsOf(l))
         if (chain.kind === 'http' && typeof chain.route === 'string') names.add(chain.route)
     // Of tables that nobody mentions any more no host is asked for.
-    for (const name of this.#hosts.keys()) if (names.has(name.slice(0, name.indexOf('/')))) names.add(name)
+    for (const name of this.demandedRoutes.names) if (names.has(name.slice(0, name.indexOf('/')))) names.add(name)
     return [...names].sort()
   }
 }

@@ -52,6 +52,9 @@ export class Resources {
   constructor(config: ConfigStore, sink: LineSink) {
     this.#config = config
     this.#sink = sink
+    config.demandedRoutes.onForget = (name) => {
+      if (this.#known.get(TYPE.route)!.delete(name)) this.#putRoutes(name, undefined)
+    }
     for (const type of Object.keys(MESSAGE)) {
       this.#known.set(type, new Map())
       this.errors.set(type, new Map())
@@ -107,8 +110,8 @@ export class Resources {
       whole && (type === TYPE.listener || type === TYPE.cluster) ? [...known.keys()].filter((n) => !present.has(n)) : []
     for (const name of [...gone, ...removed]) if (known.delete(name)) changed.push(name)
     this.#put(type, changed)
-    if (type === TYPE.cluster) for (const name of removed) this.#config.absent(name)
-    if (type === TYPE.route) for (const name of removed) this.#config.toldRoutes(name, true)
+    if (type === TYPE.cluster) for (const name of removed) this.#config.demandedClusters.tell(name, true)
+    if (type === TYPE.route) for (const name of removed) this.#config.demandedRoutes.tell(name, true)
     return reasons.length > 0 ? reasons.join('; ') : undefined
   }
 
@@ -190,7 +193,7 @@ export class Resources {
     if (table) routes.set(name, table)
     else routes.delete(name)
     this.#config.routes = routes
-    if (table) this.#config.toldRoutes(name)
+    if (table) this.#config.demandedRoutes.tell(name)
   }
 
   #wake(): void {

@@ -42,8 +42,6 @@ const MOST_DELAY_MS = 800
 export class XdsClient {
   readonly #options: XdsClientOptions
   readonly #state = new Map<string, Subscription>()
-  /** Clusters that requests were for and that had not been told. */
-  readonly #demanded = new Set<string>()
   #stream: GrpcStream | undefined
   #client: GrpcClient | undefined
   #delay = 100
@@ -59,14 +57,13 @@ export class XdsClient {
 
   constructor(options: XdsClientOptions) {
     this.#options = options
-    if (options.delta)
-      options.config.demand = (name) => {
-        this.#demanded.add(name)
-        if (this.#stream) this.#subscribe()
-      }
-    options.config.onRouteNames = () => {
+    const { config, delta } = options
+    config.onDemand = delta ?? false
+    const ask = () => {
       if (this.#stream) this.#subscribe()
     }
+    config.demandedClusters.onAsk = ask
+    config.demandedRoutes.onAsk = ask
   }
 
   /** Connects, and stays connected until closed. */
@@ -178,7 +175,7 @@ export class XdsClient {
       case TYPE.endpoint:
         return config.endpointNames()
       case TYPE.cluster:
-        return this.#demanded.size > 0 ? ['*', ...this.#demanded] : []
+        return wholeAnd([...config.demandedClusters.names])
       default:
         return []
     }
@@ -225,3 +222,6 @@ export class XdsClient {
     this.#subscribe()
   }
 }
+
+/** All there is, and names besides; all alone is said by no names. */
+const wholeAnd = (names: readonly string[]) => (names.length > 0 ? ['*', ...names] : [])

@@ -24,7 +24,7 @@ export function sideCall(
   done: (answer: SideAnswer | undefined) => void,
 ): () => void {
   const state = context.config.usable(cluster)
-  if (!state && context.config.demand) {
+  if (!state && context.config.onDemand) {
     let cancel = () => {}
     let cancelled = false
     context.config.awaitCluster(cluster, (told) => {

@@ -152,7 +152,11 @@ class H1Server implements Downstream, H1Sink {
     if (accessLogs.length === 0) return
     const info = {
       ...connectionInfo(this.#source, this.#context.stats.hostname),
-      ...{ protocol: 'HTTP/1.1', status, flags, details, bytesSent },
+      protocol: 'HTTP/1.1',
+      status,
+      flags,
+      details,
+      bytesSent,
     }
     for (const log of accessLogs) log.write(info)
   }

@@ -29,7 +29,7 @@ import {
 import { requestId } from './request-id.ts'
 import { clusterOf, findHost, findRoute } from './route.ts'
 import { Router } from './router.ts'
-import { endsOf, type Source } from './source.ts'
+import { endsOf, localEnd, type Source } from './source.ts'
 
 /** Bytes of a body that are kept while filters wait; then the client waits too (Envoy's buffer limit). */
 const HELD_LIMIT = 1024 * 1024
@@ -500,7 +500,7 @@ export class Exchange implements FilterExchange, StreamInfo {
   }
 
   get downstreamLocal(): string {
-    return this.source.inbound || this.source.local ? this.source.local : `${this.source.host}:${this.source.port}`
+    return localEnd(this.source)
   }
 
   get downstreamRemote(): string {

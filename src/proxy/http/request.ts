@@ -1,8 +1,8 @@
 // An HTTP request on its way through the proxy, whatever the protocol on either side.
 
+import type { Ends } from '#wire'
 import { fieldsFit, headerFits } from '../config/matchers.ts'
 import type { HeaderMatch } from '../config/model.ts'
-import type { Ends } from '../net/proxy-protocol.ts'
 
 /** A request as the proxy sees it. `fields` alternates lower-case names and values, without pseudo-headers and host. */
 export interface HttpRequest {

@@ -67,7 +67,7 @@ export class Router {
   #timer: NodeJS.Timeout | undefined
   #backOff: NodeJS.Timeout | undefined
   /** Priorities that were tried, and those that are left out. */
-  readonly #tried = new Set<number>()
+  #tried: Set<number> | undefined
   #without: ReadonlySet<number> | undefined
   readonly #timeout: number
   /** The host that the client asked for. */
@@ -188,10 +188,7 @@ export class Router {
     const host =
       config.type === 'originalDst'
         ? cluster.passthrough(source.host, source.port)
-        : cluster.pick(context.random, this.#hash, {
-            ...(this.#avoid ? { except: this.#avoid, attempts: this.#policy?.hostAttempts ?? 1 } : {}),
-            ...(this.#without ? { without: this.#without } : {}),
-          })
+        : cluster.pick(context.random, this.#hash, this.#avoid, this.#policy?.hostAttempts, this.#without)
     if (!host) {
       cluster.count('upstream_cx_none_healthy')
       return this.#local(503, 'UH', 'no_healthy_upstream', 'no healthy upstream')
@@ -336,6 +333,7 @@ export class Router {
       this.#avoid.add(host)
     }
     if (host && policy.prioritiesAfter > 0) {
+      this.#tried ??= new Set()
       this.#tried.add(host.endpoint.priority)
       if (this.#tries % policy.prioritiesAfter === 0) this.#without = new Set(this.#tried)
     }

@@ -1,6 +1,6 @@
 // Where a request comes from and was on its way to: what the connection tells.
 
-import type { Ends } from '../net/proxy-protocol.ts'
+import type { Ends } from '#wire'
 
 /** The other side's certificate, as far as it was checked. */
 export interface PeerIdentity {
@@ -35,5 +35,9 @@ export interface Source {
 /** Both ends of a client's connection, as the PROXY protocol tells them. */
 export const endsOf = (source: Source): Ends => ({
   from: source.remote,
-  to: source.inbound || source.local ? source.local : `${source.host}:${source.port}`,
+  to: localEnd(source),
 })
+
+/** Where a client's connection was on its way to: our end, or the place it was redirected from. */
+export const localEnd = (source: Source): string =>
+  source.inbound || source.local ? source.local : `${source.host}:${source.port}`

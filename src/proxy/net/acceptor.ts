@@ -1,7 +1,7 @@
 // Accepts connections, finds the listener and the chain they belong to, and hands them to a protocol.
 
 import { createServer, type Server, type Socket } from 'node:net'
-import { readClientHello } from '#wire'
+import { readClientHello, readProxyLine } from '#wire'
 import type { FilterChain, HttpChain, Listener } from '../config/model.ts'
 import type { ProxyContext } from '../http/context.ts'
 import { serveH1 } from '../http/downstream-h1.ts'
@@ -9,7 +9,6 @@ import { serveH2 } from '../http/downstream-h2.ts'
 import type { Source } from '../http/source.ts'
 import { type ConnectionFacts, chooseChain, needsFirstBytes } from './filter-chain.ts'
 import type { Address } from './original-dst.ts'
-import { readProxyLine } from './proxy-protocol.ts'
 import { sniff } from './sniff.ts'
 import { serveTcp } from './tcp.ts'
 import { endTls } from './tls.ts'

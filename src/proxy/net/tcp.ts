@@ -2,18 +2,17 @@
 
 import type { OnReadOpts, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { writeProxyLine } from '#wire'
 import type { TcpChain } from '../config/model.ts'
 import type { ProxyContext } from '../http/context.ts'
 import { pickCluster } from '../http/route.ts'
-import type { Source } from '../http/source.ts'
-import { endsOf } from '../http/source.ts'
+import { endsOf, type Source } from '../http/source.ts'
 import { UNKNOWN_PEER } from '../telemetry/peer.ts'
 import { connectionInfo, type StreamInfo } from '../telemetry/stream-info.ts'
 import type { ClusterState } from '../upstream/cluster-state.ts'
 import { transportFor, usableEvent } from '../upstream/connector.ts'
 import { hashText } from '../upstream/hash.ts'
 import type { Host } from '../upstream/host.ts'
-import { writeProxyLine } from './proxy-protocol.ts'
 import { openTunnel } from './tunnel.ts'
 
 /** Connects a client to one of a chain's clusters. `first` is what has been read of the client. */

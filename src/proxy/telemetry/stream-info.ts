@@ -1,6 +1,6 @@
 // What is known of an exchange when it is written down: Envoy's StreamInfo.
 
-import type { Source } from '../http/source.ts'
+import { localEnd, type Source } from '../http/source.ts'
 
 export interface StreamInfo {
   /** Milliseconds since the epoch. */
@@ -57,7 +57,7 @@ export const connectionInfo = (source: Source, hostname: string): StreamInfo => 
   upstreamCluster: '',
   upstreamLocal: '',
   attempts: 0,
-  downstreamLocal: source.local || `${source.host}:${source.port}`,
+  downstreamLocal: localEnd(source),
   downstreamRemote: source.remote,
   downstreamDirect: source.remote,
   peerUri: source.tls?.peer?.uri ?? '',

@@ -143,11 +143,9 @@ export class ClusterState {
   pick(
     random: () => number,
     hash?: number,
-    {
-      except,
-      attempts = 1,
-      without,
-    }: { except?: ReadonlySet<Host>; attempts?: number; without?: ReadonlySet<number> } = {},
+    except?: ReadonlySet<Host>,
+    attempts = 1,
+    without?: ReadonlySet<number>,
   ): Host | undefined {
     const priorities = (this.#priorities ??= this.#table())
     let host: Host | undefined

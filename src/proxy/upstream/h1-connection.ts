@@ -1,9 +1,8 @@
 // One HTTP/1.1 connection to a host: requests one after the other. Hot path; bench/proxy measures it.
 
 import type { Socket } from 'node:net'
-import { type H1Head, H1Parser, type H1Sink, hasToken, Output, writeChunk, writeLastChunk } from '#wire'
+import { type H1Head, H1Parser, type H1Sink, hasToken, Output, writeChunk, writeLastChunk, writeProxyLine } from '#wire'
 import type { HttpRequest, Upstream, UpstreamEvents, UpstreamFailure } from '../http/request.ts'
-import { writeProxyLine } from '../net/proxy-protocol.ts'
 import { failureText } from './failure-text.ts'
 import type { H1Pool } from './h1-pool.ts'
 import type { Host } from './host.ts'
