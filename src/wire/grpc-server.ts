@@ -1,6 +1,7 @@
 // A server of gRPC on our own HTTP/2: many connections that are mostly silent cost little.
 
 import type { Server, Socket } from 'node:net'
+import { readBytes } from './byte-reader.ts'
 import { frameMessage, GrpcCode, MessageReader, type Method, messageHead } from './grpc.ts'
 import { H2Code } from './h2-frames.ts'
 import { H2Session } from './h2-session.ts'
@@ -86,7 +87,7 @@ class Connection {
         setTimeout(() => socket.destroy(), 500).unref()
       },
     })
-    socket.on('data', (data: Buffer) => this.#session.push(data))
+    readBytes(socket, (data) => this.#session.push(data))
     socket.on('error', () => socket.destroy())
     socket.on('close', () => this.#session.end())
   }

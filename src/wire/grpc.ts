@@ -3,6 +3,7 @@
 import { connect as connectSocket, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { SampanError } from '#base'
+import { readBytes } from './byte-reader.ts'
 import { H2Code } from './h2-frames.ts'
 import { H2_LIMITS, type H2Limits } from './h2-limits.ts'
 import { H2Session } from './h2-session.ts'
@@ -207,7 +208,7 @@ class Connection {
       },
       LIMITS,
     )
-    socket.on('data', (data: Buffer) => this.#session.push(data))
+    readBytes(socket, (data) => this.#session.push(data))
     socket.on('error', (error) => {
       this.#reason = error.message
     })

@@ -70,7 +70,7 @@ export class H1Parser {
 
   /** Bytes received beyond what has been parsed. */
   takeRest(): Buffer {
-    const rest = this.#buffer
+    const rest = Buffer.from(this.#buffer)
     this.#buffer = EMPTY
     this.#seen = 0
     return rest
@@ -102,7 +102,7 @@ export class H1Parser {
       throw new H1Error(400, 'Cannot read a message: the connection ended in the middle of it')
   }
 
-  /** Takes bytes. Fails with H1Error. */
+  /** Takes bytes, which are the caller's again when it returns. Fails with H1Error. */
   push(data: Buffer): void {
     this.#buffer =
       this.#buffer.length === 0 ? data : data.length === 0 ? this.#buffer : Buffer.concat([this.#buffer, data])
@@ -111,6 +111,7 @@ export class H1Parser {
       while (this.#buffer.length > 0 && this.#step());
     } finally {
       this.#pushing = false
+      if (this.#buffer.length > 0 && this.#buffer.buffer === data.buffer) this.#buffer = Buffer.from(this.#buffer)
     }
   }
 
@@ -136,8 +137,7 @@ export class H1Parser {
         return true
       }
       case State.length: {
-        const part = this.#take()
-        this.#sink.onData(part)
+        this.#sink.onData(Buffer.from(this.#take()))
         if (this.#left === 0 && this.#state === State.length) this.#end(undefined)
         return true
       }
@@ -155,7 +155,7 @@ export class H1Parser {
       case State.chunkData: {
         const part = this.#take()
         if (this.#left === 0) this.#state = State.chunkEnd
-        this.#sink.onData(part)
+        this.#sink.onData(Buffer.from(part))
         return true
       }
       case State.chunkEnd:
@@ -184,7 +184,7 @@ export class H1Parser {
       case State.untilClose:
       case State.tunnel:
         this.#buffer = EMPTY
-        this.#sink.onData(buffer)
+        this.#sink.onData(Buffer.from(buffer))
         return true
       default:
         return false

@@ -180,7 +180,7 @@ export class H2Session {
     this.#endIfIdle()
   }
 
-  /** Takes bytes from the connection. What breaks the protocol ends the session. */
+  /** Takes bytes from the connection, which are the caller's again when it returns. What breaks the protocol ends the session. */
   push(data: Buffer): void {
     if (this.#ended) return
     this.#buffer = this.#buffer.length === 0 ? data : Buffer.concat([this.#buffer, data])
@@ -190,7 +190,7 @@ export class H2Session {
         const buffer = this.#buffer
         const length = buffer.readUIntBE(0, 3)
         if (length > FRAME_SIZE) throw new H2Error(H2Code.frameSize, 'a frame is too large')
-        if (buffer.length < FRAME_HEAD + length) return
+        if (buffer.length < FRAME_HEAD + length) break
         // An empty rest would keep the whole piece in memory for as long as the connection is silent.
         this.#buffer = buffer.length === FRAME_HEAD + length ? EMPTY : buffer.subarray(FRAME_HEAD + length)
         this.#onFrame(
@@ -205,6 +205,8 @@ export class H2Session {
       else if (error instanceof SampanError && error.code === 'HpackError')
         this.#fail(new H2Error(H2Code.compression, error.message))
       else throw error
+    } finally {
+      if (this.#buffer.length > 0 && this.#buffer.buffer === data.buffer) this.#buffer = Buffer.from(this.#buffer)
     }
   }
 
@@ -394,7 +396,7 @@ export class H2Session {
     if (stream.receiveWindow < 0) return stream.fail(H2Code.flowControl, 'more data than the window has room for')
     // Padding is read at once.
     if (size > data.length) this.giveBack(stream, size - data.length)
-    stream.onData(data, end)
+    stream.onData(data.length > 0 ? Buffer.from(data) : EMPTY, end)
   }
 
   #isIdle(id: number): boolean {
@@ -419,13 +421,13 @@ export class H2Session {
     if (from > to) throw new H2Error(H2Code.protocol, 'bad padding')
     const part = payload.subarray(from, to)
     if (flags & Flag.endHeaders) this.#onBlock(id, flags, part)
-    else this.#block = { id, flags, parts: [part], size: part.length }
+    else this.#block = { id, flags, parts: [Buffer.from(part)], size: part.length }
   }
 
   #onContinuation(flags: number, payload: Buffer): void {
     const block = this.#block
     if (!block) throw new H2Error(H2Code.protocol, 'a continuation of nothing')
-    block.parts.push(payload)
+    block.parts.push(Buffer.from(payload))
     block.size += payload.length
     // A block is compressed: one larger than what it may become is not read (CVE-2024-27316 and its kin).
     if (block.size > this.limits.headers || block.parts.length > 64)

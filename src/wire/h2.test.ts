@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict'
 import http2 from 'node:http2'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
-import { H2Code, H2Session, type H2SessionEvents, HpackDecoder, HpackEncoder, Output, PREFACE } from '#wire'
+import { H2Code, H2Session, type H2SessionEvents, HpackDecoder, HpackEncoder, Output, PREFACE, readBytes } from '#wire'
 import { frame, numberFrame, settingsFrame } from './h2-frames.ts'
 
 /** A server of our own on a free port; each request is answered by `answer`. */
@@ -22,7 +23,7 @@ async function ourServer(onRequest: NonNullable<H2SessionEvents['onRequest']>) {
         output.end()
       },
     })
-    socket.on('data', (data: Buffer) => session.push(data))
+    readBytes(socket, (data) => session.push(data))
     socket.on('close', () => session.end())
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -290,4 +291,35 @@ test('H2Session bears many requests that are given up while they are answered', 
   assert.equal(answered, 1000)
   assert.deepEqual(server.errors, [])
   client.destroy()
+})
+
+test('H2Session keeps what it was given when its bytes become another’s: all connections are read into one block', () => {
+  const block = new HpackEncoder().encode([':method', 'POST', ':scheme', 'http', ':path', '/a', ':authority', 'b'])
+  const bytes = Buffer.concat([
+    PREFACE,
+    settingsFrame([]),
+    frame(1, 0, 1, block.subarray(0, 3)),
+    frame(9, 4, 1, block.subarray(3)),
+    frame(0, 0, 1, Buffer.from('hello, ')),
+    frame(0, 1, 1, Buffer.from('world')),
+  ])
+  for (const step of [1, 5, 40, 1000]) {
+    const told: string[] = []
+    const got: Buffer[] = []
+    const session = new H2Session('server', new Output(new PassThrough()), {
+      onRequest(stream, fields) {
+        told.push(...fields)
+        stream.events = { onData: (data) => got.push(data), onEnd: () => told.push('end'), onReset() {}, onDrain() {} }
+      },
+      onEnd: (error) => assert.equal(error, undefined),
+    })
+    const read = Buffer.alloc(step)
+    for (let at = 0; at < bytes.length; at += step) {
+      session.push(read.subarray(0, bytes.copy(read, 0, at, at + step)))
+      read.fill('#')
+    }
+    assert.deepEqual(told, [':method', 'POST', ':scheme', 'http', ':path', '/a', ':authority', 'b', 'end'])
+    assert.equal(Buffer.concat(got).toString(), 'hello, world')
+    session.end()
+  }
 })

@@ -1,3 +1,4 @@
+export { readBytes } from './byte-reader.ts'
 export * from './client-hello.ts'
 export * from './grpc.ts'
 export * from './grpc-health.ts'

@@ -9,6 +9,7 @@ import {
   type H1Sink,
   hasToken,
   Output,
+  readBytes,
   writeChunk,
   writeFields,
   writeLastChunk,
@@ -73,7 +74,6 @@ class H1Server implements Downstream, H1Sink {
 
   start(first: Buffer): void {
     const socket = this.#socket
-    socket.on('data', (data: Buffer) => this.#take(data))
     socket.on('end', () => this.#onFin())
     socket.on('error', () => socket.destroy())
     socket.on('close', () => {
@@ -84,6 +84,7 @@ class H1Server implements Downstream, H1Sink {
     })
     this.#wait()
     if (first.length > 0) this.#take(first)
+    readBytes(socket, (data) => this.#take(data))
     socket.resume()
   }
 

@@ -1,7 +1,7 @@
 // HTTP/2 from clients: an exchange a stream.
 
 import type { Socket } from 'node:net'
-import { H2Code, H2Session, type H2Stream, type H2StreamEvents, isTarget, isToken, Output } from '#wire'
+import { H2Code, H2Session, type H2Stream, type H2StreamEvents, isTarget, isToken, Output, readBytes } from '#wire'
 import type { HttpChain } from '../config/model.ts'
 import type { ProxyContext } from './context.ts'
 import { Exchange } from './exchange.ts'
@@ -45,7 +45,6 @@ export function serveH2(socket: Socket, first: Buffer, chain: HttpChain, context
     if (retired || (maxConnectionAge > 0 && now - born > maxConnectionAge)) session.close()
     else if (idleTimeout > 0 && now - used > idleTimeout) session.close()
   }, DRAIN_LOOK_MS).unref()
-  socket.on('data', (data: Buffer) => session.push(data))
   socket.on('end', () => output.end())
   socket.on('error', () => socket.destroy())
   socket.on('close', () => {
@@ -54,6 +53,7 @@ export function serveH2(socket: Socket, first: Buffer, chain: HttpChain, context
     clearTimeout(last)
   })
   if (first.length > 0) session.push(first)
+  readBytes(socket, (data) => session.push(data))
   socket.resume()
 }
 

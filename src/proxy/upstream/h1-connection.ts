@@ -1,7 +1,17 @@
 // One HTTP/1.1 connection to a host: requests one after the other. Hot path; bench/proxy measures it.
 
 import type { Socket } from 'node:net'
-import { type H1Head, H1Parser, type H1Sink, hasToken, Output, writeChunk, writeLastChunk, writeProxyLine } from '#wire'
+import {
+  type H1Head,
+  H1Parser,
+  type H1Sink,
+  hasToken,
+  Output,
+  readBytes,
+  writeChunk,
+  writeLastChunk,
+  writeProxyLine,
+} from '#wire'
 import type { HttpRequest, Upstream, UpstreamEvents, UpstreamFailure } from '../http/request.ts'
 import { failureText } from './failure-text.ts'
 import type { H1Pool } from './h1-pool.ts'
@@ -50,7 +60,7 @@ export class H1Connection implements Upstream, H1Sink {
       this.#usable = true
       pool.connected(this)
     })
-    socket.on('data', (data: Buffer) => this.#onBytes(data))
+    readBytes(socket, (data) => this.#onBytes(data))
     socket.on('error', (error) => this.#fail(failureText(error)))
     socket.on('end', () => this.#onFin())
     socket.on('close', () => this.#fail('connection closed'))

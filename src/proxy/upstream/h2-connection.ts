@@ -1,7 +1,7 @@
 // One HTTP/2 connection to a host, with many requests on it.
 
 import type { Socket } from 'node:net'
-import { H2Code, H2Session, type H2Stream, type H2StreamEvents, Output } from '#wire'
+import { H2Code, H2Session, type H2Stream, type H2StreamEvents, Output, readBytes } from '#wire'
 import type { HttpRequest, Upstream, UpstreamEvents, UpstreamFailure } from '../http/request.ts'
 import { failureText } from './failure-text.ts'
 import type { Host } from './host.ts'
@@ -45,7 +45,7 @@ export class H2Connection {
       this.usable = true
       keeper.connected(this)
     })
-    socket.on('data', (data: Buffer) => this.#session.push(data))
+    readBytes(socket, (data) => this.#session.push(data))
     socket.on('error', (error) => {
       this.#reason = failureText(error)
     })
