@@ -70,23 +70,26 @@ export function proxyIdentity({ workload, trustDomain, discoveryAddress }: Proxy
   ]
 }
 
-/** The arguments of the proxy in a role. */
-export const proxyArgs = (role: 'sidecar' | 'router'): string[] => [
+/** The arguments of the proxy in a role; `concurrency` workers, 0 for one on each core. */
+export const proxyArgs = (role: 'sidecar' | 'router', concurrency?: unknown): string[] => [
   'proxy',
   role,
   '--domain',
   '$(POD_NAMESPACE).svc.cluster.local',
+  ...(typeof concurrency === 'number' ? ['--concurrency', String(concurrency)] : []),
 ]
 
 export interface GatewayPodOptions extends ProxyIdentityOptions {
   readonly account: string
+  /** Workers, as ProxyConfig says. */
+  readonly concurrency?: unknown
   readonly image: string
   readonly ports: readonly Json[]
 }
 
 /** The spec of a pod that runs the data plane as a gateway. */
 export function gatewayPod(options: GatewayPodOptions): Json {
-  const { account, image, ports } = options
+  const { account, image, ports, concurrency } = options
   return {
     serviceAccountName: account,
     containers: [
@@ -94,7 +97,7 @@ export function gatewayPod(options: GatewayPodOptions): Json {
         name: 'istio-proxy',
         image,
         imagePullPolicy: 'IfNotPresent',
-        args: proxyArgs('router'),
+        args: proxyArgs('router', concurrency),
         ports: [...ports, { containerPort: 15090, name: 'http-envoy-prom', protocol: 'TCP' }],
         env: proxyIdentity(options),
         readinessProbe: { httpGet: { path: '/healthz/ready', port: 15021 }, periodSeconds: 2, failureThreshold: 30 },

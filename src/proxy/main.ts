@@ -1,24 +1,26 @@
 // The proxy, as a sidecar or a gateway: reads its identity from the environment, its configuration from the control plane, and serves.
 
-import { createWriteStream, readFileSync, type WriteStream } from 'node:fs'
-import type { Server } from 'node:net'
-import { createLog, giveBackMemoryAtRest } from '#base'
+import cluster from 'node:cluster'
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { parseArgs } from 'node:util'
+import { createLog, giveBackMemoryAtRest, parseDuration } from '#base'
 import { adminHandler, listenHttp } from './admin/admin.ts'
 import { type AgentOptions, type AppProbe, agentHandler, healthHandler, metricsHandler } from './admin/agent.ts'
 import { envoyPrometheus, statRows } from './admin/stats-page.ts'
 import { Resources } from './config/resources.ts'
 import { XdsClient } from './config/xds-client.ts'
-import { accept } from './net/acceptor.ts'
-import { BoundListeners } from './net/bound-listeners.ts'
-import { originalDestination } from './net/original-dst.ts'
+import { Addresses } from './net/addresses.ts'
 import { createProxy } from './proxy.ts'
-import type { LineSink } from './telemetry/access-log.ts'
+import { lineSink } from './telemetry/line-sink.ts'
 import type { LocalWorkload } from './telemetry/peer.ts'
+import { startWorkers } from './workers/agent.ts'
+import { showTally } from './workers/tally.ts'
+import { followAgent } from './workers/worker.ts'
 
-const OUTBOUND = 15001
-const INBOUND = 15006
-/** How long connections are given to end after SIGTERM (Istio's terminationDrainDuration). */
+/** How long connections are given to end after SIGTERM, unless TERMINATION_DRAIN_DURATION says otherwise (Istio's). */
 const DRAIN_MS = 5000
+const MOST_WORKERS = 64
 
 function readLabels(): Record<string, string> {
   try {
@@ -26,37 +28,6 @@ function readLabels(): Record<string, string> {
     return Object.fromEntries([...text.matchAll(/^([^=]+)=(".*")$/gm)].map((m) => [m[1]!, JSON.parse(m[2]!) as string]))
   } catch {
     return {}
-  }
-}
-
-/** Lines to files, several of one turn in one write; lines that a slow reader leaves are lost, not kept. */
-function lineSink(): LineSink {
-  const streams = new Map<string, WriteStream | NodeJS.WriteStream>()
-  const streamOf = (path: string) => {
-    let stream = streams.get(path)
-    if (!stream) {
-      stream =
-        path === '/dev/stdout'
-          ? process.stdout
-          : path === '/dev/stderr'
-            ? process.stderr
-            : createWriteStream(path, { flags: 'a' })
-      stream.on('error', () => {})
-      streams.set(path, stream)
-    }
-    return stream
-  }
-  const waiting = new Map<string, string>()
-  return (path, line) => {
-    const before = waiting.get(path)
-    waiting.set(path, (before ?? '') + line)
-    if (before !== undefined) return
-    setImmediate(() => {
-      const text = waiting.get(path) ?? ''
-      waiting.delete(path)
-      const stream = streamOf(path)
-      if (stream.writableLength < 1024 * 1024) stream.write(text)
-    })
   }
 }
 
@@ -68,7 +39,23 @@ function json<T>(text: string | undefined, usual: T): T {
   }
 }
 
-async function main(env: NodeJS.ProcessEnv): Promise<void> {
+/** Role and number of workers, as Istio's proxy is told them; 0 workers are one for each core. */
+function readArguments(argv: readonly string[]): { role: 'sidecar' | 'router'; count: number } {
+  const { values, positionals } = parseArgs({
+    args: [...argv],
+    options: { concurrency: { type: 'string' }, domain: { type: 'string' } },
+    allowPositionals: true,
+    strict: false,
+  })
+  const count = Number(values.concurrency ?? 1)
+  return {
+    role: positionals[0] === 'router' ? 'router' : 'sidecar',
+    count: count === 0 ? availableParallelism() : Math.min(Math.max(Math.floor(count) || 1, 1), MOST_WORKERS),
+  }
+}
+
+async function main(env: NodeJS.ProcessEnv, argv: readonly string[]): Promise<void> {
+  const { role, count } = readArguments(argv)
   const logging = { debug: false, sink: (_c: string, line: string) => process.stdout.write(`${line}\n`) }
   const log = createLog('istio-proxy', logging)
   const labels = readLabels()
@@ -82,12 +69,26 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     app: labels.app ?? workload,
     version: labels.version ?? 'unknown',
   }
-  const router = process.argv[2] === 'router'
-  const nodeId = `${router ? 'router' : 'sidecar'}~${env.INSTANCE_IP}~${env.POD_NAME}.${namespace}~${namespace}.svc.cluster.local`
+  const nodeId = `${role}~${env.INSTANCE_IP}~${env.POD_NAME}.${namespace}~${namespace}.svc.cluster.local`
   const logLine = lineSink()
   const { context } = createProxy({ local, nodeId, hostname: env.POD_NAME ?? '', logLine })
   const { config, stats } = context
   const resources = new Resources(config, logLine)
+  const addresses = new Addresses(context, role, log)
+  const delta = env.ISTIO_DELTA_XDS !== 'false'
+  giveBackMemoryAtRest(() => stats.counters.downstreamConnections + stats.counters.requests)
+  process.on('uncaughtException', (error) => log.error('uncaught exception', { error: error.stack ?? error.message }))
+  if (cluster.isWorker) {
+    followAgent({
+      context,
+      resources,
+      onDemand: delta,
+      serve: () => addresses.open(),
+      closeListeners: () => addresses.close(),
+      quit: () => process.exit(0),
+    })
+    return
+  }
   const [host = 'istiod.istio-system.svc', port = '15012'] = (env.CA_ADDR ?? '').split(':')
   const node = {
     id: nodeId,
@@ -111,50 +112,49 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     caFile: '/var/run/secrets/istio/root-cert.pem',
     tokenFile: '/var/run/secrets/tokens/istio-token',
     serverName: 'istiod.istio-system.svc',
-    delta: env.ISTIO_DELTA_XDS !== 'false',
+    delta,
     node,
     config,
     resources,
     log,
   })
-  const servers: { close(): void }[] = []
+  const workers = count > 1 ? startWorkers(count, context, resources, log) : undefined
+  /** Shows as this process's own what the workers have counted. */
+  const refresh = async () => {
+    if (workers) showTally(await workers.tally(), context)
+  }
   let leaving = false
   const drainListeners = () => {
     context.draining = true
-    for (const server of servers) server.close()
+    workers?.send({ kind: 'drain' })
+    workers?.send({ kind: 'close' })
+    addresses.close()
   }
   const drain = () => {
     if (leaving) return
     leaving = true
     context.draining = true
+    workers?.send({ kind: 'drain' })
     log.info('draining')
     // New connections are still taken: whoever does not know yet that this pod goes must not fail.
-    setTimeout(() => {
-      for (const server of servers) server.close()
-      process.exit(0)
-    }, DRAIN_MS)
-    const look = () => {
+    setTimeout(() => process.exit(0), parseDuration(env.TERMINATION_DRAIN_DURATION) ?? DRAIN_MS)
+    const look = async () => {
+      await refresh()
       if (stats.counters.downstreamActive === 0) process.exit(0)
       setTimeout(look, 100)
     }
     setTimeout(look, 500)
   }
-  if (router) {
-    const bound = new BoundListeners(context, log)
-    config.onListeners = () => void bound.update()
-    servers.push(bound)
-  } else {
-    const find = await originalDestination()
-    const take = (at: number, inbound: boolean): Promise<Server> =>
-      accept({ context, port: at, inbound, originalDestination: find })
-    servers.push(await take(OUTBOUND, false), await take(INBOUND, true))
-  }
+  if (!workers) await addresses.open()
   xds.start()
   const quit = () => process.exit(0)
-  const ready = () => config.ready && !leaving
+  const ready = () => config.ready && (workers?.ready ?? true) && !leaving
   const scrape = json<{ scrape?: string; port?: string; path?: string }>(env.ISTIO_PROMETHEUS_ANNOTATIONS, {})
   const agent: AgentOptions = {
-    metrics: () => envoyPrometheus(statRows(config, stats, xds.connected)) + stats.render(),
+    metrics: async () => {
+      await refresh()
+      return envoyPrometheus(statRows(config, stats, xds.connected)) + stats.render()
+    },
     appMetrics:
       scrape.scrape === 'true' ? { port: Number(scrape.port || 80), path: scrape.path || '/metrics' } : undefined,
     probes: json<Record<string, AppProbe>>(env.ISTIO_KUBE_APP_PROBERS, {}),
@@ -172,6 +172,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
     },
     ready,
     connected: () => xds.connected,
+    refresh,
     drain,
     drainListeners,
     quit,
@@ -184,9 +185,7 @@ async function main(env: NodeJS.ProcessEnv): Promise<void> {
   ])
   process.on('SIGTERM', drain)
   process.on('SIGINT', drain)
-  process.on('uncaughtException', (error) => log.error('uncaught exception', { error: error.stack ?? error.message }))
-  log.info('proxy started', { node: nodeId })
-  giveBackMemoryAtRest(() => stats.counters.downstreamConnections + stats.counters.requests)
+  log.info('proxy started', { node: nodeId, workers: count })
 }
 
-await main(process.env)
+await main(process.env, process.argv.slice(2))

@@ -506,6 +506,43 @@ data:
   await eventually(async () => assert.equal((await kubectl('get deploy own-istio')).code, 1))
 })
 
+test('a sidecar of two workers outlives one of them, and counts as one', async () => {
+  await apply(
+    workload('twofold', 'docker.io/mccutchen/go-httpbin:v2.15.0', 8080).replace(
+      'labels: {app: twofold, version: v1}}\n    spec',
+      "labels: {app: twofold, version: v1}, annotations: {proxy.istio.io/config: 'concurrency: 2'}}\n    spec",
+    ) + service('twofold', 8000, 8080, 'http'),
+  )
+  await ok(kubectl('rollout status deploy/twofold --timeout=60s'))
+  const inside = async (script: string) =>
+    (
+      await cluster.exec('kubectl', ['exec', 'deploy/twofold', '-c', 'istio-proxy', '--', 'sh', '-c', script])
+    ).stdout.trim()
+  // Children of the first process, by the parent that each names.
+  const workers = async () =>
+    (await inside("grep -l '^PPid:.1$' /proc/[0-9]*/status | cut -d/ -f3")).split('\n').filter((pid) => pid !== '')
+  const two = async () => {
+    const pids = (await workers()).filter((pid) => Number(pid) > 1)
+    const names = await Promise.all(pids.map((pid) => inside(`tr '\\0' ' ' < /proc/${pid}/cmdline`)))
+    return pids.filter((_, i) => names[i]!.includes('proxy.mjs'))
+  }
+  assert.equal((await two()).length, 2)
+  const ask = () => repeat(20, "-o /dev/null -w '%{http_code}' http://twofold:8000/get")
+  assert.equal(new Set((await ask()).split('\n')).size, 1)
+  const [first] = await two()
+  await inside(`kill -9 ${first}`)
+  const answers = (await ask()).split('\n')
+  // The connection that the other sidecar kept to it may have been the dead one's; it finds another.
+  assert.deepEqual(new Set(answers), new Set(['200']))
+  await eventually(async () => {
+    const now = await two()
+    assert.ok(now.length === 2 && !now.includes(first!))
+  })
+  assert.match(await inside('pilot-agent request GET stats'), /http\.downstream_rq_total: [1-9]/)
+  assert.match(await inside('pilot-agent request GET clusters'), /inbound\|8080\|\|::.*rq_total::[1-9]/)
+  await remove(workload('twofold', 'x', 8080) + service('twofold', 8000, 8080, 'http'))
+})
+
 test('a pod that ends does so beside its sidecar, and its init containers have the network', async () => {
   await apply(`
 apiVersion: v1

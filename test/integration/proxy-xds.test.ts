@@ -305,6 +305,7 @@ test('the admin interface shows configuration, clusters, listeners and counters 
     },
     ready: () => data.config.ready,
     connected: () => data.client.connected,
+    refresh: async () => {},
     drain: () => {},
     drainListeners: () => drained++,
     quit: () => quits++,
@@ -405,7 +406,7 @@ test('port 15020 merges the application’s metrics with the proxy’s and asks 
   const grpc = { port: (rpc.address() as AddressInfo).port }
   await using agent = await serving(
     agentHandler({
-      metrics: () => 'istio_build{component="proxy"} 1\n',
+      metrics: async () => 'istio_build{component="proxy"} 1\n',
       appMetrics: { port, path: '/metrics' },
       probes: {
         '/app-health/web/livez': { httpGet: { path: '/live', port, httpHeaders: [{ name: 'x-probe', value: 'yes' }] } },

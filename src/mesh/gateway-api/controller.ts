@@ -132,7 +132,7 @@ export class GatewayController {
   async #reconcile(): Promise<void> {
     const { informers, clock, proxyImage, mesh } = this.#options
     const config = mesh()
-    const { trustDomain } = config
+    const source = { proxyImage, mesh: config, proxyConfigs: informers.for(resources.proxyConfigs).list() }
     const view = gatewayApiView(informers, config)
     const converted = convertGatewayApi(view)
     const now = rfc3339(clock.now())
@@ -151,7 +151,7 @@ export class GatewayController {
         unsupportedAddresses(gateway).length === 0 &&
         parameters.problem === undefined
       )
-        for (const wanted of deploymentOf(gateway, listeners, { proxyImage, trustDomain }, parameters))
+        for (const wanted of deploymentOf(gateway, listeners, source, parameters))
           await this.#attempt(() => this.#ensure(wanted))
       const reached = { ...this.#addressesOf(view, gateway, converted), parameters: parameters.problem }
       const status = gatewayStatus(gateway, converted, reached, now)

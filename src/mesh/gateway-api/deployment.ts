@@ -3,7 +3,9 @@
 
 import type { Json, KubeInput, KubeObject, Resource } from '#api'
 import { resources } from '#api'
+import { proxyConfigOf } from '../inject/proxy-config.ts'
 import { GATEWAY_NAME } from '../model/gateway-labels.ts'
+import type { MeshConfig } from '../model/mesh-config.ts'
 import { gatewayPod } from '../proxy-pod.ts'
 import { isServed } from './listeners.ts'
 import { type Parameters, type Part, patched } from './parameters.ts'
@@ -24,11 +26,18 @@ const PORTS: readonly Json[] = [
   { containerPort: 15021, name: 'status-port', protocol: 'TCP' },
 ]
 
-/** The objects of a Gateway. `proxyImage`: the image its pods run. */
+export interface GatewayPodSource {
+  /** The image of the pods. */
+  readonly proxyImage: string
+  readonly mesh: MeshConfig
+  readonly proxyConfigs?: readonly KubeObject[]
+}
+
+/** The objects of a Gateway. */
 export function deploymentOf(
   gateway: KubeObject,
   listeners: readonly ListenerState[],
-  { proxyImage, trustDomain }: { proxyImage: string; trustDomain: string },
+  { proxyImage, mesh, proxyConfigs = [] }: GatewayPodSource,
   parameters: Parameters = { patches: {} },
 ): Wanted[] {
   const name = deploymentName(gateway)
@@ -41,6 +50,9 @@ export function deploymentOf(
     'gateway.networking.k8s.io/gateway-class-name': gateway.spec?.gatewayClassName,
     [MANAGED]: 'istio.io-gateway-controller',
   }
+  const { annotations = {} } = infrastructure
+  const { trustDomain } = mesh
+  const { concurrency } = proxyConfigOf({ namespace, labels, annotations }, mesh, proxyConfigs)
   const metadata = {
     name,
     namespace,
@@ -87,7 +99,14 @@ export function deploymentOf(
               },
             },
             spec: {
-              ...gatewayPod({ account: name, workload: name, image: proxyImage, trustDomain, ports: PORTS }),
+              ...gatewayPod({
+                account: name,
+                workload: name,
+                image: proxyImage,
+                trustDomain,
+                concurrency,
+                ports: PORTS,
+              }),
               // It may listen on any port without being root.
               securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }] },
             },

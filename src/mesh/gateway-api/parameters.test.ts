@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Json, KubeObject } from '#api'
+import { DEFAULT_MESH } from '../model/mesh-config.ts'
 import { deploymentOf } from './deployment.ts'
 import { PARAMETERS, parametersOf } from './parameters.ts'
 
@@ -31,7 +32,7 @@ const find = (namespace: string, name: string) => {
 const gatewayClass = object('GatewayClass', 'istio', { spec: { parametersRef: ref('class', { namespace: 'infra' }) } })
 const made = (g: KubeObject, c?: KubeObject) =>
   Object.fromEntries(
-    deploymentOf(g, [], { proxyImage: 'p', trustDomain: 'd' }, parametersOf(g, c, find)).map((w) => [
+    deploymentOf(g, [], { proxyImage: 'p', mesh: DEFAULT_MESH }, parametersOf(g, c, find)).map((w) => [
       w.resource.kind,
       w.object as Json,
     ]),

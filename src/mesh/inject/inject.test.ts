@@ -136,7 +136,7 @@ test('annotations say what is redirected, what the proxy may use, and what it is
             'sidecar.istio.io/proxyMemoryLimit': '256Mi',
             'sidecar.istio.io/proxyImage': 'other:2',
             'status.sidecar.istio.io/port': '0',
-            'proxy.istio.io/config': 'terminationDrainDuration: 9s\nproxyMetadata: {A: "1"}\n',
+            'proxy.istio.io/config': 'terminationDrainDuration: 9s\nconcurrency: 4\nproxyMetadata: {A: "1"}\n',
             'prometheus.io/scrape': 'true',
             'prometheus.io/port': '9102',
           },
@@ -156,6 +156,7 @@ test('annotations say what is redirected, what the proxy may use, and what it is
   assert.deepEqual(proxy.resources, { limits: { memory: '256Mi' }, requests: { cpu: '100m' } })
   assert.equal(proxy.image, 'other:2')
   assert.equal(proxy.readinessProbe, undefined)
+  assert.deepEqual(proxy.args.slice(-2), ['--concurrency', '4'])
   assert.equal(named(proxy.env, 'TERMINATION_DRAIN_DURATION').value, '9s')
   assert.equal(named(proxy.env, 'A').value, '1')
   assert.deepEqual(JSON.parse(named(proxy.env, 'ISTIO_PROMETHEUS_ANNOTATIONS').value), {

@@ -219,7 +219,7 @@ function proxyContainer(facts: ProxyFacts): Json {
     name: 'istio-proxy',
     image: annotations['sidecar.istio.io/proxyImage'] ?? config.proxyImage,
     imagePullPolicy: 'IfNotPresent',
-    args: proxyArgs(gateway ? 'router' : 'sidecar'),
+    args: proxyArgs(gateway ? 'router' : 'sidecar', proxyConfig.concurrency),
     ports: [{ containerPort: 15090, name: 'http-envoy-prom', protocol: 'TCP' }],
     env: [
       ...proxyIdentity({

@@ -1,6 +1,7 @@
 // Whether an Istio object has the shape of its kind: what type each field has. Translation may rely on it.
 
-import { type FieldError, type Json, parseDuration } from '#api'
+import type { FieldError, Json } from '#api'
+import { parseDuration } from '#base'
 import { openApi, type Type } from './idl.ts'
 import { NETWORKING } from './networking.ts'
 import { POLICIES } from './policies.ts'

@@ -1,7 +1,8 @@
 // Filter chains: what a listener does with a connection. Pure.
 
-import { type Json, parseDuration } from '#api'
+import type { Json } from '#api'
 import { HttpConnectionManager, packAny, TcpProxy, toDuration, toStruct, xds } from '#api/xds'
+import { parseDuration } from '#base'
 import type { Message } from '#wire'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import type { FilterInserts } from './envoy-filter.ts'

@@ -1,8 +1,8 @@
 // Clusters and their endpoints: one cluster a port and subset of a service.
 
 import type { Json } from '#api'
-import { parseDuration } from '#api'
 import { ClusterType, HttpProtocolOptions, LbPolicy, packAny, toDuration, toStruct, xds } from '#api/xds'
+import { parseDuration } from '#base'
 import type { Message } from '#wire'
 import { endpointsOf, type MeshEndpoint } from '../model/endpoints.ts'
 import type { MeshConfig } from '../model/mesh-config.ts'

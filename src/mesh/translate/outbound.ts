@@ -1,7 +1,7 @@
 // What a sidecar does with what leaves its workload: listeners by address and port, routes by host. Pure.
 
-import { parseDuration } from '#api'
 import { ClusterType, Direction, LbPolicy, toDuration } from '#api/xds'
+import { parseDuration } from '#base'
 import type { Message } from '#wire'
 import { endpointsOf } from '../model/endpoints.ts'
 import { covers, resolveHost } from '../model/host.ts'

@@ -1,7 +1,8 @@
 // What a VirtualService's route asks of filters: faults, cross-origin rules, copies. Pure.
 
-import { type Json, parseDuration } from '#api'
+import type { Json } from '#api'
 import { packAny, toDuration, xds } from '#api/xds'
+import { parseDuration } from '#base'
 import type { Message } from '#wire'
 
 const HTTP = 'envoy.extensions.filters.http.'

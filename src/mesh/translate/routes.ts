@@ -1,7 +1,8 @@
 // Routes out of VirtualServices: matches and actions. Pure.
 
-import { type Json, parseDuration } from '#api'
+import type { Json } from '#api'
 import { AppendAction, packAny, RedirectCode, toDuration, toStruct, xds } from '#api/xds'
+import { parseDuration } from '#base'
 import type { Message } from '#wire'
 import { resolveHost } from '../model/host.ts'
 import type { MeshService } from '../model/service.ts'

@@ -1,7 +1,8 @@
 // A DestinationRule's traffic policy as a cluster's settings. Pure (networking/v1 DestinationRule; Istio's defaults).
 
-import { type Json, parseDuration } from '#api'
+import type { Json } from '#api'
 import { LbPolicy, toDuration } from '#api/xds'
+import { parseDuration } from '#base'
 import type { Message } from '#wire'
 import { DEFAULT_MESH, type MeshConfig } from '../model/mesh-config.ts'
 

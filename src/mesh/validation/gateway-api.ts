@@ -1,7 +1,8 @@
 // What the Gateway API's own definitions refuse beyond the shape of fields: its rules of validation
 // (kubernetes-sigs/gateway-api v1.5, config/crd), in their words. Pure.
 
-import { type FieldError, type Json, parseDuration } from '#api'
+import type { FieldError, Json } from '#api'
+import { parseDuration } from '#base'
 import { type Check, Problems } from './problems.ts'
 
 /** Adds problems of one place. */

@@ -1,7 +1,8 @@
 // What the checks of several kinds have in common: problems found, and the form of names, ports, ranges, durations. Pure.
 
 import { isIP } from 'node:net'
-import { type FieldError, type Json, parseDuration } from '#api'
+import type { FieldError, Json } from '#api'
+import { parseDuration } from '#base'
 
 /** Gathers problems with where they are. */
 export class Problems {

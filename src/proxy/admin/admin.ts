@@ -14,6 +14,8 @@ export interface AdminOptions {
   readonly setDebug: (on: boolean) => void
   readonly ready: () => boolean
   readonly connected: () => boolean
+  /** Brings what is counted up to date, where others count. */
+  readonly refresh: () => Promise<void>
   readonly drain: () => void
   /** Takes no connections any more; the process goes on. */
   readonly drainListeners: () => void
@@ -35,7 +37,7 @@ export function adminHandler(options: AdminOptions): RequestListener {
   const { context, resources, node, ready, connected } = options
   const { config, stats } = context
   let level = 'info'
-  return (request, response) => {
+  const answer: RequestListener = (request, response) => {
     const url = new URL(request.url ?? '/', 'http://admin')
     const { searchParams: query } = url
     const post = request.method === 'POST'
@@ -127,6 +129,10 @@ export function adminHandler(options: AdminOptions): RequestListener {
       default:
         return text(`invalid path. admin commands are:\n${COMMANDS.map((c) => `  ${c}\n`).join('')}`, 404)
     }
+  }
+  return (request, response) => {
+    if (/^\/(clusters|stats)/.test(request.url ?? '')) void options.refresh().then(() => answer(request, response))
+    else answer(request, response)
   }
 }
 

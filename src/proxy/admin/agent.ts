@@ -26,7 +26,7 @@ export interface AppProbe {
 }
 
 export interface AgentOptions {
-  readonly metrics: () => string
+  readonly metrics: () => Promise<string>
   readonly appMetrics: AppMetrics | undefined
   readonly probes: Readonly<Record<string, AppProbe>>
   /** The address at which the application is asked. */
@@ -49,7 +49,7 @@ export function healthHandler({ ready }: Pick<AgentOptions, 'ready'>): RequestLi
 
 export function metricsHandler({ metrics }: Pick<AgentOptions, 'metrics'>): RequestListener {
   return (request, response) => {
-    if (request.url?.startsWith('/stats/prometheus')) sendMetrics(response, metrics())
+    if (request.url?.startsWith('/stats/prometheus')) void metrics().then((text) => sendMetrics(response, text))
     else response.writeHead(404).end()
   }
 }
@@ -68,7 +68,9 @@ export function agentHandler(options: AgentOptions): RequestListener {
     switch (path) {
       case '/metrics':
       case '/stats/prometheus':
-        return void readApp(options).then((app) => sendMetrics(response, options.metrics() + app))
+        return void Promise.all([options.metrics(), readApp(options)]).then((parts) =>
+          sendMetrics(response, parts.join('')),
+        )
       case '/quitquitquit':
         if (!post) return response.writeHead(405).end()
         response.end('OK\n')

@@ -45,14 +45,15 @@ export class Demand {
       asked = { absent: false, waiting: [], timer: undefined }
       this.#asked.set(name, asked)
       const [first] = this.#asked.keys()
-      if (this.#asked.size > this.#most && first !== undefined) this.#forget(first)
+      if (this.#asked.size > this.#most && first !== undefined) this.forget(first)
     }
     asked.waiting.push(done)
     asked.timer ??= setTimeout(() => this.tell(name), DEMAND_MS).unref()
     if (fresh) this.onAsk(name)
   }
 
-  #forget(name: string): void {
+  /** Asks for it no more. */
+  forget(name: string): void {
     this.tell(name)
     this.#asked.delete(name)
     this.onForget(name)

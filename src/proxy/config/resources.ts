@@ -46,6 +46,10 @@ export class Resources {
   readonly #known = new Map<string, Map<string, Known>>()
   /** Route tables whose clusters are not warm yet. */
   readonly #warming = new Map<string, { table: Model.RouteTable; timer: NodeJS.Timeout }>()
+  /** Called with everything that was put in force, as it came. */
+  onApply: (type: string, told: readonly Told[], removed: readonly string[], whole: boolean) => void = () => {}
+  /** Called when the routes of a host that was asked for are not kept any more. */
+  onForget: (name: string) => void = () => {}
   /** Resources that were refused, with the reason, by type and name. */
   readonly errors = new Map<string, Map<string, string>>()
 
@@ -54,6 +58,7 @@ export class Resources {
     this.#sink = sink
     config.demandedRoutes.onForget = (name) => {
       if (this.#known.get(TYPE.route)!.delete(name)) this.#putRoutes(name, undefined)
+      this.onForget(name)
     }
     for (const type of Object.keys(MESSAGE)) {
       this.#known.set(type, new Map())
@@ -112,6 +117,7 @@ export class Resources {
     this.#put(type, changed)
     if (type === TYPE.cluster) for (const name of removed) this.#config.demandedClusters.tell(name, true)
     if (type === TYPE.route) for (const name of removed) this.#config.demandedRoutes.tell(name, true)
+    this.onApply(type, told, removed, whole)
     return reasons.length > 0 ? reasons.join('; ') : undefined
   }
 

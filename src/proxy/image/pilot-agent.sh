@@ -67,8 +67,8 @@ RULES
 case ${1:-} in
   proxy)
     cd /opt/sampan
-    role=${2:-sidecar}
-    exec node --max-semi-space-size=4 --max-old-space-size=512 --disable-warning=ExperimentalWarning proxy.mjs "$role"
+    shift
+    exec node --max-semi-space-size=4 --max-old-space-size=512 --disable-warning=ExperimentalWarning proxy.mjs "$@"
     ;;
   istio-iptables)
     shift

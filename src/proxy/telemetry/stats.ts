@@ -33,6 +33,16 @@ class Histogram {
     if (i < bounds.length) this.#buckets[i]!++
   }
 
+  tally(): HistogramTally {
+    return { sum: this.sum, count: this.count, buckets: [...this.#buckets] }
+  }
+
+  show({ sum, count, buckets }: HistogramTally): void {
+    this.sum = sum
+    this.count = count
+    for (const [i, n] of buckets.entries()) this.#buckets[i] = n
+  }
+
   render(name: string, labels: string, lines: string[]): void {
     let below = 0
     for (const [i, bound] of this.#bounds.entries()) {
@@ -41,6 +51,85 @@ class Histogram {
     }
     lines.push(`${name}_bucket{${labels},le="+Inf"} ${this.count}`)
     lines.push(`${name}_sum{${labels}} ${Number(this.sum.toFixed(3))}`, `${name}_count{${labels}} ${this.count}`)
+  }
+}
+
+interface HistogramTally {
+  readonly sum: number
+  readonly count: number
+  readonly buckets: readonly number[]
+}
+
+interface SeriesTally {
+  readonly labels: string
+  readonly grpc: boolean
+  readonly requests: number
+  readonly requestMessages: number
+  readonly responseMessages: number
+  readonly duration: HistogramTally
+  readonly requestBytes: HistogramTally
+  readonly responseBytes: HistogramTally
+}
+
+/** Counters and series as plain values. */
+export interface StatsTally {
+  readonly counters: Stats['counters']
+  readonly series: readonly SeriesTally[]
+  readonly tcp: readonly Readonly<TcpSeries>[]
+}
+
+const addHistograms = (all: readonly HistogramTally[]): HistogramTally => ({
+  sum: all.reduce((n, h) => n + h.sum, 0),
+  count: all.reduce((n, h) => n + h.count, 0),
+  buckets: all[0]!.buckets.map((_, i) => all.reduce((n, h) => n + h.buckets[i]!, 0)),
+})
+
+/** Adds series of the same labels up. */
+function addSeries<T extends { readonly labels: string }>(all: readonly T[], add: (same: readonly T[]) => T): T[] {
+  const groups = new Map<string, T[]>()
+  for (const one of all) {
+    const same = groups.get(one.labels)
+    if (same) same.push(one)
+    else groups.set(one.labels, [one])
+  }
+  return [...groups.values()].map(add)
+}
+
+/** What several have counted. */
+export function addStats(all: readonly StatsTally[]): StatsTally {
+  const sum = <T>(rows: readonly T[], value: (row: T) => number) => rows.reduce((n, row) => n + value(row), 0)
+  const of = (name: keyof Stats['counters']) => sum(all, (t) => t.counters[name])
+  return {
+    counters: {
+      downstreamConnections: of('downstreamConnections'),
+      downstreamActive: of('downstreamActive'),
+      downstreamRequestsActive: of('downstreamRequestsActive'),
+      requests: of('requests'),
+      protocolErrors: of('protocolErrors'),
+    },
+    series: addSeries(
+      all.flatMap((t) => t.series),
+      (same) => ({
+        labels: same[0]!.labels,
+        grpc: same[0]!.grpc,
+        requests: sum(same, (s) => s.requests),
+        requestMessages: sum(same, (s) => s.requestMessages),
+        responseMessages: sum(same, (s) => s.responseMessages),
+        duration: addHistograms(same.map((s) => s.duration)),
+        requestBytes: addHistograms(same.map((s) => s.requestBytes)),
+        responseBytes: addHistograms(same.map((s) => s.responseBytes)),
+      }),
+    ),
+    tcp: addSeries(
+      all.flatMap((t) => t.tcp),
+      (same) => ({
+        labels: same[0]!.labels,
+        opened: sum(same, (s) => s.opened),
+        closed: sum(same, (s) => s.closed),
+        sent: sum(same, (s) => s.sent),
+        received: sum(same, (s) => s.received),
+      }),
+    ),
   }
 }
 
@@ -93,7 +182,7 @@ export class Stats {
   readonly hostname: string
   /** Series by peer, service, and what tells the rest apart. */
   readonly #series = new Map<Peer, Map<Service, Map<string, Series>>>()
-  readonly #all: Series[] = []
+  #all: Series[] = []
   readonly #tcp = new Map<string, TcpSeries>()
   readonly counters = {
     downstreamConnections: 0,
@@ -202,6 +291,38 @@ export class Stats {
       ['connection_security_policy', r.inbound ? (tls?.peer ? 'mutual_tls' : 'none') : 'unknown'],
     ]
     return pairs.map(([k, v]) => `${k}="${quote(v || (k === 'grpc_response_status' ? '' : 'unknown'))}"`).join(',')
+  }
+
+  /** What has been counted, as plain values. */
+  tally(): StatsTally {
+    return {
+      counters: { ...this.counters },
+      series: this.#all.map((s) => ({
+        ...s,
+        duration: s.duration.tally(),
+        requestBytes: s.requestBytes.tally(),
+        responseBytes: s.responseBytes.tally(),
+      })),
+      tcp: [...this.#tcp.values()].map((s) => ({ ...s })),
+    }
+  }
+
+  /** Shows what others have counted instead of its own. */
+  show({ counters, series, tcp }: StatsTally): void {
+    Object.assign(this.counters, counters)
+    const filled = (bounds: readonly number[], tally: HistogramTally) => {
+      const histogram = new Histogram(bounds)
+      histogram.show(tally)
+      return histogram
+    }
+    this.#all = series.map((s) => ({
+      ...s,
+      duration: filled(BUCKETS, s.duration),
+      requestBytes: filled(SIZES, s.requestBytes),
+      responseBytes: filled(SIZES, s.responseBytes),
+    }))
+    this.#tcp.clear()
+    for (const s of tcp) this.#tcp.set(s.labels, { ...s })
   }
 
   /** The exposition text. */

@@ -1,0 +1,50 @@
+// One worker of a proxy: serves what its agent tells it, and counts for it.
+
+import type { Resources } from '../config/resources.ts'
+import type { ProxyContext } from '../http/context.ts'
+import type { FromWorker, ToWorker } from './message.ts'
+import { tallyOf } from './tally.ts'
+
+export interface WorkerOptions {
+  readonly context: ProxyContext
+  readonly resources: Resources
+  readonly onDemand: boolean
+  /** Opens the addresses; called once there is something to serve. */
+  readonly serve: () => Promise<void>
+  readonly closeListeners: () => void
+  /** The agent is gone. */
+  readonly quit: () => void
+}
+
+/** Follows the agent until it is gone. */
+export function followAgent({ context, resources, onDemand, serve, closeListeners, quit }: WorkerOptions): void {
+  const { config } = context
+  const tell = (message: FromWorker) => process.connected && process.send?.(message)
+  config.onDemand = onDemand
+  config.demandedClusters.onAsk = (name) => tell({ kind: 'ask', what: 'clusters', name })
+  config.demandedRoutes.onAsk = (name) => tell({ kind: 'ask', what: 'routes', name })
+  let begun = false
+  process.on('message', (message: ToWorker) => {
+    switch (message.kind) {
+      case 'apply':
+        // What cannot be used the agent has refused in the name of all.
+        resources.apply(message.type, message.told, message.removed, message.whole)
+        if (begun || !config.ready) break
+        begun = true
+        void serve().then(() => tell({ kind: 'serving' }))
+        break
+      case 'forget':
+        config.demandedRoutes.forget(message.name)
+        break
+      case 'tally':
+        tell({ kind: 'tally', id: message.id, tally: tallyOf(context) })
+        break
+      case 'drain':
+        context.draining = true
+        break
+      case 'close':
+        closeListeners()
+    }
+  })
+  process.on('disconnect', quit)
+}
