@@ -23,7 +23,7 @@ import { allocateAddresses, watchRules } from './status.ts'
 import { INGRESS_GATEWAY } from './translate/gateway.ts'
 import { layersOf } from './translate/translate.ts'
 import { validateGatewayApi } from './validation/gateway-api.ts'
-import { validateIstio } from './validation/validate.ts'
+import { admitIstio } from './validation/validate.ts'
 import { AdsServer } from './xds/ads-server.ts'
 import { debugAnswer } from './xds/debug.ts'
 import type { ProxyIdentity, ProxyUser } from './xds/identity.ts'
@@ -71,7 +71,7 @@ interface AdmissionRequest {
 interface AdmissionStep {
   name: string
   mutate?(request: AdmissionRequest): void
-  validate?(request: Omit<AdmissionRequest, 'namespace'>): ReturnType<typeof validateIstio>
+  validate?(request: Omit<AdmissionRequest, 'namespace'>): ReturnType<typeof admitIstio>
 }
 
 /** A list of protocols would be copied for every connection. */
@@ -149,7 +149,7 @@ export class Mesh {
           if (operation === 'DELETE' || subresource) return []
           if (kind.group === 'gateway.networking.k8s.io')
             return validateGatewayApi(kind.kind, object.spec ?? {}, old?.spec)
-          return kind.group.endsWith('.istio.io') ? validateIstio(kind.kind, object.spec ?? {}) : []
+          return kind.group.endsWith('.istio.io') ? admitIstio(kind.kind, object.spec ?? {}) : []
         },
       },
     ]

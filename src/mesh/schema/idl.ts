@@ -28,7 +28,7 @@ const SCALARS = new Set(['string', 'integer', 'number', 'boolean', 'duration', '
  * duration, any), the name of a message, [a list of], {a map from strings to}, or (ONE|OF|THESE). "=x" after a type is
  * what the field is when it is left out; "!" after a field's name says that it must be there. A list may say how
  * many items it has, "[a list of]1..16", and by which field they differ, "[a list of]..16/name"; "/set" is for lists
- * of scalars. `scalars` are more types by name, as OpenAPI schemas.
+ * of scalars. A map may say how many entries, "{a map to}..256". `scalars` are more types by name, as OpenAPI schemas.
  */
 export function parseIdl(text: string, scalars: Readonly<Record<string, Json>> = {}): ReadonlyMap<string, Fields> {
   const messages = new Map<string, Fields>()
@@ -73,7 +73,16 @@ function parseType(text: string, scalars: Readonly<Record<string, Json>>): Type 
       ? { kind: 'list', of }
       : { kind: 'list', of, bounds: listBounds(text.slice(end + 1)) }
   }
-  if (text.startsWith('{')) return { kind: 'map', of: parseType(text.slice(1, -1), scalars) }
+  if (text.startsWith('{')) {
+    const end = text.lastIndexOf('}')
+    const of = parseType(text.slice(1, end), scalars)
+    const { minItems, maxItems } = listBounds(text.slice(end + 1))
+    const bounds = {
+      ...(minItems === undefined ? {} : { minProperties: minItems }),
+      ...(maxItems === undefined ? {} : { maxProperties: maxItems }),
+    }
+    return { kind: 'map', of, bounds }
+  }
   if (text.startsWith('(')) return { kind: 'enum', values: text.slice(1, -1).split('|') }
   if (SCALARS.has(text)) return { kind: text } as Type
   const scalar = scalars[text]
@@ -111,7 +120,7 @@ function schemaOf(messages: ReadonlyMap<string, Fields>, type: Type): Json {
     case 'list':
       return { type: 'array', items: schemaOf(messages, type.of), ...type.bounds }
     case 'map':
-      return { type: 'object', additionalProperties: schemaOf(messages, type.of) }
+      return { type: 'object', additionalProperties: schemaOf(messages, type.of), ...type.bounds }
     case 'enum':
       return { type: 'string', enum: [...type.values] }
     case 'message':

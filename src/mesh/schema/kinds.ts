@@ -189,6 +189,9 @@ const SMI_KINDS: readonly MeshKind[] = [
   },
 ]
 
+/** Kinds that are nothing without a spec. */
+const NEEDS_SPEC = new Set(['ServiceEntry', 'WorkloadEntry', 'WorkloadGroup', 'WasmPlugin', 'TrafficExtension'])
+
 const OPEN: Json = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true }
 
 function schemaOf({ group, kind }: MeshKind): Json {
@@ -198,7 +201,7 @@ function schemaOf({ group, kind }: MeshKind): Json {
       : group.endsWith('.smi-spec.io')
         ? smiSchema(kind)
         : specSchema(kind)
-  return { type: 'object', properties: { spec, status: OPEN } }
+  return { type: 'object', properties: { spec, status: OPEN }, ...(NEEDS_SPEC.has(kind) ? { required: ['spec'] } : {}) }
 }
 
 function categoriesOf({ group, categories }: MeshKind): readonly string[] {

@@ -2,11 +2,14 @@
 
 import type { FieldError, Json } from '#api'
 import { parseDuration } from '#base'
-import { openApi, type Type } from './idl.ts'
+import { type Fields, openApi, type Type } from './idl.ts'
 import { NETWORKING } from './networking.ts'
 import { POLICIES } from './policies.ts'
 
 const messagesOf = (kind: string) => (NETWORKING.has(kind) ? NETWORKING : POLICIES)
+
+/** The fields of a message of a kind; none for kinds that are not Istio's. */
+export const fieldsOf = (kind: string, message: string): Fields => messagesOf(kind).get(message) ?? new Map()
 
 /** The OpenAPI schema of a kind's spec. */
 export const specSchema = (kind: string): Json => openApi(messagesOf(kind), kind)

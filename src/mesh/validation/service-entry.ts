@@ -19,7 +19,6 @@ export const serviceEntry: Check = (spec, p) => {
     'spec.addresses',
     'CIDR addresses are allowed only for NONE/STATIC resolution types',
   )
-  p.check(ports.length > 0, 'spec.ports', 'service entry must have at least one port')
   const [names, numbers] = [new Set<string>(), new Set<number>()]
   for (const [i, port] of (ports as Json[]).entries()) {
     p.check(isPort(port.number), `spec.ports[${i}].number`, portMessage(port.number))

@@ -6,6 +6,7 @@ import { destinationRule } from './destination-rule.ts'
 import { gateway } from './gateway.ts'
 import { authorizationPolicy, envoyFilter, peerAuthentication, requestAuthentication, targeted } from './policies.ts'
 import { type Check, Problems } from './problems.ts'
+import { brokenRules } from './rules.ts'
 import { serviceEntry, workloadEntry, workloadGroup } from './service-entry.ts'
 import { sidecar } from './sidecar.ts'
 import { virtualService } from './virtual-service.ts'
@@ -24,6 +25,12 @@ const CHECKS: Readonly<Record<string, Check>> = {
   RequestAuthentication: requestAuthentication,
   Telemetry: targeted,
   WasmPlugin: targeted,
+}
+
+/** What an object is refused for: what its definition rules out, else what Istio does. */
+export function admitIstio(kind: string, spec: Json): FieldError[] {
+  const broken = brokenRules(kind, spec)
+  return broken.length > 0 ? broken : validateIstio(kind, spec)
 }
 
 /** Problems of an Istio object's spec; empty for kinds that are not looked into. */

@@ -1,0 +1,172 @@
+// Istio's objects that cannot be are refused when they are written: by the bounds of their fields, by the rules that
+// their definitions bear upstream, and only then by what Istio itself looks into.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Json } from '#api'
+import { call, startApi } from '#kit'
+import { installKinds } from '../../src/mesh/schema/install.ts'
+import { admitIstio } from '../../src/mesh/validation/validate.ts'
+
+const PATHS: Record<string, string> = {
+  DestinationRule: 'networking.istio.io/v1/namespaces/default/destinationrules',
+  VirtualService: 'networking.istio.io/v1/namespaces/default/virtualservices',
+  Gateway: 'networking.istio.io/v1/namespaces/default/gateways',
+  ServiceEntry: 'networking.istio.io/v1/namespaces/default/serviceentries',
+  WorkloadEntry: 'networking.istio.io/v1/namespaces/default/workloadentries',
+  WorkloadGroup: 'networking.istio.io/v1/namespaces/default/workloadgroups',
+  Sidecar: 'networking.istio.io/v1/namespaces/default/sidecars',
+  EnvoyFilter: 'networking.istio.io/v1alpha3/namespaces/default/envoyfilters',
+  ProxyConfig: 'networking.istio.io/v1beta1/namespaces/default/proxyconfigs',
+  AuthorizationPolicy: 'security.istio.io/v1/namespaces/default/authorizationpolicies',
+  PeerAuthentication: 'security.istio.io/v1/namespaces/default/peerauthentications',
+  RequestAuthentication: 'security.istio.io/v1/namespaces/default/requestauthentications',
+  Telemetry: 'telemetry.istio.io/v1/namespaces/default/telemetries',
+  WasmPlugin: 'extensions.istio.io/v1alpha1/namespaces/default/wasmplugins',
+}
+
+const policy = (trafficPolicy: Json): Json => ({ host: 'a', trafficPolicy })
+const warmup = (more: Json) => policy({ loadBalancer: { simple: 'ROUND_ROBIN', warmup: more } })
+const entry = (more: Json): Json => ({ hosts: ['a.b'], ...more })
+const port = (number: number, name: string): Json => ({ number, name, protocol: 'HTTP' })
+const jwt = (more: Json): Json => ({ jwtRules: [{ issuer: 'a', jwksUri: 'https://a.b', ...more }] })
+const labels = (matchLabels: Json): Json => ({ selector: { matchLabels } })
+const source = (more: Json): Json => ({ rules: [{ from: [{ source: more }] }] })
+const tag = (more: Json): Json => ({ metrics: [{ overrides: [{ tagOverrides: { t: more } }] }] })
+
+const BAD: readonly [kind: string, spec: Json | undefined, message: string][] = [
+  ['DestinationRule', {}, 'spec.host: Required value'],
+  ['DestinationRule', warmup({ minimumPercent: 5 }), 'spec.trafficPolicy.loadBalancer.warmup.duration: Required value'],
+  [
+    'DestinationRule',
+    warmup({ duration: '3s', minimumPercent: 101 }),
+    'warmup.minimumPercent in body should be less than or equal to 100',
+  ],
+  [
+    'DestinationRule',
+    policy({ connectionPool: { tcp: { connectTimeout: '1us' } } }),
+    'connectTimeout: Invalid value: "string": must be a valid duration greater than 1ms',
+  ],
+  ['DestinationRule', policy({ tunnel: { targetHost: 'a' } }), 'spec.trafficPolicy.tunnel.targetPort: Required value'],
+  ['VirtualService', { http: [{ route: [{}] }] }, 'spec.http[0].route[0].destination: Required value'],
+  ['VirtualService', { tls: [{ match: [{ port: 1 }] }] }, 'spec.tls[0].match[0].sniHosts: Required value'],
+  [
+    'VirtualService',
+    { http: [{ timeout: 'soon' }] },
+    'spec.http[0].timeout: Invalid value: "string": must be a valid duration greater than 1ms',
+  ],
+  ['Gateway', { servers: [{ port: { number: 1 } }] }, 'spec.servers[0].hosts: Required value'],
+  [
+    'Gateway',
+    {
+      servers: [
+        { port: port(1, 'a'), hosts: ['*'], tls: { mode: 'SIMPLE', credentialName: 'a', credentialNames: ['b'] } },
+      ],
+    },
+    'only one of credentialName or credentialNames can be set',
+  ],
+  ['ServiceEntry', undefined, 'spec: Required value'],
+  ['ServiceEntry', { ports: [] }, 'spec.hosts: Required value'],
+  ['ServiceEntry', { hosts: ['*'] }, 'spec.hosts[0]: Invalid value: "string": hostname cannot be wildcard'],
+  ['ServiceEntry', entry({ ports: [port(1, 'a'), port(2, 'a')] }), 'spec.ports[1]: Duplicate value'],
+  ['ServiceEntry', entry({ ports: [port(1, 'a'), port(1, 'b')] }), 'port number cannot be duplicated'],
+  ['ServiceEntry', entry({ ports: [port(70_000, 'a')] }), '"integer": port must be between 1-65535'],
+  [
+    'ServiceEntry',
+    entry({ resolution: 'STATIC', workloadSelector: {}, endpoints: [{ address: '1.1.1.1' }] }),
+    'only one of WorkloadSelector or Endpoints can be set',
+  ],
+  ['ServiceEntry', entry({ endpoints: [{ address: '1.1.1.1' }] }), 'NONE mode cannot set endpoints'],
+  [
+    'ServiceEntry',
+    entry({ resolution: 'DNS_ROUND_ROBIN', endpoints: [{ address: 'a' }, { address: 'b' }] }),
+    'DNS_ROUND_ROBIN mode cannot have multiple endpoints',
+  ],
+  ['WorkloadEntry', { ports: { http: 1 } }, 'spec: Invalid value: "object": Address is required'],
+  ['WorkloadEntry', { address: 'unix://socket' }, 'UDS must be an absolute path or abstract socket'],
+  ['WorkloadEntry', { address: 'unix:///folder/' }, 'UDS may not be a dir'],
+  ['WorkloadEntry', { address: 'unix:///socket', ports: { a: 1 } }, 'UDS may not include ports'],
+  ['WorkloadEntry', { address: '1.1.1.1', ports: { '-a': 1 } }, 'spec.ports: Invalid value: "object": port name must'],
+  ['WorkloadGroup', {}, 'spec.template: Required value'],
+  ['WorkloadGroup', { template: {}, probe: { tcpSocket: { port: 0 } } }, 'probe.tcpSocket.port: Invalid value'],
+  ['Sidecar', { egress: [{}] }, 'spec.egress[0].hosts: Required value'],
+  ['Sidecar', { workloadSelector: { labels: { a: 'b*' } } }, 'wildcard is not supported in selector'],
+  [
+    'EnvoyFilter',
+    { configPatches: [{ applyTo: 'CLUSTER', match: { context: 'GATEWAY', waypoint: {} } }] },
+    'only support waypointMatch when context is WAYPOINT',
+  ],
+  ['ProxyConfig', { concurrency: -1 }, 'spec.concurrency in body should be greater than or equal to 0'],
+  ['ProxyConfig', labels({ '': 'a' }), 'key must not be empty'],
+  ['AuthorizationPolicy', { ...labels({}), targetRefs: [] }, 'only one of targetRefs or selector can be set'],
+  ['AuthorizationPolicy', { targetRefs: [{ kind: 'Gateway' }] }, 'spec.targetRefs[0].name: Required value'],
+  [
+    'AuthorizationPolicy',
+    { targetRefs: [{ kind: 'Gateway', name: 'a', namespace: 'b' }] },
+    'cross namespace referencing is not currently supported',
+  ],
+  [
+    'AuthorizationPolicy',
+    source({ serviceAccounts: ['a'], namespaces: ['b'] }),
+    'Cannot set serviceAccounts with namespaces or principals',
+  ],
+  ['PeerAuthentication', { portLevelMtls: { 80: { mode: 'STRICT' } } }, 'portLevelMtls requires selector'],
+  ['PeerAuthentication', { ...labels({ a: 'b' }), portLevelMtls: {} }, 'should have at least 1 properties'],
+  ['PeerAuthentication', { ...labels({ a: 'b' }), portLevelMtls: { x: {} } }, 'type conversion error'],
+  ['PeerAuthentication', { ...labels({ a: 'b' }), portLevelMtls: { 0: {} } }, 'port must be between 1-65535'],
+  ['RequestAuthentication', jwt({ audiences: [''] }), 'audiences[0] in body should be at least 1 chars long'],
+  ['RequestAuthentication', jwt({ jwksUri: 'ftp://a' }), 'url must have scheme http:// or https://'],
+  ['RequestAuthentication', jwt({ jwks: '{}' }), 'only one of jwks or jwksUri can be set'],
+  ['RequestAuthentication', jwt({ fromHeaders: [{}] }), 'spec.jwtRules[0].fromHeaders[0].name: Required value'],
+  ['RequestAuthentication', jwt({ presence: 'MAYBE' }), 'Unsupported value: "MAYBE"'],
+  ['Telemetry', { tracing: [{ providers: [{}] }] }, 'spec.tracing[0].providers[0].name: Required value'],
+  ['Telemetry', tag({ operation: 'UPSERT' }), 'value must be set when operation is UPSERT'],
+  ['Telemetry', tag({ operation: 'REMOVE', value: 'a' }), 'value must not be set when operation is REMOVE'],
+  ['WasmPlugin', {}, 'spec.url: Required value'],
+  ['WasmPlugin', { url: 'ftp://a' }, 'url must have schema one of [http, https, file, oci]'],
+  ['WasmPlugin', { url: 'a/b', sha256: 'x' }, 'spec.sha256 in body should match'],
+  [
+    'WasmPlugin',
+    { url: 'a/b', vmConfig: { env: [{ name: 'a', valueFrom: 'HOST', value: 'b' }] } },
+    'value may only be set when valueFrom is INLINE',
+  ],
+]
+
+const GOOD: readonly [kind: string, spec: Json][] = [
+  ['DestinationRule', warmup({ duration: '3s', minimumPercent: 5, aggression: 1.5 })],
+  ['ServiceEntry', entry({})],
+  ['ServiceEntry', entry({ addresses: ['10.0.0.0/8'], ports: [port(1, 'a'), port(2, 'b')] })],
+  ['ServiceEntry', entry({ resolution: 'STATIC', endpoints: [{ address: 'unix:///var/a.sock' }] })],
+  ['WorkloadGroup', { template: { ports: { http: 80 } }, probe: { httpGet: { port: 80, scheme: 'HTTP' } } }],
+  ['ProxyConfig', { ...labels({ a: 'b' }), concurrency: 0 }],
+  ['PeerAuthentication', { ...labels({ a: 'b' }), portLevelMtls: { 80: { mode: 'STRICT' } } }],
+  ['RequestAuthentication', jwt({ presence: 'REQUIRED', timeout: '5s' })],
+  ['WasmPlugin', { url: 'registry.local/plugin:v1' }],
+]
+
+test('objects of Istio’s that cannot be are refused in the words of their definitions', async () => {
+  await using api = await startApi()
+  await installKinds(api.client)
+  api.resources.addAdmission({
+    name: 'IstioValidation',
+    validate: ({ kind, object }) => admitIstio(kind.kind, object.spec ?? {}),
+  })
+  const create = (kind: string, spec: Json | undefined, name: string) => {
+    const [group, version] = PATHS[kind]!.split('/')
+    return call(api, 'POST', `/apis/${PATHS[kind]}`, {
+      apiVersion: `${group}/${version}`,
+      kind,
+      metadata: { name },
+      ...(spec === undefined ? {} : { spec }),
+    })
+  }
+  for (const [i, [kind, spec, message]] of BAD.entries()) {
+    const { status, body } = await create(kind, spec, `bad-${i}`)
+    assert.equal(status, 422, `${kind} ${JSON.stringify(spec)}: ${JSON.stringify(body)}`)
+    assert.ok(body.message.includes(message), `${body.message}\nwanted: ${message}`)
+  }
+  for (const [i, [kind, spec]] of GOOD.entries()) {
+    const { status, body } = await create(kind, spec, `good-${i}`)
+    assert.equal(status, 201, `${kind} ${JSON.stringify(spec)}: ${body.message}`)
+  }
+})
