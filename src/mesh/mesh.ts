@@ -149,7 +149,7 @@ export class Mesh {
           if (operation === 'DELETE' || subresource) return []
           if (kind.group === 'gateway.networking.k8s.io')
             return validateGatewayApi(kind.kind, object.spec ?? {}, old?.spec)
-          return kind.group.endsWith('.istio.io') ? admitIstio(kind.kind, object.spec ?? {}) : []
+          return kind.group.endsWith('.istio.io') ? admitIstio({ ...object, kind: kind.kind }) : []
         },
       },
     ]

@@ -130,13 +130,58 @@ const BAD: readonly [kind: string, spec: Json | undefined, message: string][] = 
     { url: 'a/b', vmConfig: { env: [{ name: 'a', valueFrom: 'HOST', value: 'b' }] } },
     'value may only be set when valueFrom is INLINE',
   ],
+  // What Istio itself looks into.
+  ['Gateway', { servers: [{ port: port(1, 'a'), hosts: ['*a.b'] }] }, 'partial wildcard "*a.b" not allowed'],
+  [
+    'VirtualService',
+    { hosts: ['*.a.b', '*.b'], http: [{ route: [{ destination: { host: 'c' } }] }] },
+    'duplicate hosts in virtual service: *.a.b & *.b',
+  ],
+  ['VirtualService', { hosts: ['a.!'], http: [{}] }, 'domain name "!" invalid (label "!" invalid)'],
+  [
+    'DestinationRule',
+    policy({ tls: { mode: 'SIMPLE', insecureSkipVerify: true, credentialName: 'a' } }),
+    'cannot specify CaCertificates or CredentialName or SubjectAltNames when InsecureSkipVerify is set true',
+  ],
+  ['WorkloadEntry', { address: 'a.b:80' }, 'endpoint address "a.b:80" is not a valid FQDN or an IP address'],
+  ['WorkloadGroup', { template: {}, metadata: { labels: { '.': '~' } } }, 'invalid tag key: "."'],
+  [
+    'Sidecar',
+    { egress: [{ hosts: ['*/*'] }, { port: port(1, 'a'), hosts: ['*/*'] }] },
+    'the egress listener with empty port should be the last listener in the list',
+  ],
+  [
+    'Sidecar',
+    { ingress: [{ port: port(1, 'a'), tls: { mode: 'ISTIO_MUTUAL' } }] },
+    'cannot set mode to ISTIO_MUTUAL in sidecar ingress tls',
+  ],
+  ['Sidecar', { outboundTrafficPolicy: { egressProxy: { host: 'a' } } }, 'must be set only with ALLOW_ANY'],
+  ['AuthorizationPolicy', { action: 'DENY' }, 'DENY action without `rules` is meaningless'],
+  ['AuthorizationPolicy', source({ ipBlocks: ['a'] }), 'bad IP address (a)'],
+  ['AuthorizationPolicy', source({ principals: [''] }), 'empty value not allowed, found in Principals'],
+  ['AuthorizationPolicy', { rules: [{ when: [{ key: 'a', values: ['b'] }] }] }, 'unknown attribute: a'],
+  [
+    'AuthorizationPolicy',
+    { action: 'CUSTOM', provider: { name: 'a' }, ...source({ namespaces: ['b'] }) },
+    'From.Namespaces is currently not supported with CUSTOM action',
+  ],
+  [
+    'AuthorizationPolicy',
+    { targetRefs: [{ kind: 'Pod', name: 'a' }] },
+    'targetRef must be to one of [core/v1/Service networking.istio.io/v1/ServiceEntry',
+  ],
+  ['RequestAuthentication', { jwtRules: [{}] }, 'issuer or jwksUri must be non-empty string'],
+  ['Telemetry', { tracing: [{ customTags: { a: {} } }] }, "tag 'a' may not have a nil value"],
 ]
 
 const GOOD: readonly [kind: string, spec: Json][] = [
   ['DestinationRule', warmup({ duration: '3s', minimumPercent: 5, aggression: 1.5 })],
   ['ServiceEntry', entry({})],
   ['ServiceEntry', entry({ addresses: ['10.0.0.0/8'], ports: [port(1, 'a'), port(2, 'b')] })],
-  ['ServiceEntry', entry({ resolution: 'STATIC', endpoints: [{ address: 'unix:///var/a.sock' }] })],
+  [
+    'ServiceEntry',
+    entry({ resolution: 'STATIC', ports: [port(1, 'a')], endpoints: [{ address: 'unix:///var/a.sock' }] }),
+  ],
   ['WorkloadGroup', { template: { ports: { http: 80 } }, probe: { httpGet: { port: 80, scheme: 'HTTP' } } }],
   ['ProxyConfig', { ...labels({ a: 'b' }), concurrency: 0 }],
   ['PeerAuthentication', { ...labels({ a: 'b' }), portLevelMtls: { 80: { mode: 'STRICT' } } }],
@@ -149,7 +194,7 @@ test('objects of Istio’s that cannot be are refused in the words of their defi
   await installKinds(api.client)
   api.resources.addAdmission({
     name: 'IstioValidation',
-    validate: ({ kind, object }) => admitIstio(kind.kind, object.spec ?? {}),
+    validate: ({ kind, object }) => admitIstio({ ...object, kind: kind.kind }),
   })
   const create = (kind: string, spec: Json | undefined, name: string) => {
     const [group, version] = PATHS[kind]!.split('/')

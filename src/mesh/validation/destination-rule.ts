@@ -12,7 +12,7 @@ export const destinationRule: Check = (spec, p) => {
     const path = `spec.subsets[${i}]`
     if (!subset.name) p.add(`${path}.name`, 'subset name cannot be empty')
     else p.check(LABEL.test(subset.name), `${path}.name`, `subset name is invalid: ${JSON.stringify(subset.name)}`)
-    p.check(!names.has(subset.name), `${path}.name`, `duplicate subset name: ${subset.name}`)
+    p.check(!names.has(subset.name), `${path}.name`, `duplicate subset names: ${subset.name}`)
     names.add(subset.name)
     trafficPolicy(subset.trafficPolicy, `${path}.trafficPolicy`, p)
   }
@@ -122,6 +122,14 @@ function policyPart(policy: Json, path: string, p: Problems): void {
       p.check(tls.clientCertificate, `${path}.tls.clientCertificate`, 'client certificate required for mutual tls')
       p.check(tls.privateKey, `${path}.tls.privateKey`, 'private key required for mutual tls')
     }
+    // The client's own certificate may come from a Secret; its authority would be of no use.
+    const names = tls.mode === 'SIMPLE' ? ['caCertificates', 'credentialName'] : ['caCertificates']
+    const called = tls.mode === 'SIMPLE' ? 'CaCertificates or CredentialName' : 'CaCertificates'
+    p.check(
+      !tls.insecureSkipVerify || (!names.some((n) => tls[n]) && !tls.subjectAltNames?.length),
+      `${path}.tls.insecureSkipVerify`,
+      `cannot specify ${called} or SubjectAltNames when InsecureSkipVerify is set true`,
+    )
     if (tls.credentialName)
       p.check(
         !tls.clientCertificate && !tls.privateKey && !tls.caCertificates,

@@ -1,7 +1,7 @@
 // What Istio refuses in Gateways, in its wording. Pure.
 
 import type { Json } from '#api'
-import { type Check, host, isPort, LABEL, type Problems, portMessage } from './problems.ts'
+import { type Check, isPort, LABEL, type Problems, portMessage, wholeHost } from './problems.ts'
 
 const PROTOCOLS = ['HTTP', 'HTTPS', 'GRPC', 'GRPC-WEB', 'HTTP2', 'MONGO', 'TCP', 'TLS']
 
@@ -18,9 +18,9 @@ export const gateway: Check = (spec, p) => {
       p.check(
         ['*', '.'].includes(namespace!) || LABEL.test(namespace!),
         `${at}.hosts[${j}]`,
-        `invalid namespace value ${JSON.stringify(namespace)} in host`,
+        `invalid namespace value ${JSON.stringify(namespace)} in gateway`,
       )
-      host(name!, `${at}.hosts[${j}]`, p)
+      wholeHost(name!, `${at}.hosts[${j}]`, p)
     }
     if (!server.port) p.add(`${at}.port`, 'port is required')
     else {
@@ -48,6 +48,20 @@ function serverTls(server: Json, at: string, p: Problems): void {
   const secure = protocol === 'HTTPS' || protocol === 'TLS'
   if (secure && !tls) return p.add(`${at}.tls`, 'server must have TLS settings for HTTPS/TLS protocols')
   if (!tls) return
+  if (!secure && protocol !== 'TCP') {
+    if (tls.httpsRedirect !== true)
+      p.check(
+        !tls.mode || tls.mode === 'PASSTHROUGH',
+        `${at}.tls`,
+        `server cannot have TLS settings for plain text ${protocol} ports`,
+      )
+    return
+  }
+  tlsOptions(tls, at, p)
+}
+
+/** Checks that a server's TLS has what its mode needs, and nothing that it may not have. */
+export function tlsOptions(tls: Json, at: string, p: Problems): void {
   const {
     mode = 'PASSTHROUGH',
     credentialName,
@@ -58,19 +72,9 @@ function serverTls(server: Json, at: string, p: Problems): void {
     tlsCertificates,
   } = tls
   const given = credentialName || credentialNames?.length || tlsCertificates?.length
-  if (!secure && protocol !== 'TCP') {
-    if (tls.httpsRedirect !== true)
-      p.check(
-        !tls.mode || tls.mode === 'PASSTHROUGH',
-        `${at}.tls`,
-        `server cannot have TLS settings for plain text ${protocol} ports`,
-      )
-    return
-  }
-  p.check(!tls.httpsRedirect, `${at}.tls.httpsRedirect`, 'tls.httpsRedirect should only be used with http servers')
   if (['SIMPLE', 'MUTUAL', 'OPTIONAL_MUTUAL'].includes(mode) && !given) {
     p.check(serverCertificate, `${at}.tls`, `${mode} TLS requires a server certificate: set credentialName`)
-    p.check(!serverCertificate || privateKey, `${at}.tls.privateKey`, `${mode} TLS requires a private key`)
+    p.check(privateKey, `${at}.tls.privateKey`, `${mode} TLS requires a private key`)
     if (mode !== 'SIMPLE')
       p.check(
         !serverCertificate || caCertificates,

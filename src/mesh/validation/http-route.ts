@@ -42,6 +42,13 @@ export function httpRoute(route: Json, path: string, delegate: boolean, p: Probl
   for (const [i, m] of ((route.match ?? []) as Json[]).entries()) httpMatch(m, `${path}.match[${i}]`, p)
   if (route.rewrite) {
     const { uri, authority, uriRegexRewrite } = route.rewrite
+    const { set = {}, add = {} } = route.headers?.request ?? {}
+    for (const [name, value] of Object.entries({ ...add, ...set }))
+      if (authority && (name === ':authority' || name.toLowerCase() === 'host'))
+        p.add(
+          `${path}.headers.request`,
+          `authority header cannot be set multiple times: have ${JSON.stringify(authority)}, attempting to set ${JSON.stringify(value)}`,
+        )
     p.check(
       uri || authority || uriRegexRewrite,
       `${path}.rewrite`,

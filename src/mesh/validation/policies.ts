@@ -22,6 +22,14 @@ export const envoyFilter: Check = (spec, p) => {
   }
 }
 
+/** What a policy may be attached to. */
+const TARGETS = [
+  ['core', 'v1', 'Service'],
+  ['networking.istio.io', 'v1', 'ServiceEntry'],
+  ['gateway.networking.k8s.io', 'v1', 'Gateway'],
+  ['gateway.networking.k8s.io', 'v1', 'GatewayClass'],
+] as const
+
 /** Kinds for which a selector and a targetRef may not stand together. */
 export const targeted: Check = (spec, p) => {
   p.check(
@@ -29,34 +37,52 @@ export const targeted: Check = (spec, p) => {
     'spec',
     'only one of targetRefs or workloadSelector can be set',
   )
+  const refs: [string, Json][] = ((spec.targetRefs ?? []) as Json[]).map((r, i) => [`spec.targetRefs[${i}]`, r])
+  if (spec.targetRef) refs.push(['spec.targetRef', spec.targetRef])
+  for (const [path, { group = '', kind, name, namespace }] of refs) {
+    p.check(Boolean(name), `${path}.name`, 'targetRef name must be set')
+    p.check(
+      !namespace,
+      `${path}.namespace`,
+      'targetRef namespace must not be set; cross namespace referencing is not supported',
+    )
+    p.check(
+      TARGETS.some(([g, , k]) => g === (group || 'core') && k === kind),
+      path,
+      `targetRef must be to one of [${TARGETS.map((t) => t.join('/')).join(' ')}] but was ${group}/${kind}`,
+    )
+  }
+  for (const [k, v] of Object.entries<string>(spec.selector?.matchLabels ?? {})) {
+    p.check(
+      k !== '',
+      'spec.selector.matchLabels',
+      `empty key is not supported in selector: ${JSON.stringify(`${k}=${v}`)}`,
+    )
+    p.check(
+      !`${k}${v}`.includes('*'),
+      'spec.selector.matchLabels',
+      `wildcard is not supported in selector: ${JSON.stringify(`${k}=${v}`)}`,
+    )
+  }
 }
 
-/** Checks the spec of an AuthorizationPolicy. */
-export const authorizationPolicy: Check = (spec, p) => {
+/** Checks the spec of a Telemetry. */
+export const telemetry: Check = (spec, p) => {
   targeted(spec, p)
-  for (const [i, rule] of ((spec.rules ?? []) as Json[]).entries()) {
-    for (const [j, f] of ((rule.from ?? []) as Json[]).entries())
+  for (const [i, tracing] of ((spec.tracing ?? []) as Json[]).entries())
+    for (const [name, tag] of Object.entries<Json>(tracing.customTags ?? {}))
       p.check(
-        f.source && Object.keys(f.source).length > 0,
-        `spec.rules[${i}].from[${j}]`,
-        `\`from.source\` must not be nil, found at rule ${i}`,
+        Object.keys(tag ?? {}).length > 0,
+        `spec.tracing[${i}].customTags`,
+        `tag '${name}' may not have a nil value`,
       )
-    for (const [j, t] of ((rule.to ?? []) as Json[]).entries())
-      p.check(
-        t.operation && Object.keys(t.operation).length > 0,
-        `spec.rules[${i}].to[${j}]`,
-        `\`to.operation\` must not be nil, found at rule ${i}`,
-      )
-    for (const [j, c] of ((rule.when ?? []) as Json[]).entries()) {
-      p.check(c.key, `spec.rules[${i}].when[${j}].key`, '`key` must not be empty')
-      p.check(
-        c.values?.length || c.notValues?.length,
-        `spec.rules[${i}].when[${j}]`,
-        'at least one of `values` or `notValues` must be set for key',
-      )
-    }
-  }
-  if (spec.action === 'CUSTOM') p.check(spec.provider?.name, 'spec.provider.name', '`provider.name` must not be empty')
+  for (const [i, metrics] of ((spec.metrics ?? []) as Json[]).entries())
+    for (const [j, override] of ((metrics.overrides ?? []) as Json[]).entries())
+      for (const [name, { operation = 'UPSERT', value }] of Object.entries<Json>(override.tagOverrides ?? {})) {
+        const path = `spec.metrics[${i}].overrides[${j}].tagOverrides[${name}]`
+        if (operation === 'UPSERT') p.check(value, path, 'tagOverrides.value must be set when operation is UPSERT')
+        else p.check(!value, path, 'tagOverrides.value may only be set when operation is UPSERT')
+      }
 }
 
 /** Checks the spec of a PeerAuthentication. */
@@ -74,12 +100,36 @@ export const peerAuthentication: Check = (spec, p) => {
 export const requestAuthentication: Check = (spec, p) => {
   targeted(spec, p)
   for (const [i, r] of ((spec.jwtRules ?? []) as Json[]).entries()) {
-    p.check(r.issuer, `spec.jwtRules[${i}].issuer`, 'issuer must be set')
-    if (r.jwksUri)
+    const at = `spec.jwtRules[${i}]`
+    const jwksUri = r.jwksUri ?? r.jwks_uri
+    p.check(r.issuer || jwksUri, at, 'issuer or jwksUri must be non-empty string')
+    if (jwksUri) {
+      p.check(/^https?:\/\//.test(jwksUri), `${at}.jwksUri`, `URI scheme of ${jwksUri} is not supported`)
+      p.check(URL.canParse(jwksUri), `${at}.jwksUri`, `parse ${JSON.stringify(jwksUri)}: not a URL`)
+    }
+    if (r.jwks) p.check(isKeySet(r.jwks), `${at}.jwks`, 'jwks parse error: failed to unmarshal JWK set')
+    for (const [j, h] of ((r.fromHeaders ?? []) as Json[]).entries())
+      p.check(h.name, `${at}.fromHeaders[${j}].name`, 'location header name must be non-empty string')
+    for (const [field, message] of [
+      ['audiences', 'audience must be non-empty string'],
+      ['fromParams', 'location query must be non-empty string'],
+      ['fromCookies', 'cookie name must be non-empty string'],
+    ] as const)
+      for (const [j, v] of ((r[field] ?? []) as string[]).entries()) p.check(v !== '', `${at}.${field}[${j}]`, message)
+    for (const [j, { header, claim }] of ((r.outputClaimToHeaders ?? []) as Json[]).entries())
       p.check(
-        /^https?:\/\//.test(r.jwksUri),
-        `spec.jwtRules[${i}].jwksUri`,
-        `URI scheme of ${r.jwksUri} is not supported`,
+        header && claim,
+        `${at}.outputClaimToHeaders[${j}]`,
+        'outputClaimToHeaders header and claim value must be non-empty string',
       )
+  }
+}
+
+/** Whether a text is a set of keys (RFC 7517, 5). */
+function isKeySet(text: string): boolean {
+  try {
+    return Array.isArray(JSON.parse(text)?.keys)
+  } catch {
+    return false
   }
 }

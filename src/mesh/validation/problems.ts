@@ -31,11 +31,28 @@ export const portMessage = (n: unknown) => `port number ${n} must be in the rang
 
 /** A host, which may begin with a wildcard. */
 export function host(text: string, path: string, p: Problems): void {
-  p.check(
-    HOST.test(text) && !/\*.*\*/.test(text),
-    path,
-    `invalid host ${JSON.stringify(text)}: a name, or a name that begins with "*", is wanted`,
-  )
+  if (text === '') return p.add(path, 'empty domain name not allowed')
+  if (HOST.test(text) && !/\*.*\*/.test(text)) return
+  const [first = '', ...labels] = text.split('.')
+  const bad = labels.find((l) => !LABEL.test(l))
+  const [domain, label] =
+    /^(\*|\*?[-a-zA-Z0-9_]+)$/.test(first) && bad !== undefined ? [labels.join('.'), bad] : [text, first]
+  p.add(path, `domain name ${JSON.stringify(domain)} invalid (label ${JSON.stringify(label)} invalid)`)
+}
+
+/** A host whose wildcard, if it has one, is its whole first label. */
+export function wholeHost(text: string, path: string, p: Problems): void {
+  host(text, path, p)
+  p.check(!/^\*[^.]/.test(text), path, `partial wildcard ${JSON.stringify(text)} not allowed`)
+}
+
+/** The form of labels of a selector of our own. */
+export const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/
+
+/** The path of a socket: absolute, or an abstract name; never a folder. */
+export function socketPath(text: string, path: string, p: Problems): void {
+  if (text.startsWith('@')) return
+  p.check(text.startsWith('/') && !text.endsWith('/'), path, `${text} is not an absolute path to a file`)
 }
 
 /** Checks where an object is seen: ".", "*", "~" or names of namespaces. */

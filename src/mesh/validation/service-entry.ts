@@ -1,7 +1,19 @@
 // What Istio refuses in ServiceEntries, WorkloadEntries and WorkloadGroups, in its wording. Pure.
 
+import { isIP } from 'node:net'
 import type { Json } from '#api'
-import { type Check, cidr, exportTo, host, IP, isPort, portMessage } from './problems.ts'
+import {
+  type Check,
+  cidr,
+  exportTo,
+  host,
+  IP,
+  isPort,
+  LABEL_VALUE,
+  type Problems,
+  portMessage,
+  socketPath,
+} from './problems.ts'
 
 /** Checks the spec of a ServiceEntry. */
 export const serviceEntry: Check = (spec, p) => {
@@ -54,7 +66,7 @@ export const serviceEntry: Check = (spec, p) => {
   if (resolution === 'STATIC')
     for (const [i, e] of (endpoints as Json[]).entries())
       p.check(
-        IP.test(e.address ?? '') || String(e.address).startsWith('unix:/'),
+        IP.test(e.address ?? '') || isSocket(e) || (!e.address && e.network),
         `spec.endpoints[${i}].address`,
         `endpoint address ${JSON.stringify(e.address ?? '')} is not a valid IP address`,
       )
@@ -72,6 +84,19 @@ export const serviceEntry: Check = (spec, p) => {
       `there must only be 0 or 1 endpoint for resolution mode DNS_ROUND_ROBIN`,
     )
   }
+  const local = (endpoints as Json[]).findIndex(isSocket)
+  if (local >= 0 && resolution === 'STATIC') {
+    socketPath(endpoints[local].address.slice('unix://'.length), `spec.endpoints[${local}].address`, p)
+    p.check(ports.length === 1, 'spec.ports', 'exactly 1 service port required for unix endpoints')
+  }
+  if (resolution === 'DNS' || resolution === 'DNS_ROUND_ROBIN')
+    for (const [i, e] of (endpoints as Json[]).entries()) address(e, `spec.endpoints[${i}].address`, p)
+  for (const k of Object.keys(workloadSelector?.labels ?? {}))
+    p.check(
+      k !== '',
+      'spec.workloadSelector.labels',
+      `empty key is not supported in selector: ${JSON.stringify(`${k}=${workloadSelector.labels[k]}`)}`,
+    )
   for (const [i, e] of (endpoints as Json[]).entries())
     for (const name of Object.keys(e.ports ?? {}))
       p.check(
@@ -87,15 +112,39 @@ export const serviceEntry: Check = (spec, p) => {
   exportTo(spec.exportTo, 'spec.exportTo', p)
 }
 
+const isSocket = ({ address }: Json): boolean => String(address ?? '').startsWith('unix:/')
+
+/** What stands where a name or an address must. */
+function address({ address: text }: Json, path: string, p: Problems): void {
+  if (!text) return
+  p.check(
+    isIP(text) > 0 || FQDN.test(text),
+    path,
+    `endpoint address ${JSON.stringify(text)} is not a valid FQDN or an IP address`,
+  )
+}
+
+const FQDN = /^[a-zA-Z0-9_]([-a-zA-Z0-9_]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9_]([-a-zA-Z0-9_]{0,61}[a-zA-Z0-9])?)*\.?$/
+
 /** Checks the spec of a WorkloadEntry. */
 export const workloadEntry: Check = (spec, p) => {
   p.check(spec.address || spec.network, 'spec.address', 'address is required')
+  if (isSocket(spec)) {
+    socketPath(spec.address.slice('unix://'.length), 'spec.address', p)
+    p.check(!spec.ports, 'spec.ports', `unix endpoint ${spec.address} must not include ports`)
+  } else address(spec, 'spec.address', p)
   for (const [name, n] of Object.entries(spec.ports ?? {})) p.check(isPort(n), `spec.ports[${name}]`, portMessage(n))
 }
+
+const LABEL_KEY = /^([-a-z0-9.]+\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/
 
 /** Checks the spec of a WorkloadGroup. */
 export const workloadGroup: Check = (spec, p) => {
   if (!spec.template) return p.add('spec.template', 'template is required')
+  for (const [k, v] of Object.entries<string>(spec.metadata?.labels ?? {})) {
+    p.check(LABEL_KEY.test(k), 'spec.metadata.labels', `invalid tag key: ${JSON.stringify(k)}`)
+    p.check(LABEL_VALUE.test(v), 'spec.metadata.labels', `invalid tag value: ${JSON.stringify(v)}`)
+  }
   const probe: Json | undefined = spec.probe
   if (probe)
     p.check(

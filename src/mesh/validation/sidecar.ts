@@ -1,7 +1,8 @@
 // What Istio refuses in Sidecars, in its wording. Pure.
 
 import type { Json } from '#api'
-import { type Check, host, isPort, LABEL, portMessage } from './problems.ts'
+import { tlsOptions } from './gateway.ts'
+import { type Check, HOST, isPort, LABEL, type Problems, portMessage, socketPath, wholeHost } from './problems.ts'
 
 /** Checks the spec of a Sidecar. */
 export const sidecar: Check = (spec, p) => {
@@ -21,21 +22,55 @@ export const sidecar: Check = (spec, p) => {
     )
     p.check(!seen.has(l.port?.number), `${at}.port`, `sidecar: ports on IP bound listeners must be unique`)
     seen.add(l.port?.number)
+    ingressTls(l, at, p)
+    pool(l.connectionPool, `${at}.connectionPool`, p)
     const { defaultEndpoint: to } = l
-    if (to)
+    if (to?.startsWith('unix://')) socketPath(to.slice('unix://'.length), `${at}.defaultEndpoint`, p)
+    else if (to)
       p.check(
-        /^(127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):\d+$|^unix:\/\//.test(to),
+        /^(127\.0\.0\.1|0\.0\.0\.0|\[::1?\])?:\d+$/.test(to),
         `${at}.defaultEndpoint`,
-        `sidecar: defaultEndpoint must be of form 127.0.0.1:<port>,0.0.0.0:<port>, [::1]:port,[::]:port, unix:///filepath or unix://@abstract`,
+        'sidecar: defaultEndpoint must be of form 127.0.0.1:<port>,0.0.0.0:<port>,[::1]:port,[::]:port,unix://filepath or unset',
       )
   }
+  pool(spec.inboundConnectionPool, 'spec.inboundConnectionPool', p)
   let catchAll = false
+  const taken = new Set<number | string>()
   for (const [i, l] of (egress as Json[]).entries()) {
     const at = `spec.egress[${i}]`
     if (!l.port) {
-      p.check(!catchAll, at, 'sidecar: egress can have only one catch all listener')
+      p.check(!catchAll, at, 'sidecar: egress can have only one listener with empty port')
+      p.check(
+        i === egress.length - 1,
+        at,
+        'sidecar: the egress listener with empty port should be the last listener in the list',
+      )
       catchAll = true
-    } else p.check(isPort(l.port.number), `${at}.port`, portMessage(l.port.number))
+    } else {
+      // A listener at a socket has no number.
+      const local = String(l.bind ?? '').startsWith('unix://')
+      p.check(
+        local || isPort(l.port.number),
+        `${at}.port`,
+        l.port.number
+          ? portMessage(l.port.number)
+          : 'sidecar: ports with 0 value must have a unix domain socket bind address',
+      )
+      p.check(
+        !(local && l.captureMode === 'IPTABLES'),
+        `${at}.captureMode`,
+        'sidecar: captureMode must be DEFAULT/NONE for unix domain socket listeners',
+      )
+      const place = local ? l.bind : l.port.number
+      p.check(
+        !taken.has(place),
+        `${at}.port`,
+        local
+          ? 'sidecar: unix domain socket values for listeners must be unique'
+          : 'sidecar: ports on IP bound listeners must be unique',
+      )
+      taken.add(place)
+    }
     p.check(l.hosts?.length > 0, `${at}.hosts`, 'sidecar: egress listener must contain at least one host')
     for (const [j, h] of ((l.hosts ?? []) as string[]).entries()) {
       const parts = h.split('/')
@@ -46,18 +81,48 @@ export const sidecar: Check = (spec, p) => {
       )
       if (parts.length === 2) {
         p.check(
-          ['*', '.', '~'].includes(parts[0]!) || LABEL.test(parts[0]!),
+          ['*', '.', '~'].includes(parts[0]!) || LABEL.test(parts[0]!.replace(/^~/, '')),
           `${at}.hosts[${j}]`,
-          `invalid namespace value ${JSON.stringify(parts[0])}`,
+          `invalid namespace value ${JSON.stringify(parts[0])} in sidecar`,
         )
-        host(parts[1]!, `${at}.hosts[${j}]`, p)
+        wholeHost(parts[1]!, `${at}.hosts[${j}]`, p)
       }
     }
   }
-  if (policy?.egressProxy)
-    p.check(
-      policy.egressProxy.host && policy.egressProxy.port,
-      'spec.outboundTrafficPolicy.egressProxy',
-      'sidecar: egress_proxy must have a host and a port',
-    )
+  const proxy: Json | undefined = policy?.egressProxy
+  if (!proxy) return
+  const at = 'spec.outboundTrafficPolicy.egressProxy'
+  p.check(
+    policy.mode === 'ALLOW_ANY',
+    at,
+    'sidecar: egress_proxy must be set only with ALLOW_ANY outbound_traffic_policy mode',
+  )
+  p.check(proxy.host && proxy.port, at, `sidecar: egress_proxy ${proxy.host ? 'port' : 'host'} must be non-nil`)
+  p.check(
+    !proxy.host || (HOST.test(proxy.host) && !/.\*/.test(proxy.host)),
+    `${at}.host`,
+    `domain name ${JSON.stringify(proxy.host)} invalid`,
+  )
+}
+
+/** Checks the TLS that a sidecar itself ends. */
+function ingressTls(l: Json, at: string, p: Problems): void {
+  const { tls } = l
+  if (!tls) return
+  const no = (given: unknown, message: string) => p.check(!given, `${at}.tls`, message)
+  no(tls.subjectAltNames?.length, 'sidecar: subjectAltNames is not supported in ingress tls')
+  no(tls.httpsRedirect, 'sidecar: httpsRedirect is not supported')
+  no(tls.credentialName, 'sidecar: credentialName is not currently supported')
+  no(tls.credentialNames?.length, 'sidecar: credentialNames is not currently supported')
+  no(tls.tlsCertificates?.length, 'sidecar: tls_certificates is not currently supported')
+  no(
+    ['ISTIO_MUTUAL', 'AUTO_PASSTHROUGH'].includes(tls.mode),
+    `configuration is invalid: cannot set mode to ${tls.mode} in sidecar ingress tls`,
+  )
+  no(!/^(https|tls)$/i.test(l.port?.protocol ?? ''), 'server cannot have TLS settings for non HTTPS/TLS ports')
+  tlsOptions(tls, at, p)
+}
+
+function pool(of: Json | undefined, path: string, p: Problems): void {
+  p.check(!of || of.tcp || of.http, path, 'connection pool must have at least one field')
 }

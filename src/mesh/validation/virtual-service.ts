@@ -1,5 +1,6 @@
 // What Istio refuses in VirtualServices (istio: pkg/config/validation), in its wording. Pure.
 
+import { isIP } from 'node:net'
 import type { Json } from '#api'
 import { destinations } from './destinations.ts'
 import { httpRoute } from './http-route.ts'
@@ -11,8 +12,8 @@ export const virtualService: Check = (spec, p) => {
   if (hosts.length === 0) {
     // What has no hosts is delegated to by others.
     p.check(gateways.length === 0, 'spec.gateways', 'delegate virtual service must have no gateways specified')
-    p.check(tcp.length === 0, 'spec.tcp', 'delegate virtual service must have no tcp routes specified')
-    p.check(tls.length === 0, 'spec.tls', 'delegate virtual service must have no tls routes specified')
+    p.check(tcp.length === 0, 'spec.tcp', 'delegate virtual service must have no tcp route specified')
+    p.check(tls.length === 0, 'spec.tls', 'delegate virtual service must have no tls route specified')
   }
   const mesh = gateways.length === 0 || gateways.includes('mesh')
   const seen = new Set<string>()
@@ -24,6 +25,10 @@ export const virtualService: Check = (spec, p) => {
     p.check(!seen.has(h), path, `duplicate hosts in virtual service: ${h}`)
     seen.add(h)
   }
+  for (const [i, wide] of (hosts as string[]).entries())
+    for (const narrow of hosts as string[])
+      if (wide.startsWith('*') && narrow.startsWith('*') && wide !== narrow && narrow.endsWith(wide.slice(1)))
+        p.add(`spec.hosts[${i}]`, `duplicate hosts in virtual service: ${narrow} & ${wide}`)
   p.check(http.length + tcp.length + tls.length > 0, 'spec', 'http, tcp or tls must be provided in virtual service')
   for (const [i, g] of (gateways as string[]).entries())
     p.check(
@@ -31,6 +36,15 @@ export const virtualService: Check = (spec, p) => {
       `spec.gateways[${i}]`,
       `invalid value for gateway name: ${JSON.stringify(g)}`,
     )
+  const served = gateways.length > 0 ? gateways : ['mesh']
+  for (const [i, r] of (http as Json[]).entries())
+    for (const [j, m] of ((r.match ?? []) as Json[]).entries())
+      for (const key of [...Object.keys(m.headers ?? {}), ...Object.keys(m.withoutHeaders ?? {})])
+        if (key.startsWith('@request.auth.claims') && (served as string[]).every((g) => g === 'mesh'))
+          p.add(
+            `spec.http[${i}].match[${j}]`,
+            `JWT claim based routing (key: ${key}) is only supported for gateway, found no gateways: [${served.join(' ')}]`,
+          )
   for (const [i, r] of (http as Json[]).entries()) httpRoute(r, `spec.http[${i}]`, hosts.length === 0, p)
   for (const [i, r] of (tcp as Json[]).entries()) {
     p.check(r.route?.length > 0, `spec.tcp[${i}].route`, 'TCP route is required')
@@ -48,7 +62,7 @@ export const virtualService: Check = (spec, p) => {
       for (const [k, sni] of ((m.sniHosts ?? []) as string[]).entries()) {
         host(sni, `${path}.sniHosts[${k}]`, p)
         p.check(
-          (hosts as string[]).some((h) => within(sni, h)),
+          isIP(sni) > 0 || (hosts as string[]).some((h) => within(sni, h)),
           `${path}.sniHosts[${k}]`,
           `SNI host ${JSON.stringify(sni)} is not a compatible subset of any of the virtual service hosts: [${hosts.join(' ')}]`,
         )
