@@ -84,6 +84,17 @@ function minorAt(text: string, at: number): number {
   return digit === 0 || digit === 1 ? digit : -1
 }
 
+/** The number that digits in a text make; -1 where there is anything else. */
+function numberAt(text: string, from: number, to: number): number {
+  let n = 0
+  for (let at = from; at < to; at++) {
+    const digit = text.charCodeAt(at) - 48
+    if (!(digit >= 0 && digit <= 9)) return -1
+    n = n * 10 + digit
+  }
+  return n
+}
+
 /** Method, target and version. Fails with H1Error. */
 export function requestLine(text: string, end: number, head: H1Head): void {
   const bad = () => new H1Error(400, 'Cannot read a request: bad request line')
@@ -105,11 +116,11 @@ export function requestLine(text: string, end: number, head: H1Head): void {
 export function statusLine(text: string, end: number, head: H1Head): void {
   const bad = () => new H1Error(502, 'Cannot read a response: bad status line')
   head.minor = minorAt(text, 0)
-  const status = text.slice(9, 12)
-  if (head.minor < 0 || text.charCodeAt(8) !== 32 || !/^[1-9]\d\d$/.test(status)) throw bad()
+  const status = numberAt(text, 9, 12)
+  if (head.minor < 0 || text.charCodeAt(8) !== 32 || end < 12 || status < 100) throw bad()
   if (end > 12 && text.charCodeAt(12) !== 32) throw bad()
   for (let i = 12; i < end; i++) if (!(KINDS[text.charCodeAt(i)]! & VALUE)) throw bad()
-  head.status = Number(status)
+  head.status = status
 }
 
 /** Names that come again and again, as the one string that others are compared with. */
@@ -157,9 +168,10 @@ export function parseFields(text: string, from: number, head: H1Head): void {
         head.host = value
         break
       case 'content-length':
-        if (head.length >= 0 || !/^\d{1,15}$/.test(value))
+        if (head.length >= 0 || value === '' || value.length > 15)
           throw new H1Error(400, 'Cannot read a message: bad content-length')
-        head.length = Number(value)
+        head.length = numberAt(value, 0, value.length)
+        if (head.length < 0) throw new H1Error(400, 'Cannot read a message: bad content-length')
         fields.push(name, value)
         break
       case 'transfer-encoding':

@@ -340,7 +340,7 @@ function toRequest(head: H1Head, hasBody: boolean): HttpRequest {
     const rest = m[3] ?? '/'
     target = rest.startsWith('/') ? rest : `/${rest}`
   }
-  if (!AUTHORITY.test(authority) || (host !== undefined && !AUTHORITY.test(host)))
+  if (!AUTHORITY.test(authority) || (host !== undefined && host !== authority && !AUTHORITY.test(host)))
     throw bad('bad host', 'http.invalid_authority')
   const wanted = head.upgrade?.toLowerCase() ?? ''
   const upgrade =
