@@ -130,6 +130,21 @@ const BAD: readonly [kind: string, spec: Json | undefined, message: string][] = 
     { url: 'a/b', vmConfig: { env: [{ name: 'a', valueFrom: 'HOST', value: 'b' }] } },
     'value may only be set when valueFrom is INLINE',
   ],
+  [
+    'VirtualService',
+    { http: [{ match: [{ uri: { exact: '/a', prefix: '/b' } }] }] },
+    '"spec.http[0].match[0].uri" must validate one and only one schema (oneOf). Found 2 valid alternatives',
+  ],
+  [
+    'DestinationRule',
+    policy({ loadBalancer: { simple: 'RANDOM', consistentHash: { useSourceIp: true } } }),
+    '"spec.trafficPolicy.loadBalancer" must validate one and only one schema (oneOf)',
+  ],
+  [
+    'DestinationRule',
+    policy({ loadBalancer: { consistentHash: { useSourceIp: true, httpHeaderName: 'a' } } }),
+    '"spec.trafficPolicy.loadBalancer.consistentHash" must validate one and only one schema (oneOf)',
+  ],
   // What Istio itself looks into.
   ['Gateway', { servers: [{ port: port(1, 'a'), hosts: ['*a.b'] }] }, 'partial wildcard "*a.b" not allowed'],
   [

@@ -19,7 +19,10 @@ type TypeKind =
   | { readonly kind: 'message'; readonly name: string }
 
 /** The fields of a message by name. */
-export type Fields = ReadonlyMap<string, Type>
+export type Fields = ReadonlyMap<string, Type> & {
+  /** Groups of fields of which one may be set at most. */
+  readonly alternatives?: readonly (readonly string[])[]
+}
 
 const SCALARS = new Set(['string', 'integer', 'number', 'boolean', 'duration', 'any'])
 
@@ -28,31 +31,32 @@ const SCALARS = new Set(['string', 'integer', 'number', 'boolean', 'duration', '
  * duration, any), the name of a message, [a list of], {a map from strings to}, or (ONE|OF|THESE). "=x" after a type is
  * what the field is when it is left out; "!" after a field's name says that it must be there. A list may say how
  * many items it has, "[a list of]1..16", and by which field they differ, "[a list of]..16/name"; "/set" is for lists
- * of scalars. A map may say how many entries, "{a map to}..256". `scalars` are more types by name, as OpenAPI schemas.
+ * of scalars. A map may say how many entries, "{a map to}..256". "one(a|b)" behind a message: of these
+ * fields one is set at most. `scalars` are more types by name, as OpenAPI schemas.
  */
 export function parseIdl(text: string, scalars: Readonly<Record<string, Json>> = {}): ReadonlyMap<string, Fields> {
   const messages = new Map<string, Fields>()
-  for (const [, name = '', body = ''] of text.matchAll(/(\w+)\s*<([^>]*)>/g))
-    messages.set(
-      name,
-      new Map(
-        body
-          .split(',')
-          .map((line) => line.trim())
-          .filter(Boolean)
-          .map((line) => {
-            const space = line.indexOf(' ')
-            const [field = '', mark] = line.slice(0, space).split('!')
-            return [
-              field,
-              {
-                ...parseType(line.slice(space + 1).trim(), scalars),
-                ...(mark === undefined ? {} : { required: true }),
-              },
-            ] as const
-          }),
-      ),
+  for (const [, name = '', body = '', rest = ''] of text.matchAll(/(\w+)\s*<([^>]*)>((?:\s*one\([^)]*\))*)/g)) {
+    const alternatives = [...rest.matchAll(/one\(([^)]*)\)/g)].map(([, group = '']) => group.split('|'))
+    const fields = new Map(
+      body
+        .split(',')
+        .map((line) => line.trim())
+        .filter(Boolean)
+        .map((line) => {
+          const space = line.indexOf(' ')
+          const [field = '', mark] = line.slice(0, space).split('!')
+          return [
+            field,
+            {
+              ...parseType(line.slice(space + 1).trim(), scalars),
+              ...(mark === undefined ? {} : { required: true }),
+            },
+          ] as const
+        }),
     )
+    messages.set(name, alternatives.length > 0 ? Object.assign(fields, { alternatives }) : fields)
+  }
   return messages
 }
 
@@ -112,7 +116,19 @@ export function openApi(messages: ReadonlyMap<string, Fields>, name: string): Js
     properties[field] = type.usual === undefined ? schema : { ...schema, default: type.usual }
     if (type.required) required.push(field)
   }
-  return { type: 'object', properties, ...(required.length > 0 ? { required } : {}) }
+  const groups = (messages.get(name)?.alternatives ?? []).map(atMostOne)
+  return {
+    type: 'object',
+    properties,
+    ...(required.length > 0 ? { required } : {}),
+    ...(groups.length > 1 ? { allOf: groups } : groups[0]),
+  }
+}
+
+/** None of some fields, or one. */
+const atMostOne = (names: readonly string[]): Json => {
+  const each = names.map((n) => ({ required: [n] }))
+  return { oneOf: [{ not: { anyOf: each } }, ...each] }
 }
 
 function schemaOf(messages: ReadonlyMap<string, Fields>, type: Type): Json {

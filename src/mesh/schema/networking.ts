@@ -31,19 +31,21 @@ L4MatchAttributes < destinationSubnets [string], port uint32, sourceSubnet strin
 TLSMatchAttributes < sniHosts! [string], destinationSubnets [string], port uint32, sourceLabels {string},
   gateways [string], sourceNamespace string >
 HTTPRedirect < uri string, authority string, port uint32,
-  derivePort (FROM_PROTOCOL_DEFAULT|FROM_REQUEST_PORT), scheme string, redirectCode uint32, prefixRewrite string >
+  derivePort (FROM_PROTOCOL_DEFAULT|FROM_REQUEST_PORT), scheme string, redirectCode uint32, prefixRewrite string > one(port|derivePort)
 HTTPDirectResponse < status! uint32, body HTTPBody >
-HTTPBody < string string, bytes string >
+HTTPBody < string string, bytes string > one(string|bytes)
 HTTPRewrite < uri string, authority string, uriRegexRewrite RegexRewrite >
 RegexRewrite < match string, rewrite string >
-StringMatch < exact string, prefix string, regex string >
+StringMatch < exact string, prefix string, regex string > one(exact|prefix|regex)
 HTTPRetry < attempts integer, perTryTimeout duration, retryOn string, retryRemoteLocalities boolean,
   retryIgnorePreviousHosts boolean, backoff duration >
 CorsPolicy < allowOrigin [string], allowOrigins [StringMatch], allowMethods [string], allowHeaders [string],
   exposeHeaders [string], maxAge duration, allowCredentials boolean, unmatchedPreflights (UNSPECIFIED|FORWARD|IGNORE) >
 HTTPFaultInjection < delay Delay, abort Abort >
 Delay < percent integer, fixedDelay duration, exponentialDelay duration, percentage Percent >
+  one(fixedDelay|exponentialDelay)
 Abort < httpStatus integer, grpcStatus string, http2Error string, percentage Percent >
+  one(httpStatus|grpcStatus|http2Error)
 HTTPMirrorPolicy < destination! Destination, percentage Percent >
 Percent < value number >
 
@@ -60,8 +62,10 @@ Subset < name! string, labels {string}, trafficPolicy TrafficPolicy >
 LoadBalancerSettings < simple (UNSPECIFIED|LEAST_CONN|RANDOM|PASSTHROUGH|ROUND_ROBIN|LEAST_REQUEST),
   consistentHash ConsistentHashLB, localityLbSetting LocalityLoadBalancerSetting,
   zoneAwareLbSetting ZoneAwareLoadBalancerSetting, warmupDurationSecs duration, warmup WarmupConfiguration >
+  one(simple|consistentHash)
 ConsistentHashLB < httpHeaderName string, httpCookie HTTPCookie, useSourceIp boolean, httpQueryParameterName string,
   ringHash RingHash, maglev MagLev, minimumRingSize uint64 >
+  one(httpHeaderName|httpCookie|useSourceIp|httpQueryParameterName) one(ringHash|maglev)
 RingHash < minimumRingSize uint64 >
 MagLev < tableSize uint64 >
 HTTPCookie < name! string, path string, ttl duration, attributes [CookieAttribute] >
@@ -114,6 +118,7 @@ GroupMeta < labels {string}..256, annotations {string}..256 >
 ReadinessProbe < initialDelaySeconds uint31, timeoutSeconds uint31, periodSeconds uint31, successThreshold uint31,
   failureThreshold uint31, httpGet HTTPHealthCheckConfig, tcpSocket TCPHealthCheckConfig,
   exec ExecHealthCheckConfig, grpc GrpcHealthCheckConfig >
+  one(httpGet|tcpSocket|exec|grpc)
 HTTPHealthCheckConfig < path string, port! uint32, host string, scheme string, httpHeaders [HTTPHeader] >
 HTTPHeader < name HeaderName, value string >
 TCPHealthCheckConfig < host string, port! uint32 >

@@ -41,12 +41,13 @@ Tracing < match ModeSelector, providers [ProviderRef], randomSamplingPercentage 
 ModeSelector < mode (CLIENT_AND_SERVER|CLIENT|SERVER) >
 ProviderRef < name! Text >
 CustomTag < literal TagValue, environment TagSource, header TagSource, formatter TagValue >
+  one(literal|environment|header|formatter)
 TagValue < value! Text >
 TagSource < name! Text, defaultValue string >
 Metrics < providers [ProviderRef], overrides [MetricsOverrides], reportingInterval duration >
 MetricsOverrides < match MetricSelector, disabled boolean, tagOverrides {TagOverride} >
 MetricSelector < metric (ALL_METRICS|REQUEST_COUNT|REQUEST_DURATION|REQUEST_SIZE|RESPONSE_SIZE|TCP_OPENED_CONNECTIONS|TCP_CLOSED_CONNECTIONS|TCP_SENT_BYTES|TCP_RECEIVED_BYTES|GRPC_REQUEST_MESSAGES|GRPC_RESPONSE_MESSAGES),
-  customMetric Text, mode (CLIENT_AND_SERVER|CLIENT|SERVER) >
+  customMetric Text, mode (CLIENT_AND_SERVER|CLIENT|SERVER) > one(metric|customMetric)
 TagOverride < operation (UPSERT|REMOVE), value string >
 AccessLogging < match ModeSelector, providers [ProviderRef], disabled boolean, filter LogFilter >
 LogFilter < expression string >
