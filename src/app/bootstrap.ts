@@ -82,6 +82,7 @@ function ingressGateway(): Wanted[] {
             metadata: {
               labels: {
                 ...labels,
+                ...REVISION,
                 'service.istio.io/canonical-name': 'istio-ingressgateway',
                 'service.istio.io/canonical-revision': 'latest',
               },
@@ -114,19 +115,27 @@ function ingressGateway(): Wanted[] {
   ]
 }
 
+/** By this label istioctl knows a control plane, and what is its own (istio.io/api/label). */
+const REVISION = { 'istio.io/rev': 'default' } as const
+
 /** A part of this process that people look for as a Deployment. */
-function partDeployment(name: string, namespaceName: string, labels: Record<string, string>): Wanted {
+function partDeployment(
+  name: string,
+  namespaceName: string,
+  labels: Record<string, string>,
+  more: Record<string, string> = {},
+): Wanted {
   return {
     resource: resources.deployments,
     object: {
-      metadata: { name, namespace: namespaceName, labels },
+      metadata: { name, namespace: namespaceName, labels: { ...labels, ...more } },
       spec: {
         replicas: 1,
         selector: { matchLabels: labels },
         strategy: { type: 'Recreate' },
         template: {
           metadata: {
-            labels: { ...labels, 'sidecar.istio.io/inject': 'false' },
+            labels: { ...labels, ...more, 'sidecar.istio.io/inject': 'false' },
             annotations: { [PART_ANNOTATION]: name },
           },
           spec: partSpec(name, VERSION),
@@ -146,7 +155,7 @@ function systemObjects(): Wanted[] {
     priorityClass('system-cluster-critical', 2000000000, 'For parts the cluster needs, which may run on any node.'),
     priorityClass('system-node-critical', 2000001000, 'For parts a node needs.'),
     partDeployment('coredns', 'kube-system', { 'k8s-app': 'kube-dns' }),
-    partDeployment('istiod', 'istio-system', { app: 'istiod', istio: 'pilot' }),
+    partDeployment('istiod', 'istio-system', { app: 'istiod', istio: 'pilot' }, REVISION),
   ]
 }
 
@@ -184,7 +193,7 @@ function systemServices(cluster: Cluster): SystemService[] {
     {
       namespace: 'istio-system',
       name: 'istiod',
-      labels: { app: 'istiod', istio: 'pilot' },
+      labels: { app: 'istiod', istio: 'pilot', ...REVISION },
       ports: [port('grpc-xds', 15010), port('https-dns', 15012), port('http-monitoring', 15014)],
     },
   ]

@@ -25,11 +25,11 @@ import { layersOf } from './translate/translate.ts'
 import { validateGatewayApi } from './validation/gateway-api.ts'
 import { admitIstio } from './validation/validate.ts'
 import { AdsServer } from './xds/ads-server.ts'
-import { debugAnswer } from './xds/debug.ts'
+import { type DebugOptions, debugAnswer } from './xds/debug.ts'
+import { debugResponse, isDebugType } from './xds/debug-types.ts'
 import type { ProxyIdentity, ProxyUser } from './xds/identity.ts'
 import { Refusals } from './xds/refusals.ts'
 import type { EncodedLayer } from './xds/resource-set.ts'
-import { DEBUG_TYPES, debugResponse } from './xds/status.ts'
 import { Views } from './xds/views.ts'
 
 /** The account of the cluster's own ingress gateway. */
@@ -111,10 +111,10 @@ export class Mesh {
       onGone: (proxy) => this.#refusals.forget(proxy.id),
       onOther: (connection, request) => {
         const url = String(request.type_url ?? '')
-        if (!url.startsWith(DEBUG_TYPES)) return false
+        if (!isDebugType(url)) return false
         // Only the mesh's own operators see everybody.
         if (!connection.user.name.startsWith('system:serviceaccount:istio-system:')) return false
-        connection.send(debugResponse(url, this.#ads.connections))
+        connection.send(debugResponse(request, this.#debug()))
         return true
       },
     })
@@ -201,16 +201,7 @@ export class Mesh {
     const plain = createPlain()
     this.#streams = [secure, plain].map((server) => serveGrpc(server, this.#ads.methods))
     const monitoring = createServer((request, response) => {
-      const { code, type, body } = debugAnswer(
-        {
-          ads: this.#ads,
-          snapshot: () => this.#current(),
-          layers: (proxy) => this.#layersOf(proxy),
-          metrics: () => this.#schedule.metrics(this.#ads.connections.size),
-          nacks: () => this.#refusals.all(),
-        },
-        request.url ?? '/',
-      )
+      const { code, type, body } = debugAnswer(this.#debug(), request.url ?? '/')
       response.writeHead(code, { 'Content-Type': type }).end(body)
     })
     const open = (server: Server, port: number) =>
@@ -279,6 +270,16 @@ export class Mesh {
       () => this.#current(),
       () => this.#nodeOf(proxy),
     )
+  }
+
+  #debug(): DebugOptions {
+    return {
+      ads: this.#ads,
+      snapshot: () => this.#current(),
+      layers: (proxy) => this.#layersOf(proxy),
+      metrics: () => this.#schedule.metrics(this.#ads.connections.size),
+      nacks: () => this.#refusals.all(),
+    }
   }
 
   /** What a pod is comes from its object, not from what the proxy says of itself. */

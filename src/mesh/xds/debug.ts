@@ -22,14 +22,17 @@ export interface DebugAnswer {
   readonly body: string
 }
 
-const VERSION = { version: ISTIO_VERSION, revision: 'default', golang_version: '', status: 'Clean', tag: '1.32' }
+/** As Istio writes it: version, revision of its source, state of that. */
+const VERSION = `${ISTIO_VERSION}-unknown-Clean`
 
 /** Answers a request for a path. */
 export function debugAnswer(options: DebugOptions, target: string): DebugAnswer {
-  const url = new URL(target, 'http://istiod')
+  // istioctl asks for "//version".
+  const url = new URL(target.replace(/^\/+/, '/'), 'http://istiod')
+  if (url.pathname === '/version') return { code: 200, type: 'text/plain', body: VERSION }
   if (url.pathname === '/ready') return { code: 200, type: 'text/plain', body: '' }
   if (url.pathname === '/metrics') return { code: 200, type: 'text/plain', body: options.metrics() }
-  const page = url.pathname === '/version' ? () => VERSION : PAGES[url.pathname.replace(/^\/debug\//, '')]
+  const page = PAGES[url.pathname.replace(/^\/debug\//, '')]
   if (!page)
     return { code: 404, type: 'text/plain', body: `there is no ${url.pathname}; /debug/list names what there is\n` }
   const found = page(options, url.searchParams)

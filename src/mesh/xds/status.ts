@@ -6,8 +6,6 @@ import type { Connection } from './connection.ts'
 import type { Subscription } from './subscription.ts'
 
 const CLIENT_CONFIG = xds('envoy.service.status.v3.ClientConfig')
-/** The types that istioctl asks for on ADS. */
-export const DEBUG_TYPES = 'istio.io/debug/'
 export const CLUSTER_ID = 'Kubernetes'
 export const ISTIO_VERSION = '1.32-sampan'
 
@@ -20,32 +18,25 @@ function statusOf(s: Subscription): number {
   return s.answered ? STATUS.synced : STATUS.stale
 }
 
+/** States of all proxies, as istioctl's proxy-status reads them. */
+export const clientConfigs = (connections: Iterable<Connection>): Message[] =>
+  [...connections]
+    .filter((c) => c.proxy && c.subscriptions.length > 0)
+    .map((c) => packAny(CLIENT_CONFIG, clientConfig(c)))
+
 /** A proxy's state as envoy.service.status.v3.ClientConfig. */
 function clientConfig(c: Connection): Message {
   const { proxy } = c
   return {
     node: {
       id: proxy?.id ?? c.id,
-      metadata: toStruct({ CLUSTER_ID, ISTIO_VERSION, ...proxy?.metadata }),
+      metadata: toStruct({ CLUSTER_ID, ISTIO_VERSION, NAMESPACE: proxy?.namespace ?? '' }),
     },
     generic_xds_configs: c.subscriptions.map((s) => ({
       type_url: s.url,
       config_status: statusOf(s),
       ...(s.error ? { error_state: { details: s.error } } : {}),
     })),
-  }
-}
-
-/** The answer to a debug request on ADS. */
-export function debugResponse(url: string, connections: Iterable<Connection>): Message {
-  const known = [...connections].filter((c) => c.subscriptions.length > 0)
-  return {
-    type_url: url,
-    version_info: '1',
-    control_plane: {
-      identifier: JSON.stringify({ Component: 'istiod', ID: 'istiod', Info: { version: ISTIO_VERSION } }),
-    },
-    resources: url === `${DEBUG_TYPES}syncz` ? known.map((c) => packAny(CLIENT_CONFIG, clientConfig(c))) : [],
   }
 }
 
