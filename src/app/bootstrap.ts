@@ -3,7 +3,7 @@
 import { isAlreadyExists, type KubeInput, type Resource, resources, sameJson } from '#api'
 import { type Log, messageOf } from '#base'
 import type { Client, Informers } from '#client'
-import { DEFAULT_MESH, gatewayPod, INGRESS_CONTROLLER } from '#mesh'
+import { DEFAULT_MESH, gatewayPod, INGRESS_CONTROLLER, webhookConfiguration } from '#mesh'
 import { PART_ANNOTATION, partSpec } from '#node'
 import { PROXY_IMAGE } from './bundled-images.ts'
 import type { Cluster } from './cluster.ts'
@@ -105,6 +105,7 @@ function ingressGateway(): Wanted[] {
         data: { mesh: MESH_CONFIG, meshNetworks: 'networks: {}' },
       },
     },
+    { resource: resources.mutatingWebhookConfigurations, object: webhookConfiguration() },
     {
       resource: resources.ingressClasses,
       object: {

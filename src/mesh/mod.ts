@@ -1,5 +1,6 @@
 export { analyzeObjects, analyzerNames, atLeast, type Finding } from './analyze/analyze.ts'
 export { ANALYZED } from './analyze/kinds.ts'
+export { webhookConfiguration } from './inject/webhook-configuration.ts'
 export { injectObject } from './inject/workload-files.ts'
 export { Mesh } from './mesh.ts'
 export { DEFAULT_MESH, type MeshConfig, meshConfig } from './model/mesh-config.ts'

@@ -354,6 +354,11 @@ test('the admin interface shows configuration, clusters, listeners and counters 
     await text('/stats?filter=upstream_rq_total'),
     /^200 cluster\.outbound\|80\|\|a\.default\.svc\.cluster\.local\.upstream_rq_total: [1-9]\d*\n$/,
   )
+  // Each breaker of each cluster was a family of its own.
+  assert.match(
+    await text('/stats/prometheus'),
+    /# TYPE envoy_cluster_circuit_breakers_default_cx_open gauge\nenvoy_cluster_circuit_breakers_default_cx_open\{cluster_name="/,
+  )
   assert.match(
     await text('/stats/prometheus'),
     /envoy_cluster_upstream_rq_total\{cluster_name="outbound\|80\|\|a\.default\.svc\.cluster\.local"\} [1-9][\s\S]*istio_requests_total\{/,

@@ -6,6 +6,7 @@ import type { Json, KubeObject } from '#api'
 import { DEFAULT_MESH } from '../model/mesh-config.ts'
 import { injectSidecar } from './inject.ts'
 import { wantsSidecar } from './policy.ts'
+import { webhookConfiguration } from './webhook-configuration.ts'
 import { injectObject } from './workload-files.ts'
 
 const CONFIG = { proxyImage: 'proxy:1', excludeCidrs: ['10.0.0.1/32'], mesh: DEFAULT_MESH }
@@ -346,4 +347,24 @@ test('what is named in annotations, other sidecars, and who the proxy is', () =>
     open.spec.initContainers.map((c: Json) => c.name),
     ['istio-proxy'],
   )
+})
+
+test('the webhook configuration says who is injected, as the injector decides it', () => {
+  const { webhooks } = webhookConfiguration() as Json
+  type Expression = { key: string; operator: string; values?: string[] }
+  const holds = ({ matchExpressions }: { matchExpressions: Expression[] }, labels: Record<string, string>) =>
+    matchExpressions.every(({ key, operator, values = [] }) => {
+      const value = labels[key]
+      if (operator === 'DoesNotExist') return value === undefined
+      return (value !== undefined && values.includes(value)) === (operator === 'In')
+    })
+  const values = (key: string, ...all: string[]): Record<string, string>[] => [{}, ...all.map((v) => ({ [key]: v }))]
+  const times = (a: Record<string, string>[], b: Record<string, string>[]) =>
+    a.flatMap((x) => b.map((y) => ({ ...x, ...y })))
+  const revisions = values('istio.io/rev', 'default', 'canary')
+  for (const of of times(values('istio-injection', 'enabled', 'disabled'), revisions))
+    for (const labels of times(values('sidecar.istio.io/inject', 'true', 'false'), revisions)) {
+      const called = (webhooks as Json[]).some((w) => holds(w.namespaceSelector, of) && holds(w.objectSelector, labels))
+      assert.equal(wantsSidecar(namespace(of), pod(labels)), called, `${JSON.stringify(of)} ${JSON.stringify(labels)}`)
+    }
 })

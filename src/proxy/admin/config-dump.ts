@@ -102,6 +102,8 @@ export function configDump(
           secret: secretShown(k),
         })),
       },
+      // Extensions are never told apart from what they extend.
+      { '@type': `${ADMIN}EcdsConfigDump` },
     ],
   }
 }

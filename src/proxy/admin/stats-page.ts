@@ -174,7 +174,9 @@ export function statRows(config: ConfigStore, stats: Stats, connected: boolean):
 export function envoyPrometheus(rows: readonly (readonly [string, number])[]): string {
   const families = new Map<string, string[]>()
   for (const [name, value] of rows) {
-    const m = /^cluster\.(.*)\.(upstream_\w+|membership_\w+|outlier_detection\.\w+)$/.exec(name)
+    const m = /^cluster\.(.*)\.(upstream_\w+|membership_\w+|outlier_detection\.\w+|circuit_breakers\.[\w.]+)$/.exec(
+      name,
+    )
     const family = `envoy_${(m ? `cluster_${m[2]}` : name).replace(/[^A-Za-z0-9_]/g, '_')}`
     const labels = m ? `{cluster_name="${m[1]!.replace(/[\\"]/g, '\\$&')}"}` : ''
     const lines = families.get(family)
@@ -184,7 +186,7 @@ export function envoyPrometheus(rows: readonly (readonly [string, number])[]): s
   return [...families]
     .map(
       ([family, lines]) =>
-        `# TYPE ${family} ${/active|_healthy|membership|uptime|live|state|memory/.test(family) ? 'gauge' : 'counter'}\n${lines.join('\n')}\n`,
+        `# TYPE ${family} ${/active|_open|_healthy|membership|uptime|live|state|memory/.test(family) ? 'gauge' : 'counter'}\n${lines.join('\n')}\n`,
     )
     .join('')
 }
