@@ -327,6 +327,7 @@ test('the admin interface shows configuration, clusters, listeners and counters 
       'ListenersConfigDump',
       'RoutesConfigDump',
       'SecretsConfigDump',
+      'EcdsConfigDump',
     ],
   )
   const [cluster] = dump.configs[1].dynamic_active_clusters
