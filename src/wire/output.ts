@@ -100,6 +100,11 @@ export class Output {
     else socket.write(piece)
   }
 
+  /** The connection cannot go on. */
+  fail(error: Error): void {
+    this.#socket.destroy(error)
+  }
+
   /** Sends what is here, then ends our side. */
   end(): void {
     this.flush()
@@ -124,5 +129,11 @@ function schedule(output: Output): void {
 function flushAll(): void {
   const outputs = written
   written = []
-  for (const output of outputs) output.flush()
+  for (const output of outputs)
+    try {
+      output.flush()
+    } catch (error) {
+      // What goes wrong on one connection ends that one, and holds up no other.
+      output.fail(error as Error)
+    }
 }
