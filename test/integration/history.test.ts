@@ -122,8 +122,8 @@ const FAULTS: Record<string, Fault> = {
     let compacted = 0
     return {
       compact: async (revision) => {
-        await store.compact(revision)
         compacted = revision
+        await store.compact(revision)
       },
       watch: (prefix, watcher, options) =>
         store.watch(
