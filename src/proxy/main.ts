@@ -85,7 +85,10 @@ async function main(env: NodeJS.ProcessEnv, argv: readonly string[]): Promise<vo
       onDemand: delta,
       serve: () => addresses.open(),
       closeListeners: () => addresses.close(),
-      quit: () => process.exit(0),
+      quit: (why) => {
+        if (why) log.error('a worker cannot serve', { error: String(why) })
+        process.exit(why ? 1 : 0)
+      },
     })
     return
   }

@@ -12,8 +12,7 @@ interface Keys {
   readonly callback: symbol
 }
 
-type Inside = Socket &
-  Record<symbol, unknown> & { _handle?: { useUserBuffer?(block: Uint8Array): void; constructor: { name: string } } }
+type Inside = Socket & Record<symbol, unknown> & { _handle?: { useUserBuffer?(block: Uint8Array): void } }
 
 /** As much as one read takes. A read is over before the next begins, so one block does for all. */
 const block = Buffer.allocUnsafeSlow(64 * 1024)

@@ -141,7 +141,8 @@ export interface TestProxy extends AsyncDisposable {
   configure(config: Partial<ProxyConfig>): void
 }
 
-const LOCAL = {
+/** The workload that proxies of tests are beside. */
+export const LOCAL = {
   workload: 'tester',
   namespace: 'default',
   canonicalName: 'tester',

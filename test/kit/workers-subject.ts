@@ -11,19 +11,11 @@ import { createProxy } from '../../src/proxy/proxy.ts'
 import { startWorkers } from '../../src/proxy/workers/agent.ts'
 import { showTally } from '../../src/proxy/workers/tally.ts'
 import { followAgent } from '../../src/proxy/workers/worker.ts'
-import { httpListener, staticCluster, toCluster } from './proxy.ts'
+import { httpListener, LOCAL, staticCluster, toCluster } from './proxy.ts'
 
 const [port = 0, backend = 0, count = 1] = process.argv.slice(2).map(Number)
 const log = createLog('test', { debug: false, sink: () => {} })
-const local = {
-  workload: 'a',
-  namespace: 'n',
-  canonicalName: 'a',
-  canonicalRevision: 'v1',
-  app: 'a',
-  version: 'v1',
-}
-const { context } = createProxy({ local, nodeId: 'router~1.1.1.1~a.n~n' })
+const { context } = createProxy({ local: LOCAL, nodeId: 'router~1.1.1.1~a.n~n' })
 const resources = new Resources(context.config, () => {})
 const addresses = new Addresses(context, 'router', log)
 
@@ -34,7 +26,7 @@ if (cluster.isWorker)
     onDemand: true,
     serve: () => addresses.open(),
     closeListeners: () => addresses.close(),
-    quit: () => process.exit(0),
+    quit: (why) => process.exit(why ? 1 : 0),
   })
 else {
   context.config.onDemand = true

@@ -5,8 +5,10 @@ import type { Json } from '#api'
 import { targeted } from './policies.ts'
 import { type Check, cidr, type Problems } from './problems.ts'
 
-/** Fields of a source and of an operation, besides those that are told by "not". */
-const SOURCE = [
+const negated = (name: string) => `not${title(name)}`
+const title = (name: string) => name[0]!.toUpperCase() + name.slice(1)
+const both = (names: readonly string[]) => names.flatMap((n) => [n, negated(n)])
+const SOURCE = both([
   'principals',
   'requestPrincipals',
   'namespaces',
@@ -14,11 +16,8 @@ const SOURCE = [
   'trustDomains',
   'ipBlocks',
   'remoteIpBlocks',
-]
-const OPERATION = ['ports', 'methods', 'paths', 'hosts']
-const negated = (name: string) => `not${title(name)}`
-const title = (name: string) => name[0]!.toUpperCase() + name.slice(1)
-const both = (names: readonly string[]) => names.flatMap((n) => [n, negated(n)])
+])
+const OPERATION = both(['ports', 'methods', 'paths', 'hosts'])
 /** What says who asks: another must decide that for CUSTOM. */
 const IDENTITIES = both(['namespaces', 'serviceAccounts', 'trustDomains', 'principals', 'requestPrincipals'])
 const IDENTITY_KEYS = /^(source\.(namespace|serviceAccount|trustDomain|principal)$|request\.auth\.)/
@@ -94,41 +93,33 @@ export const authorizationPolicy: Check = (spec, p) => {
   else p.check(!provider, 'spec.provider', `\`provider\` must not be with non CUSTOM action, found ${action}`)
   for (const [i, rule] of ((rules ?? []) as Json[]).entries()) {
     const at = `spec.rules[${i}]`
-    for (const part of ['from', 'to'] as const)
+    for (const [part, field, names] of [
+      ['from', 'source', SOURCE],
+      ['to', 'operation', OPERATION],
+    ] as const) {
       p.check(rule[part]?.length !== 0, `${at}.${part}`, `\`${part}\` must not be empty, found at rule ${i}`)
-    for (const [j, { source }] of ((rule.from ?? []) as Json[]).entries()) {
-      const path = `${at}.from[${j}]`
-      if (!source) p.add(path, `\`from.source\` must not be nil, found at rule ${i}`)
-      else {
-        p.check(
-          both(SOURCE).some((n) => source[n]?.length > 0),
-          path,
-          `\`from.source\` must not be empty, found at rule ${i}`,
-        )
-        values(source, both(SOURCE), `${path}.source`, p)
-        if (custom)
-          for (const n of IDENTITIES)
-            p.check(
-              !source[n]?.length,
-              `${path}.source.${n}`,
-              `From.${title(n)} is currently not supported with CUSTOM action`,
-            )
-      }
-    }
-    for (const [j, { operation }] of ((rule.to ?? []) as Json[]).entries()) {
-      const path = `${at}.to[${j}]`
-      if (!operation) p.add(path, `\`to.operation\` must not be nil, found at rule ${i}`)
-      else {
-        p.check(
-          both(OPERATION).some((n) => operation[n]?.length > 0),
-          path,
-          `\`to.operation\` must not be empty, found at rule ${i}`,
-        )
-        values(operation, both(OPERATION), `${path}.operation`, p)
+      for (const [j, item] of ((rule[part] ?? []) as Json[]).entries()) {
+        const path = `${at}.${part}[${j}]`
+        const given: Json | undefined = item[field]
+        if (!given) p.add(path, `\`${part}.${field}\` must not be nil, found at rule ${i}`)
+        else {
+          p.check(
+            names.some((n) => given[n]?.length > 0),
+            path,
+            `\`${part}.${field}\` must not be empty, found at rule ${i}`,
+          )
+          values(given, names, `${path}.${field}`, p)
+          if (custom) noIdentities(given, `${path}.${field}`, p)
+        }
       }
     }
     for (const [j, c] of ((rule.when ?? []) as Json[]).entries()) condition(c, `${at}.when[${j}]`, custom, p)
   }
+}
+
+function noIdentities(source: Json, path: string, p: Problems): void {
+  for (const n of IDENTITIES)
+    p.check(!source[n]?.length, `${path}.${n}`, `From.${title(n)} is currently not supported with CUSTOM action`)
 }
 
 function condition({ key, values = [], notValues = [] }: Json, path: string, custom: boolean, p: Problems): void {

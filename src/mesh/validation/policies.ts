@@ -1,7 +1,7 @@
 // What Istio refuses in EnvoyFilters and policies of security and telemetry, in its wording. Pure.
 
 import type { Json } from '#api'
-import { type Check, isPort } from './problems.ts'
+import { type Check, isPort, selectorLabels } from './problems.ts'
 
 /** Checks the spec of an EnvoyFilter. */
 export const envoyFilter: Check = (spec, p) => {
@@ -52,18 +52,7 @@ export const targeted: Check = (spec, p) => {
       `targetRef must be to one of [${TARGETS.map((t) => t.join('/')).join(' ')}] but was ${group}/${kind}`,
     )
   }
-  for (const [k, v] of Object.entries<string>(spec.selector?.matchLabels ?? {})) {
-    p.check(
-      k !== '',
-      'spec.selector.matchLabels',
-      `empty key is not supported in selector: ${JSON.stringify(`${k}=${v}`)}`,
-    )
-    p.check(
-      !`${k}${v}`.includes('*'),
-      'spec.selector.matchLabels',
-      `wildcard is not supported in selector: ${JSON.stringify(`${k}=${v}`)}`,
-    )
-  }
+  selectorLabels(spec.selector?.matchLabels, 'spec.selector.matchLabels', p)
 }
 
 /** Checks the spec of a Telemetry. */

@@ -49,10 +49,25 @@ export function wholeHost(text: string, path: string, p: Problems): void {
 /** The form of labels of a selector of our own. */
 export const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/
 
-/** The path of a socket: absolute, or an abstract name; never a folder. */
-export function socketPath(text: string, path: string, p: Problems): void {
+const UNIX = 'unix://'
+
+/** Whether a text is the address of a socket. */
+export const isSocket = (text: unknown): text is string => typeof text === 'string' && text.startsWith(UNIX)
+
+/** The address of a socket: an absolute path, or an abstract name; never a folder. */
+export function socket(address: string, path: string, p: Problems): void {
+  const text = address.slice(UNIX.length)
   if (text.startsWith('@')) return
   p.check(text.startsWith('/') && !text.endsWith('/'), path, `${text} is not an absolute path to a file`)
+}
+
+/** The labels of a selector. */
+export function selectorLabels(labels: Readonly<Record<string, string>> | undefined, path: string, p: Problems): void {
+  for (const [k, v] of Object.entries(labels ?? {})) {
+    const pair = JSON.stringify(`${k}=${v}`)
+    p.check(k !== '', path, `empty key is not supported in selector: ${pair}`)
+    p.check(!`${k}${v}`.includes('*'), path, `wildcard is not supported in selector: ${pair}`)
+  }
 }
 
 /** Checks where an object is seen: ".", "*", "~" or names of namespaces. */

@@ -5,6 +5,7 @@ import type { FieldError, Json } from '#api'
 import { parseDuration } from '#base'
 import type { Type } from '../schema/idl.ts'
 import { fieldsOf } from '../schema/shape.ts'
+import { isSocket } from './problems.ts'
 
 interface Rule {
   /** Where below the value it is looked at, if not there itself. */
@@ -20,7 +21,6 @@ const keys = (message: string, holds: (key: string) => boolean) => rule(message,
 
 const PORT = rule('port must be between 1-65535', (n: unknown) => Number(n) > 0 && Number(n) <= 65_535)
 const TARGETED = atMostOne('only one of targetRefs or selector can be set', 'selector', 'targetRef', 'targetRefs')
-const isSocket = (v: unknown): v is string => typeof v === 'string' && v.startsWith('unix://')
 const NO_SOCKET_PORTS = rule('UDS may not include ports', (v) => !isSocket(v.address) || v.ports === undefined)
 const ADDRESSED = rule('Address is required', (v) => v.address !== undefined || v.network !== undefined)
 const NO_WILDCARD = rule('wildcard is not supported in selector', (v) => !String(v).includes('*'))

@@ -9,10 +9,12 @@ import {
   host,
   IP,
   isPort,
+  isSocket,
   LABEL_VALUE,
   type Problems,
   portMessage,
-  socketPath,
+  selectorLabels,
+  socket,
 } from './problems.ts'
 
 /** Checks the spec of a ServiceEntry. */
@@ -66,7 +68,7 @@ export const serviceEntry: Check = (spec, p) => {
   if (resolution === 'STATIC')
     for (const [i, e] of (endpoints as Json[]).entries())
       p.check(
-        IP.test(e.address ?? '') || isSocket(e) || (!e.address && e.network),
+        IP.test(e.address ?? '') || isSocket(e.address) || (!e.address && e.network),
         `spec.endpoints[${i}].address`,
         `endpoint address ${JSON.stringify(e.address ?? '')} is not a valid IP address`,
       )
@@ -84,19 +86,14 @@ export const serviceEntry: Check = (spec, p) => {
       `there must only be 0 or 1 endpoint for resolution mode DNS_ROUND_ROBIN`,
     )
   }
-  const local = (endpoints as Json[]).findIndex(isSocket)
+  const local = (endpoints as Json[]).findIndex((e) => isSocket(e.address))
   if (local >= 0 && resolution === 'STATIC') {
-    socketPath(endpoints[local].address.slice('unix://'.length), `spec.endpoints[${local}].address`, p)
+    socket(endpoints[local].address, `spec.endpoints[${local}].address`, p)
     p.check(ports.length === 1, 'spec.ports', 'exactly 1 service port required for unix endpoints')
   }
   if (resolution === 'DNS' || resolution === 'DNS_ROUND_ROBIN')
     for (const [i, e] of (endpoints as Json[]).entries()) address(e, `spec.endpoints[${i}].address`, p)
-  for (const k of Object.keys(workloadSelector?.labels ?? {}))
-    p.check(
-      k !== '',
-      'spec.workloadSelector.labels',
-      `empty key is not supported in selector: ${JSON.stringify(`${k}=${workloadSelector.labels[k]}`)}`,
-    )
+  selectorLabels(workloadSelector?.labels, 'spec.workloadSelector.labels', p)
   for (const [i, e] of (endpoints as Json[]).entries())
     for (const name of Object.keys(e.ports ?? {}))
       p.check(
@@ -111,8 +108,6 @@ export const serviceEntry: Check = (spec, p) => {
   )
   exportTo(spec.exportTo, 'spec.exportTo', p)
 }
-
-const isSocket = ({ address }: Json): boolean => String(address ?? '').startsWith('unix:/')
 
 /** What stands where a name or an address must. */
 function address({ address: text }: Json, path: string, p: Problems): void {
@@ -129,8 +124,8 @@ const FQDN = /^[a-zA-Z0-9_]([-a-zA-Z0-9_]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9_]([-a-
 /** Checks the spec of a WorkloadEntry. */
 export const workloadEntry: Check = (spec, p) => {
   p.check(spec.address || spec.network, 'spec.address', 'address is required')
-  if (isSocket(spec)) {
-    socketPath(spec.address.slice('unix://'.length), 'spec.address', p)
+  if (isSocket(spec.address)) {
+    socket(spec.address, 'spec.address', p)
     p.check(!spec.ports, 'spec.ports', `unix endpoint ${spec.address} must not include ports`)
   } else address(spec, 'spec.address', p)
   for (const [name, n] of Object.entries(spec.ports ?? {})) p.check(isPort(n), `spec.ports[${name}]`, portMessage(n))

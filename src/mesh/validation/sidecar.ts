@@ -2,7 +2,7 @@
 
 import type { Json } from '#api'
 import { tlsOptions } from './gateway.ts'
-import { type Check, HOST, isPort, LABEL, type Problems, portMessage, socketPath, wholeHost } from './problems.ts'
+import { type Check, HOST, isPort, isSocket, LABEL, type Problems, portMessage, socket, wholeHost } from './problems.ts'
 
 /** Checks the spec of a Sidecar. */
 export const sidecar: Check = (spec, p) => {
@@ -25,7 +25,7 @@ export const sidecar: Check = (spec, p) => {
     ingressTls(l, at, p)
     pool(l.connectionPool, `${at}.connectionPool`, p)
     const { defaultEndpoint: to } = l
-    if (to?.startsWith('unix://')) socketPath(to.slice('unix://'.length), `${at}.defaultEndpoint`, p)
+    if (isSocket(to)) socket(to, `${at}.defaultEndpoint`, p)
     else if (to)
       p.check(
         /^(127\.0\.0\.1|0\.0\.0\.0|\[::1?\])?:\d+$/.test(to),
@@ -48,7 +48,7 @@ export const sidecar: Check = (spec, p) => {
       catchAll = true
     } else {
       // A listener at a socket has no number.
-      const local = String(l.bind ?? '').startsWith('unix://')
+      const local = isSocket(l.bind)
       p.check(
         local || isPort(l.port.number),
         `${at}.port`,

@@ -1,7 +1,7 @@
 // What istioctl asks for on ADS instead of resources: the types istio.io/debug, and those below it.
 
 import { packAny } from '#api/xds'
-import { type Message, message, repeated } from '#wire'
+import { type Message, type MessageType, message, repeated } from '#wire'
 import { type DebugOptions, debugAnswer } from './debug.ts'
 import { KINDS, type Kind } from './resource-set.ts'
 import { clientConfigs, ISTIO_VERSION } from './status.ts'
@@ -12,8 +12,8 @@ const DEBUG = 'istio.io/debug'
 export const isDebugType = (url: string): boolean => url === DEBUG || url.startsWith(`${DEBUG}/`)
 
 const ANY = message('google.protobuf.Any', { type_url: [1, 'string'], value: [2, 'bytes'] })
-const dumpOf = (name: string, field: string, entry: ReturnType<typeof message>, number = 3) =>
-  message(`envoy.admin.v3.${name}`, { [field]: [number, repeated(entry)] })
+const dumpOf = (name: string, field: string, entry: MessageType) =>
+  message(`envoy.admin.v3.${name}`, { [field]: [3, repeated(entry)] })
 const STATE = message('envoy.admin.v3.ListenersConfigDump.DynamicListenerState', {
   version_info: [1, 'string'],
   listener: [2, ANY],

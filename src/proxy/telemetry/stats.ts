@@ -2,6 +2,7 @@
 
 import type { Source } from '../http/source.ts'
 import type { LocalWorkload, Peer } from './peer.ts'
+import type { HistogramTally, StatsTally, TcpSeries } from './stats-tally.ts'
 
 /** Bucket bounds of Istio's histograms, milliseconds. */
 const BUCKETS = [
@@ -54,85 +55,6 @@ class Histogram {
   }
 }
 
-interface HistogramTally {
-  readonly sum: number
-  readonly count: number
-  readonly buckets: readonly number[]
-}
-
-interface SeriesTally {
-  readonly labels: string
-  readonly grpc: boolean
-  readonly requests: number
-  readonly requestMessages: number
-  readonly responseMessages: number
-  readonly duration: HistogramTally
-  readonly requestBytes: HistogramTally
-  readonly responseBytes: HistogramTally
-}
-
-/** Counters and series as plain values. */
-export interface StatsTally {
-  readonly counters: Stats['counters']
-  readonly series: readonly SeriesTally[]
-  readonly tcp: readonly Readonly<TcpSeries>[]
-}
-
-const addHistograms = (all: readonly HistogramTally[]): HistogramTally => ({
-  sum: all.reduce((n, h) => n + h.sum, 0),
-  count: all.reduce((n, h) => n + h.count, 0),
-  buckets: all[0]!.buckets.map((_, i) => all.reduce((n, h) => n + h.buckets[i]!, 0)),
-})
-
-/** Adds series of the same labels up. */
-function addSeries<T extends { readonly labels: string }>(all: readonly T[], add: (same: readonly T[]) => T): T[] {
-  const groups = new Map<string, T[]>()
-  for (const one of all) {
-    const same = groups.get(one.labels)
-    if (same) same.push(one)
-    else groups.set(one.labels, [one])
-  }
-  return [...groups.values()].map(add)
-}
-
-/** What several have counted. */
-export function addStats(all: readonly StatsTally[]): StatsTally {
-  const sum = <T>(rows: readonly T[], value: (row: T) => number) => rows.reduce((n, row) => n + value(row), 0)
-  const of = (name: keyof Stats['counters']) => sum(all, (t) => t.counters[name])
-  return {
-    counters: {
-      downstreamConnections: of('downstreamConnections'),
-      downstreamActive: of('downstreamActive'),
-      downstreamRequestsActive: of('downstreamRequestsActive'),
-      requests: of('requests'),
-      protocolErrors: of('protocolErrors'),
-    },
-    series: addSeries(
-      all.flatMap((t) => t.series),
-      (same) => ({
-        labels: same[0]!.labels,
-        grpc: same[0]!.grpc,
-        requests: sum(same, (s) => s.requests),
-        requestMessages: sum(same, (s) => s.requestMessages),
-        responseMessages: sum(same, (s) => s.responseMessages),
-        duration: addHistograms(same.map((s) => s.duration)),
-        requestBytes: addHistograms(same.map((s) => s.requestBytes)),
-        responseBytes: addHistograms(same.map((s) => s.responseBytes)),
-      }),
-    ),
-    tcp: addSeries(
-      all.flatMap((t) => t.tcp),
-      (same) => ({
-        labels: same[0]!.labels,
-        opened: sum(same, (s) => s.opened),
-        closed: sum(same, (s) => s.closed),
-        sent: sum(same, (s) => s.sent),
-        received: sum(same, (s) => s.received),
-      }),
-    ),
-  }
-}
-
 interface Series {
   readonly labels: string
   requests: number
@@ -164,14 +86,6 @@ export interface RequestRecord {
   readonly requestMessages: number
   readonly responseMessages: number
   readonly source: Source
-}
-
-interface TcpSeries {
-  readonly labels: string
-  opened: number
-  closed: number
-  sent: number
-  received: number
 }
 
 /** At most this many series; beyond it the rest is counted as one. */

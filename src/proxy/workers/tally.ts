@@ -1,7 +1,7 @@
 // What a worker has counted, and what several have counted together. Pure, but for `tallyOf` and `showTally`.
 
 import type { ProxyContext } from '../http/context.ts'
-import { addStats, type StatsTally } from '../telemetry/stats.ts'
+import { addByName, addNumbers, addStats, type StatsTally, total } from '../telemetry/stats-tally.ts'
 import type { ClusterState } from '../upstream/cluster-state.ts'
 import type { Host } from '../upstream/host.ts'
 
@@ -55,25 +55,6 @@ export const tallyOf = ({ config, stats }: ProxyContext): Tally => ({
   clusters: [...config.clusters].map(([name, cluster]) => clusterTally(name, cluster)),
 })
 
-function addNumbers(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
-  const sum: Record<string, number> = {}
-  for (const one of all) for (const [name, value] of Object.entries(one)) sum[name] = (sum[name] ?? 0) + value
-  return sum
-}
-
-const total = <T>(all: readonly T[], value: (one: T) => number) => all.reduce((n, one) => n + value(one), 0)
-
-/** Groups by a name, in the order in which names first come. */
-function grouped<T>(all: Iterable<T>, nameOf: (one: T) => string): T[][] {
-  const groups = new Map<string, T[]>()
-  for (const one of all) {
-    const group = groups.get(nameOf(one))
-    if (group) group.push(one)
-    else groups.set(nameOf(one), [one])
-  }
-  return [...groups.values()]
-}
-
 const addHosts = (all: readonly HostTally[]): HostTally => ({
   key: all[0]!.key,
   connections: total(all, (h) => h.connections),
@@ -90,19 +71,21 @@ const addClusters = (all: readonly ClusterTally[]): ClusterTally => ({
   requests: total(all, (c) => c.requests),
   retries: total(all, (c) => c.retries),
   stats: addNumbers(all.map((c) => c.stats)),
-  hosts: grouped(
+  hosts: addByName(
     all.flatMap((c) => c.hosts),
     (h) => h.key,
-  ).map(addHosts),
+    addHosts,
+  ),
 })
 
 /** What several have counted. */
 export const addTallies = (all: readonly Tally[]): Tally => ({
   stats: addStats(all.map((t) => t.stats)),
-  clusters: grouped(
+  clusters: addByName(
     all.flatMap((t) => t.clusters),
     (c) => c.name,
-  ).map(addClusters),
+    addClusters,
+  ),
 })
 
 /** What stays of the count of a worker that is gone: nothing of it is under way any more. */

@@ -12,8 +12,8 @@ export interface WorkerOptions {
   /** Opens the addresses; called once there is something to serve. */
   readonly serve: () => Promise<void>
   readonly closeListeners: () => void
-  /** The agent is gone. */
-  readonly quit: () => void
+  /** The agent is gone, or there is nothing to serve on: the agent begins another in its place. */
+  readonly quit: (why?: unknown) => void
 }
 
 /** Follows the agent until it is gone. */
@@ -31,7 +31,7 @@ export function followAgent({ context, resources, onDemand, serve, closeListener
         resources.apply(message.type, message.told, message.removed, message.whole)
         if (begun || !config.ready) break
         begun = true
-        void serve().then(() => tell({ kind: 'serving' }))
+        serve().then(() => tell({ kind: 'serving' }), quit)
         break
       case 'forget':
         config.demandedRoutes.forget(message.name)
@@ -46,5 +46,5 @@ export function followAgent({ context, resources, onDemand, serve, closeListener
         closeListeners()
     }
   })
-  process.on('disconnect', quit)
+  process.on('disconnect', () => quit())
 }
