@@ -1,7 +1,7 @@
 // The data plane with one route to one cluster on a port. Arguments: kind, port, the back end's port, the folder of
 // certificates, clusters besides.
 
-import { giveBackMemoryAtRest } from '#base'
+import { shrinkAtRest } from '../src/proxy/idle.ts'
 import { startProxy } from '../test/kit/proxy.ts'
 import { type ProxyKind, proxyConfig } from './proxy-config.ts'
 
@@ -14,5 +14,5 @@ const config = proxyConfig(kind as ProxyKind, {
 })
 const { context } = await startProxy(config)
 // As the program itself does.
-giveBackMemoryAtRest(() => context.stats.counters.downstreamConnections + context.stats.counters.requests)
+shrinkAtRest(context)
 process.send?.('ready')

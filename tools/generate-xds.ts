@@ -26,6 +26,7 @@ const FILES = [
   'admin/v3/listeners',
   'admin/v3/server_info',
   'admin/v3/memory',
+  'config/common/matcher/v3/matcher',
   'config/listener/v3/listener',
   'config/route/v3/route',
   'config/route/v3/scoped_route',
@@ -67,6 +68,19 @@ const FILES = [
   'extensions/retry/host/previous_hosts/v3/previous_hosts',
   'extensions/retry/priority/previous_priorities/v3/previous_priorities_config',
 ].map((name) => `envoy/${name}.proto`)
+
+/** Fields of later Envoys than the package knows. */
+const LATER: Readonly<Record<string, Readonly<Record<string, [number, string]>>>> = {
+  'envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget': {
+    budget_interval: [3, '@google.protobuf.Duration'],
+  },
+  'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+    outlier_detection: [8, '@envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection'],
+  },
+  'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection': {
+    error_matcher: [1, '@envoy.config.common.matcher.v3.MatchPredicate'],
+  },
+}
 
 /** What nobody here reads or writes, by the beginning of the message's name. */
 const WITHOUT =
@@ -127,6 +141,7 @@ function visit(space: protobuf.NamespaceBase): void {
   }
 }
 visit(all)
+for (const [name, fields] of Object.entries(LATER)) types[name] = { ...types[name], ...fields }
 
 mkdirSync(dirname(target), { recursive: true })
 // A line a message: a reader takes apart only those it needs.

@@ -24,21 +24,31 @@ const MUCH = 1000
 /** After less it goes back this often at most, milliseconds: it costs more than such work does. */
 const SELDOM_MS = 30_000
 
-/** Looks now and then whether work was done since; when there was some and none now, memory goes back. */
-export function giveBackMemoryAtRest(workDone: () => number): void {
+/**
+ * Looks now and then whether work was done since; when there was some and none now, memory goes back: the first time at
+ * once, for a start needs much that is never needed again, later when there was no work for `rest` milliseconds. What
+ * comes next pays for it, some 10 ms once.
+ */
+export function giveBackMemoryAtRest(workDone: () => number, rest = LOOK_MS): void {
   let last = -1
+  let since = 0
   let given = -1
   let next = 0
   const look = () => {
     const now = workDone()
     const time = performance.now()
-    // At rest: nothing was done since the last look, and something since memory was given back.
-    if (now === last && now !== given && (now - given >= MUCH || time >= next)) {
+    if (now !== last) {
+      last = now
+      since = time
+      return
+    }
+    const quiet = given < 0 || time - since >= rest - LOOK_MS
+    // Something was done since memory was given back.
+    if (quiet && now !== given && (now - given >= MUCH || time >= next)) {
       given = now
       next = time + SELDOM_MS
       void giveBack()
     }
-    last = now
   }
   setInterval(look, LOOK_MS).unref()
 }

@@ -4,12 +4,13 @@ import cluster from 'node:cluster'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
-import { createLog, giveBackMemoryAtRest, parseDuration } from '#base'
+import { createLog, parseDuration } from '#base'
 import { adminHandler, listenHttp } from './admin/admin.ts'
 import { type AgentOptions, type AppProbe, agentHandler, healthHandler, metricsHandler } from './admin/agent.ts'
 import { envoyPrometheus, statRows } from './admin/stats-page.ts'
 import { Resources } from './config/resources.ts'
 import { XdsClient } from './config/xds-client.ts'
+import { shrinkAtRest } from './idle.ts'
 import { Addresses } from './net/addresses.ts'
 import { createProxy } from './proxy.ts'
 import { lineSink } from './telemetry/line-sink.ts'
@@ -76,7 +77,7 @@ async function main(env: NodeJS.ProcessEnv, argv: readonly string[]): Promise<vo
   const resources = new Resources(config, logLine)
   const addresses = new Addresses(context, role, log)
   const delta = env.ISTIO_DELTA_XDS !== 'false'
-  giveBackMemoryAtRest(() => stats.counters.downstreamConnections + stats.counters.requests)
+  shrinkAtRest(context)
   process.on('uncaughtException', (error) => log.error('uncaught exception', { error: error.stack ?? error.message }))
   if (cluster.isWorker) {
     followAgent({

@@ -345,7 +345,7 @@ test('what cannot be routed or reached is answered with Envoy’s code, flag and
   assert.ok(t.log.some((l) => l.startsWith('503 UO upstream_reset_before_response_started{overflow}')))
 })
 
-test('retries go on other hosts, keep to their number and their budget, and say so', async () => {
+test('retries go on other hosts, keep to their number, and say so', async () => {
   let calls = 0
   const counts = [0, 0]
   using bad = await server((_req, res) => {
@@ -403,6 +403,52 @@ test('retries go on other hosts, keep to their number and their budget, and say 
   assert.ok(counts[0]! > 0)
   const posted = await ask(t.port, '/flaky', { method: 'POST', body: 'again' })
   assert.equal(posted.status, 200)
+})
+
+test('a retry budget is obeyed: it was decoded by nobody, so that retries had no bound', async () => {
+  let calls = 0
+  const holding: (() => void)[] = []
+  const retry = (on: string) => ({ retry_policy: { retry_on: on, num_retries: { value: 1 } } })
+  await using t = await through(
+    (req, res) => {
+      calls++
+      if (req.url === '/hold') return void holding.push(() => res.end('held'))
+      res.writeHead(503).end('down')
+    },
+    [
+      toCluster('none', retry('5xx'), { path: '/none' }),
+      toCluster('share', retry('5xx'), { path: '/share' }),
+      toCluster('share', {}, { path: '/hold' }),
+    ],
+  )
+  const bearing = (name: string, retry_budget: Message) =>
+    staticCluster(name, [t.app.port], {
+      circuit_breakers: { thresholds: [{ max_retries: { value: 100 }, retry_budget }] },
+    })
+  t.proxy.configure({
+    clusters: [
+      bearing('none', { budget_percent: { value: 0 }, min_retry_concurrency: { value: 0 } }),
+      bearing('share', { budget_percent: { value: 50 }, min_retry_concurrency: { value: 0 } }),
+    ],
+  })
+  const overflow = (name: string) => t.proxy.context.config.clusters.get(name)!.stats.upstream_rq_retry_overflow ?? 0
+  assert.equal((await ask(t.port, '/none')).body, 'down')
+  assert.equal(calls, 1)
+  assert.equal(overflow('none'), 1)
+  assert.equal(t.log.at(-1)!.split(' ')[1], 'UO')
+  // Two under way bear one retry.
+  const held = [ask(t.port, '/hold'), ask(t.port, '/hold')]
+  while (holding.length < 2) await new Promise((resolve) => setImmediate(resolve))
+  calls = 0
+  await ask(t.port, '/share')
+  assert.equal(calls, 2)
+  assert.equal(overflow('share'), 0)
+  for (const end of holding) end()
+  for (const answer of held) assert.equal((await answer).body, 'held')
+  calls = 0
+  await ask(t.port, '/share')
+  assert.equal(calls, 1)
+  assert.equal(overflow('share'), 1)
 })
 
 test('a server that has just closed an idle connection costs no request', async () => {

@@ -6,7 +6,7 @@ import { createServer } from 'node:http'
 import http2 from 'node:http2'
 import { type AddressInfo, connect } from 'node:net'
 import { test } from 'node:test'
-import { toDuration } from '#api/xds'
+import { packAny, toDuration, xds } from '#api/xds'
 import {
   endpointAt,
   freePort,
@@ -206,6 +206,32 @@ test('a host that answers badly is left out, for longer each time, and comes bac
   f.state[2]!.status = 200
   for (let i = 0; i < 500 && host.ejected; i++) await new Promise((r) => setTimeout(r, 10))
   assert.deepEqual(await t.share(9), { 0: 3, 1: 3, 2: 3 })
+})
+
+test('where a rule names the statuses that are failures, those count and no others do', async () => {
+  using f = await fleet(3)
+  f.state[1]!.status = 404
+  f.state[2]!.status = 500
+  const wanted = (code: string) => ({
+    http_response_headers_match: { headers: [{ name: ':status', string_match: { exact: code } }] },
+  })
+  const options = xds('envoy.extensions.upstreams.http.v3.HttpProtocolOptions')
+  await using t = await before(
+    staticCluster('c', f.ports, {
+      outlier_detection: { consecutive_5xx: { value: 2 }, max_ejection_percent: { value: 100 } },
+      typed_extension_protocol_options: {
+        'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': packAny(options, {
+          explicit_http_config: { http_protocol_options: {} },
+          outlier_detection: { error_matcher: { or_match: { rules: [wanted('404'), wanted('429')] } } },
+        }),
+      },
+    }),
+  )
+  for (let i = 0; i < 30; i++) await t.ask()
+  assert.deepEqual(
+    [...t.cluster().hosts.values()].map((h) => h.ejected),
+    [false, true, false],
+  )
 })
 
 test('not more hosts are left out than allowed', async () => {

@@ -21,7 +21,8 @@ const usual = new Map<Protocol, Message>()
 
 /** The protocol a cluster speaks, and what of HTTP is set for it. */
 export function httpOptions(protocol: Protocol, policy: Json = {}, byHost = false): Message {
-  if (policy.connectionPool || byHost) return makeOptions(protocol, policy, byHost)
+  if (policy.connectionPool || policy.outlierDetection?.outlierDetectionHttpErrorCodes || byHost)
+    return makeOptions(protocol, policy, byHost)
   const known = usual.get(protocol) ?? makeOptions(protocol, {}, false)
   usual.set(protocol, known)
   return known
@@ -52,13 +53,23 @@ function makeOptions(protocol: Protocol, policy: Json, byHost: boolean): Message
         ? { explicit_http_config: { http2_protocol_options: h2 } }
         : { explicit_http_config: { http_protocol_options: {} } }
   const common = commonOptions(policy)
+  const errors: number[] = policy.outlierDetection?.outlierDetectionHttpErrorCodes ?? []
   return {
     'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': packAny(HttpProtocolOptions, {
       ...options,
       ...(common ? { common_http_protocol_options: common } : {}),
+      ...(errors.length > 0 ? { outlier_detection: { error_matcher: anyStatus(errors) } } : {}),
       ...(byHost ? { upstream_http_protocol_options: { auto_sni: true, auto_san_validation: true } } : {}),
     }),
   }
+}
+
+/** Matches answers with one of these statuses. */
+function anyStatus(codes: readonly number[]): Message {
+  const rules = codes.map((code) => ({
+    http_response_headers_match: { headers: [{ name: ':status', string_match: { exact: String(code) } }] },
+  }))
+  return rules.length === 1 ? rules[0]! : { or_match: { rules } }
 }
 
 function commonOptions(policy: Json): Message | undefined {

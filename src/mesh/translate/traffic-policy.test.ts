@@ -39,7 +39,7 @@ test('connection pools become breakers and limits; without them nothing is bound
       },
     },
   })
-  assert.deepEqual(tight.breakers, { connections: 1, pending: 2, requests: 3, retries: 4 })
+  assert.deepEqual(tight.breakers, { connections: 1, pending: 2, requests: 3, retries: 4, retryBudget: undefined })
   assert.deepEqual([tight.connectTimeout, tight.maxRequestsPerConnection, tight.idleTimeout], [30, 5, 6000])
 })
 

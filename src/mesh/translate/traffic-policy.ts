@@ -80,7 +80,8 @@ function budget(b: Json | undefined): Message {
   return {
     retry_budget: {
       budget_percent: { value: b.percent ?? 20 },
-      min_retry_concurrency: { value: b.minRetryConcurrency ?? 3 },
+      min_retry_concurrency: { value: b.minRetryConcurrency || 3 },
+      ...duration('budget_interval', b.budgetInterval),
     },
   }
 }

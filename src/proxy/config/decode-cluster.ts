@@ -2,6 +2,7 @@
 
 import { ClusterType, fromDuration, fromStruct, HealthStatus, LbPolicy, unpackAny } from '#api/xds'
 import type { Message } from '#wire'
+import type { RetryBudgetConfig } from '../upstream/retry-budget.ts'
 import { compileString, dataOf, refuse } from './matchers.ts'
 import type {
   CircuitBreakers,
@@ -51,7 +52,7 @@ export function decodeCluster(m: Message): Cluster {
     maxRequestsPerConnection: common.max_requests_per_connection?.value ?? m.max_requests_per_connection?.value ?? 0,
     service: services[0] ?? { host: '', name: '', namespace: '' },
     breakers: decodeBreakers(m.circuit_breakers),
-    outlier: m.outlier_detection ? decodeOutlier(m.outlier_detection) : undefined,
+    outlier: m.outlier_detection ? decodeOutlier(m.outlier_detection, http.outlier_detection, what) : undefined,
     healthChecks: ((m.health_checks ?? []) as Message[]).map((h) => decodeHealthCheck(h, m.name, what)),
     transportKey: JSON.stringify([m.transport_socket, m.transport_socket_matches, http.upstream_http_protocol_options]),
     transports: decodeTransports(m, http.upstream_http_protocol_options ?? {}, what),
@@ -106,10 +107,28 @@ function decodeBreakers(m: Message | undefined): CircuitBreakers {
     pending: usual.max_pending_requests?.value ?? BOUND,
     requests: usual.max_requests?.value ?? BOUND,
     retries: usual.max_retries?.value ?? 3,
+    retryBudget: usual.retry_budget ? decodeRetryBudget(usual.retry_budget) : undefined,
   }
 }
 
-function decodeOutlier(m: Message): OutlierDetection {
+const decodeRetryBudget = (m: Message): RetryBudgetConfig => ({
+  percent: m.budget_percent ? (m.budget_percent.value ?? 0) : 20,
+  least: m.min_retry_concurrency ? (m.min_retry_concurrency.value ?? 0) : 3,
+  interval: fromDuration(m.budget_interval) ?? 0,
+})
+
+/** Statuses that a matcher of answers wants, one or any of several. Fails with BadResource for any other matcher. */
+function decodeStatuses(matcher: Message, what: string): number[] {
+  if (matcher.or_match)
+    return ((matcher.or_match.rules ?? []) as Message[]).flatMap((rule) => decodeStatuses(rule, what))
+  const [header, ...more] = (matcher.http_response_headers_match?.headers ?? []) as Message[]
+  const status = Number(header?.string_match?.exact ?? header?.exact_match)
+  if (header?.name !== ':status' || header.invert_match || more.length > 0 || !(status >= 100 && status <= 599))
+    refuse(`${what}: outlier_detection.error_matcher`, 'only exact statuses, one or any of several, are supported')
+  return [status]
+}
+
+function decodeOutlier(m: Message, http: Message | undefined, what: string): OutlierDetection {
   /** A threshold that is not enforced is none. */
   const enforced = (threshold: number, percent: Message | undefined, usual: number) =>
     (percent ? (percent.value ?? 0) : usual) > 0 ? threshold : 0
@@ -126,6 +145,7 @@ function decodeOutlier(m: Message): OutlierDetection {
       m.enforcing_consecutive_local_origin_failure,
       100,
     ),
+    errorCodes: http?.error_matcher ? new Set(decodeStatuses(http.error_matcher, what)) : undefined,
     splitLocal: m.split_external_local_origin_errors ?? false,
     interval: fromDuration(m.interval) ?? 10_000,
     baseEjection: base,

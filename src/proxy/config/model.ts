@@ -3,6 +3,7 @@
 import type { HttpFilter } from '../filters/filter.ts'
 import type { AccessLog } from '../telemetry/access-log.ts'
 import type { Formatter } from '../telemetry/formatter.ts'
+import type { RetryBudgetConfig } from '../upstream/retry-budget.ts'
 
 /** An endpoint as it was told. */
 export interface Endpoint {
@@ -29,6 +30,8 @@ export interface CircuitBreakers {
   readonly pending: number
   readonly requests: number
   readonly retries: number
+  /** In place of `retries`. */
+  readonly retryBudget: RetryBudgetConfig | undefined
 }
 
 /** When an endpoint that answers badly is left out. Milliseconds and percentages. */
@@ -37,6 +40,8 @@ export interface OutlierDetection {
   readonly consecutiveGateway: number
   readonly consecutiveLocal: number
   readonly splitLocal: boolean
+  /** Statuses that count as failures, in place of those from 500 on. */
+  readonly errorCodes: ReadonlySet<number> | undefined
   readonly interval: number
   readonly baseEjection: number
   readonly maxEjection: number

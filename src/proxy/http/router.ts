@@ -76,8 +76,8 @@ export class Router {
   #replay: Uint8Array[] | undefined = []
   #replaySize = 0
   #ended = false
-  /** Another try was due, and there was none left. */
-  #exhausted = false
+  /** Why it was not tried again though its policy asks for it; empty when it does not. */
+  #notRetried: '' | 'URX' | 'UO' = ''
   #trailers: readonly string[] | undefined
   #over = false
 
@@ -233,7 +233,7 @@ export class Router {
       }
     }
     this.#releaseRetry()
-    if (this.#exhausted) this.#exchange.addFlag('URX')
+    if (this.#notRetried) this.#exchange.addFlag(this.#notRetried)
     if (this.#route.attemptCountInResponse) fields.push('x-envoy-attempt-count', String(this.#tries))
     if (status === 101 && !request.upgrade)
       return this.#local(
@@ -288,7 +288,7 @@ export class Router {
     countStatus(this.#cluster, status)
     this.#exchange.reply({
       status,
-      flags: (this.#exhausted ? 'URX,' : '') + FLAGS[failure],
+      flags: this.#flagged(FLAGS[failure]),
       details,
       body: `upstream connect error or disconnect/reset before headers. ${this.#tries > 1 ? 'retried and the latest ' : ''}reset reason: ${REASONS[failure]}`,
       ...(failure === 'overflow' ? { fields: ['x-envoy-overloaded', 'true'] } : {}),
@@ -302,7 +302,7 @@ export class Router {
     this.#cluster.report(attempt.host, 504)
     if (this.#exchange.responded) return this.#exchange.abort('UT', 'upstream_per_try_timeout')
     if (this.#mayRetry({ kind: 'perTryTimeout' })) return this.#retry(attempt.host)
-    this.#local(504, this.#exhausted ? 'URX,UT' : 'UT', 'upstream_per_try_timeout', 'upstream request timeout')
+    this.#local(504, this.#flagged('UT'), 'upstream_per_try_timeout', 'upstream request timeout')
   }
 
   #mayRetry(outcome: Outcome): boolean {
@@ -311,16 +311,21 @@ export class Router {
     this.#releaseRetry()
     if (this.#tries > policy.retries || !this.#replay) {
       if (policy.retries > 0) {
-        this.#exhausted = this.#tries > policy.retries
+        if (this.#tries > policy.retries) this.#notRetried = 'URX'
         this.#cluster.count('upstream_rq_retry_limit_exceeded')
       }
       return false
     }
-    if (this.#cluster.retries >= this.#cluster.config.breakers.retries) {
+    if (!this.#cluster.bearsRetry) {
+      this.#notRetried = 'UO'
       this.#cluster.count('upstream_rq_retry_overflow')
       return false
     }
     return true
+  }
+
+  #flagged(flag: string): string {
+    return this.#notRetried && this.#notRetried !== flag ? `${this.#notRetried},${flag}` : flag
   }
 
   #retry(host: Host | undefined): void {
@@ -409,9 +414,7 @@ class Try implements UpstreamEvents {
     this.host = host
     host.active++
     host.stats.requests++
-    const { cluster } = host
-    cluster.requests++
-    cluster.stats.upstream_rq_total = (cluster.stats.upstream_rq_total ?? 0) + 1
+    host.cluster.began()
     if (timeout > 0) this.#timer = setTimeout(() => router.onPerTryTimeout(this), timeout)
   }
 

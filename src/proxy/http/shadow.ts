@@ -33,8 +33,7 @@ export class Shadow implements UpstreamEvents {
     const authority = suffix ? request.authority.replace(/(:\d+)?$/, '-shadow$1') : request.authority
     const copy = { ...request, authority, fields: [...request.fields], upgrade: '' }
     host.active++
-    cluster.requests++
-    cluster.count('upstream_rq_total')
+    cluster.began()
     this.#host = host
     this.#upstream = poolFor(context, cluster.config, copy).request(host, copy, this, false)
     if (!copy.hasBody) this.#wait()

@@ -68,7 +68,7 @@ case ${1:-} in
   proxy)
     cd /opt/sampan
     shift
-    exec node --max-semi-space-size=4 --max-old-space-size=512 --disable-warning=ExperimentalWarning proxy.mjs "$@"
+    exec node --max-semi-space-size=4 --v8-pool-size=1 --max-old-space-size=512 --disable-warning=ExperimentalWarning proxy.mjs "$@"
     ;;
   istio-iptables)
     shift

@@ -5,6 +5,7 @@ import { Choice, priorityLoad } from './balance.ts'
 import { resolveHosts } from './dns.ts'
 import { HealthChecker } from './health-checker.ts'
 import { Host } from './host.ts'
+import { RetryBudget } from './retry-budget.ts'
 
 /** One priority: all its hosts, those that are well, and these by locality. */
 interface Priority {
@@ -16,6 +17,15 @@ interface Priority {
   readonly health: number
 }
 
+/** A status as outlier detection sees it: what is told to be a failure is one of the server, anything else is none. */
+function judged(status: number, errorCodes: ReadonlySet<number> | undefined): number {
+  if (!errorCodes) return status
+  if (errorCodes.has(status)) return Math.max(status, 500)
+  return 200
+}
+
+const budgetOf = ({ breakers: { retryBudget } }: Cluster) => retryBudget && new RetryBudget(retryBudget)
+
 export class ClusterState {
   #config: Cluster
   readonly #now: () => number
@@ -26,6 +36,7 @@ export class ClusterState {
   requests = 0
   retries = 0
   readonly stats: Record<string, number> = {}
+  #retryBudget: RetryBudget | undefined
   /** Whether endpoints have been delivered at least once. */
   warm = false
   /** Called when its endpoints are first known. */
@@ -41,11 +52,25 @@ export class ClusterState {
   constructor(config: Cluster, now: () => number = () => performance.now()) {
     this.#config = config
     this.#now = now
+    this.#retryBudget = budgetOf(config)
     this.#begin()
   }
 
   get config(): Cluster {
     return this.#config
+  }
+
+  /** A request to one of its hosts begins. */
+  began(): void {
+    this.requests++
+    this.stats.upstream_rq_total = (this.stats.upstream_rq_total ?? 0) + 1
+    this.#retryBudget?.count(this.#now())
+  }
+
+  /** Whether another retry is borne. */
+  get bearsRetry(): boolean {
+    const limit = this.#retryBudget?.limit(this.requests + this.pending, this.#now())
+    return this.retries < (limit ?? this.#config.breakers.retries)
   }
 
   count(name: string, by = 1): void {
@@ -57,6 +82,8 @@ export class ClusterState {
     const before = this.#config
     this.#config = config
     this.#priorities = undefined
+    if (JSON.stringify(before.breakers.retryBudget) !== JSON.stringify(config.breakers.retryBudget))
+      this.#retryBudget = budgetOf(config)
     if (JSON.stringify(before.healthChecks) !== JSON.stringify(config.healthChecks)) {
       for (const checkers of this.#checkers.values()) for (const c of checkers) c.close()
       this.#checkers.clear()
@@ -253,7 +280,7 @@ export class ClusterState {
     }
     if (!local) host.consecutiveLocal = 0
     // A failure of the connection counts as a 503.
-    const code = local ? 503 : status
+    const code = local ? 503 : judged(status, outlier.errorCodes)
     if (code < 500) {
       host.consecutive5xx = 0
       host.consecutiveGateway = 0
