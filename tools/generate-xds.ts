@@ -69,8 +69,9 @@ const FILES = [
   'extensions/retry/priority/previous_priorities/v3/previous_priorities_config',
 ].map((name) => `envoy/${name}.proto`)
 
-/** Fields of later Envoys than the package knows. */
+/** Messages and fields that the package does not know, most of later Envoys. */
 const LATER: Readonly<Record<string, Readonly<Record<string, [number, string]>>>> = {
+  'xds.type.v3.TypedStruct': { type_url: [1, 'string'], value: [2, '@google.protobuf.Struct'] },
   'envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget': {
     budget_interval: [3, '@google.protobuf.Duration'],
   },

@@ -2,9 +2,12 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import http2 from 'node:http2'
-import { type AddressInfo, connect } from 'node:net'
+import { type AddressInfo, connect, createServer as createNetServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { packAny, toDuration, xds } from '#api/xds'
 import {
@@ -232,6 +235,86 @@ test('where a rule names the statuses that are failures, those count and no othe
     [...t.cluster().hosts.values()].map((h) => h.ejected),
     [false, true, false],
   )
+})
+
+test('a host may be a socket of the file system', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sampan-socket-'))
+  const path = join(folder, 's')
+  const server = createServer((_req, res) => res.end('by socket')).listen(path)
+  try {
+    await once(server, 'listening')
+    await using t = await before({
+      ...staticCluster('c', []),
+      load_assignment: {
+        cluster_name: 'c',
+        endpoints: [{ lb_endpoints: [{ endpoint: { address: { pipe: { path } } } }] }],
+      },
+    })
+    assert.deepEqual(await t.share(3), { 'by socket': 3 })
+  } finally {
+    server.close()
+    server.closeAllConnections()
+    rmSync(folder, { recursive: true })
+  }
+})
+
+/** The state of the kernel's timer of a connection to a port: "02" asks whether the other end is there (proc_net_tcp). */
+function timerTo(port: number): string | undefined {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0')
+  const lines = readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .map((l) => l.trim().split(/\s+/))
+  return lines.find(([, , remote, state]) => remote?.endsWith(`:${hex}`) && state === '01')?.[5]?.slice(0, 2)
+}
+
+test('tcp_keepalive is set on connections: it was decoded by nobody', async () => {
+  using f = await fleet(1)
+  for (const [more, timer] of [
+    [{}, '00'],
+    [{ upstream_connection_options: { tcp_keepalive: { keepalive_time: { value: 60 } } } }, '02'],
+  ] as const) {
+    await using t = await before(staticCluster('c', f.ports, more))
+    await t.ask()
+    assert.equal(timerTo(f.ports[0]!), timer)
+  }
+})
+
+test('a connection carries as many requests at once as its cluster says, and no more', async () => {
+  const held: http2.Http2ServerResponse[] = []
+  const server = http2.createServer((_req, res) => void held.push(res)).listen(0, '127.0.0.1')
+  let connections = 0
+  server.on('session', () => connections++)
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  await using t = await before(staticCluster('c', [port], speaking('http2', { max_concurrent_streams: { value: 2 } })))
+  const asked = Array.from({ length: 5 }, () => t.ask())
+  while (held.length < 5) await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(connections, 3)
+  for (const res of held) res.end('done')
+  for (const answer of asked) assert.equal((await answer).text, 'done')
+  server.close()
+})
+
+test('an HTTP/2 connection whose other end does not answer is given up, and its requests go elsewhere', async () => {
+  // Takes the connection and never says a thing.
+  const mute = createNetServer(() => {}).listen(0, '127.0.0.1')
+  await once(mute, 'listening')
+  const well = http2.createServer((_req, res) => res.end('well')).listen(0, '127.0.0.1')
+  await once(well, 'listening')
+  const ports = [mute, well].map((s) => (s.address() as AddressInfo).port)
+  const keepalive = { connection_keepalive: { interval: toDuration(20), timeout: toDuration(200) } }
+  await using t = await before(staticCluster('c', ports, speaking('http2', keepalive)), {
+    retry_policy: {
+      retry_on: 'reset',
+      num_retries: { value: 3 },
+      retry_host_predicate: [{ name: 'envoy.retry_host_predicates.previous_hosts' }],
+      host_selection_retry_max_attempts: 5,
+    },
+  })
+  for (let i = 0; i < 3; i++) assert.equal((await t.ask()).text, 'well')
+  assert.ok((t.cluster().stats['http2.keepalive_timeout'] ?? 0) > 0)
+  mute.close()
+  well.close()
 })
 
 test('not more hosts are left out than allowed', async () => {

@@ -111,10 +111,10 @@ export function staticCluster(name: string, ports: readonly number[], more: Mess
 }
 
 /** What makes a cluster speak HTTP/2, or what its clients speak. */
-export function speaking(protocol: 'http2' | 'downstream'): Message {
+export function speaking(protocol: 'http2' | 'downstream', http2: Message = {}): Message {
   const options =
     protocol === 'http2'
-      ? { explicit_http_config: { http2_protocol_options: {} } }
+      ? { explicit_http_config: { http2_protocol_options: http2 } }
       : { use_downstream_protocol_config: {} }
   const name = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
   return { typed_extension_protocol_options: { [name]: packAny(xds(name), options) } }

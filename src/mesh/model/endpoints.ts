@@ -102,15 +102,13 @@ function entryEndpoints(view: MeshView, service: MeshService, port: MeshPort): M
   const given: Json[] = spec.endpoints ?? []
   if (given.length === 0)
     return service.resolution === 'static' ? [] : [bare(service.host, port.targetPort ?? port.number)]
-  return given
-    .filter((e) => !String(e.address ?? '').startsWith('unix:'))
-    .map((e) => ({
-      ...bare(e.address || service.host, e.ports?.[port.name] ?? port.targetPort ?? port.number),
-      labels: e.labels ?? {},
-      locality: e.locality ?? '',
-      weight: e.weight || 1,
-      network: e.network ?? '',
-    }))
+  return given.map((e) => ({
+    ...bare(e.address || service.host, e.ports?.[port.name] ?? port.targetPort ?? port.number),
+    labels: e.labels ?? {},
+    locality: e.locality ?? '',
+    weight: e.weight || 1,
+    network: e.network ?? '',
+  }))
 }
 
 const isServing = (pod: KubeObject): boolean => !pod.metadata.deletionTimestamp && isPodReady(pod)

@@ -9,6 +9,7 @@ import type { MeshConfig } from '../model/mesh-config.ts'
 import { isHttp, type Protocol } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
 import { clusterName, emptyResources, matches, type XdsResources } from '../model/view.ts'
+import { addressMessage } from './address.ts'
 import { extension } from './extension.ts'
 import { type LocalityGroup, localityGroups, localityMessage, localitySetting } from './locality.ts'
 import type { Place } from './place.ts'
@@ -253,7 +254,7 @@ function assignment(name: string, groups: readonly LocalityGroup[]): Message {
       load_balancing_weight: { value: Math.max(1, g.weight) },
       lb_endpoints: g.endpoints.map((e) => ({
         endpoint: {
-          address: { socket_address: { address: e.address, port_value: e.port } },
+          address: addressMessage(e.address, e.port),
         },
         ...(e.workload ? { metadata: { filter_metadata: { istio: toStruct({ workload: e.workload }) } } } : {}),
         ...(e.weight > 1 ? { load_balancing_weight: { value: e.weight } } : {}),

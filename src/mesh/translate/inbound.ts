@@ -5,7 +5,9 @@ import { ClusterType, Direction, LbPolicy, toDuration, toStruct } from '#api/xds
 import type { Message } from '#wire'
 import { declaredProtocol, isHttp, type Protocol, protocolOf } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
+import { isSocket } from '../model/unix-socket.ts'
 import { matches, type XdsResources } from '../model/view.ts'
+import { addressMessage } from './address.ts'
 import { HTTP_INSPECTOR, inboundHttpChain, LOOKS_LIKE_HTTP, ORIGINAL_DST, tcpChain } from './chains.ts'
 import { httpOptions, statName } from './clusters.ts'
 import type { FilterPatches } from './envoy-filter.ts'
@@ -113,7 +115,9 @@ function clusterOf(place: Place, name: string, port: InboundPort): Message {
   if (!endpoint) return originalDst(name, { ...more, lb_policy: LbPolicy.clusterProvided })
   const colon = endpoint.lastIndexOf(':')
   const host = endpoint.slice(0, colon)
-  const address = { address: host === '0.0.0.0' ? place.node.ip : host, port_value: Number(endpoint.slice(colon + 1)) }
+  const address = isSocket(endpoint)
+    ? addressMessage(endpoint, 0)
+    : addressMessage(host === '0.0.0.0' ? place.node.ip : host, Number(endpoint.slice(colon + 1)))
   return {
     name,
     type: ClusterType.static,
@@ -121,7 +125,7 @@ function clusterOf(place: Place, name: string, port: InboundPort): Message {
     ...more,
     load_assignment: {
       cluster_name: name,
-      endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: address } } }] }],
+      endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }],
     },
   }
 }
@@ -163,7 +167,7 @@ function sidecarPort(
     declared: behind?.declared,
     grpc: isGrpc(protocol || name),
     ...(listener.captureMode === 'NONE' ? { bind: listener.bind || place.node.ip } : {}),
-    ...(given && !given.startsWith('unix:') ? { endpoint: given } : {}),
+    ...(given ? { endpoint: given } : {}),
     ...((listener.connectionPool ?? pool) ? { pool: listener.connectionPool ?? pool } : {}),
   }
 }

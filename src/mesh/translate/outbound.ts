@@ -8,6 +8,7 @@ import { covers, resolveHost } from '../model/host.ts'
 import { isHttp } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
 import { type Egress, madeForHost } from '../model/sidecar-scope.ts'
+import { isSocket } from '../model/unix-socket.ts'
 import { clusterName, type XdsResources } from '../model/view.ts'
 import type { VirtualService } from '../model/virtual-service.ts'
 import { HTTP_INSPECTOR, httpChain, LOOKS_LIKE_HTTP, TLS_INSPECTOR, tcpChain } from './chains.ts'
@@ -125,6 +126,7 @@ function addressesOf(place: Place, service: MeshService, port: MeshPort): readon
   if (!service.headless) return []
   return endpointsOf(place.snapshot.view, service, port)
     .map((e) => e.address)
+    .filter((address) => !isSocket(address))
     .slice(0, MOST_PODS)
 }
 

@@ -3,6 +3,7 @@
 import { isIP } from 'node:net'
 import type { FieldError, Json } from '#api'
 import { parseDuration } from '#base'
+import { socketPath } from '../model/unix-socket.ts'
 
 /** Gathers problems with where they are. */
 export class Problems {
@@ -49,14 +50,9 @@ export function wholeHost(text: string, path: string, p: Problems): void {
 /** The form of labels of a selector of our own. */
 export const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/
 
-const UNIX = 'unix://'
-
-/** Whether a text is the address of a socket. */
-export const isSocket = (text: unknown): text is string => typeof text === 'string' && text.startsWith(UNIX)
-
 /** The address of a socket: an absolute path, or an abstract name; never a folder. */
 export function socket(address: string, path: string, p: Problems): void {
-  const text = address.slice(UNIX.length)
+  const text = socketPath(address)
   if (text.startsWith('@')) return
   p.check(text.startsWith('/') && !text.endsWith('/'), path, `${text} is not an absolute path to a file`)
 }

@@ -3,9 +3,9 @@
 
 import type { FieldError, Json } from '#api'
 import { parseDuration } from '#base'
+import { isSocket } from '../model/unix-socket.ts'
 import type { Type } from '../schema/idl.ts'
 import { fieldsOf } from '../schema/shape.ts'
-import { isSocket } from './problems.ts'
 
 interface Rule {
   /** Where below the value it is looked at, if not there itself. */
@@ -74,7 +74,10 @@ const RULES: Readonly<Record<string, readonly Rule[]>> = {
   'WorkloadEntry/spec': [ADDRESSED],
   WorkloadEntry: [NO_SOCKET_PORTS],
   'WorkloadEntry.address': [
-    rule('UDS must be an absolute path or abstract socket', (v) => !isSocket(v) || /^unix:\/\/[/@]/.test(v)),
+    rule(
+      'UDS must be an absolute path or abstract socket',
+      (v) => typeof v !== 'string' || !isSocket(v) || /^unix:\/\/[/@]/.test(v),
+    ),
     rule('UDS may not be a dir', (v) => !isSocket(v) || !v.endsWith('/')),
   ],
   'WorkloadEntry.ports': [

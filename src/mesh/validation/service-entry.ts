@@ -2,6 +2,7 @@
 
 import { isIP } from 'node:net'
 import type { Json } from '#api'
+import { isSocket } from '../model/unix-socket.ts'
 import {
   type Check,
   cidr,
@@ -9,7 +10,6 @@ import {
   host,
   IP,
   isPort,
-  isSocket,
   LABEL_VALUE,
   type Problems,
   portMessage,

@@ -1,8 +1,9 @@
 // What Istio refuses in Sidecars, in its wording. Pure.
 
 import type { Json } from '#api'
+import { isSocket } from '../model/unix-socket.ts'
 import { tlsOptions } from './gateway.ts'
-import { type Check, HOST, isPort, isSocket, LABEL, type Problems, portMessage, socket, wholeHost } from './problems.ts'
+import { type Check, HOST, isPort, LABEL, type Problems, portMessage, socket, wholeHost } from './problems.ts'
 
 /** Checks the spec of a Sidecar. */
 export const sidecar: Check = (spec, p) => {

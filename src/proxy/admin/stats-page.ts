@@ -75,7 +75,10 @@ export function clustersJson(config: ConfigStore): unknown {
       host_statuses: [...cluster.hosts.values()].map((h) => {
         const [region = '', zone = '', sub = ''] = h.endpoint.locality.split('/')
         return {
-          address: { socket_address: { address: h.endpoint.host, port_value: h.endpoint.port } },
+          address:
+            h.endpoint.port === 0
+              ? { pipe: { path: h.endpoint.host } }
+              : { socket_address: { address: h.endpoint.host, port_value: h.endpoint.port } },
           stats: hostStats(h).map(([stat, value]) => ({
             name: stat,
             ...(value ? { value: String(value) } : {}),

@@ -9,6 +9,7 @@ import type {
   Cluster,
   Endpoint,
   HealthCheck,
+  Http2Options,
   LoadBalancer,
   OutlierDetection,
   TlsSecret,
@@ -50,6 +51,8 @@ export function decodeCluster(m: Message): Cluster {
     idleTimeout: fromDuration(common.idle_timeout) ?? 3_600_000,
     maxConnectionAge: fromDuration(common.max_connection_duration) ?? 0,
     maxRequestsPerConnection: common.max_requests_per_connection?.value ?? m.max_requests_per_connection?.value ?? 0,
+    tcpKeepAlive: decodeTcpKeepAlive(m.upstream_connection_options?.tcp_keepalive),
+    http2: decodeHttp2(http, m),
     service: services[0] ?? { host: '', name: '', namespace: '' },
     breakers: decodeBreakers(m.circuit_breakers),
     outlier: m.outlier_detection ? decodeOutlier(m.outlier_detection, http.outlier_detection, what) : undefined,
@@ -65,6 +68,28 @@ export function decodeCluster(m: Message): Cluster {
     dnsRefresh: Math.max(1000, fromDuration(m.dns_refresh_rate) ?? 5000),
     proxyProtocol: proxyProtocolOf(m, http, what),
     altStatName: m.alt_stat_name ?? '',
+  }
+}
+
+/** What Linux waits where nothing is said (tcp(7), tcp_keepalive_time). */
+const KEEP_ALIVE_MS = 7_200_000
+
+const decodeTcpKeepAlive = (m: Message | undefined): number | undefined =>
+  m && (m.keepalive_time ? (m.keepalive_time.value ?? 0) * 1000 : KEEP_ALIVE_MS)
+
+/** Envoy's bound, where none is given. */
+const STREAMS = 2 ** 31 - 1
+
+function decodeHttp2(http: Message, m: Message): Http2Options {
+  const options: Message =
+    (http.explicit_http_config ?? http.use_downstream_protocol_config ?? http.auto_config)?.http2_protocol_options ??
+    m.http2_protocol_options ??
+    {}
+  const interval = fromDuration(options.connection_keepalive?.interval) ?? 0
+  return {
+    streams: options.max_concurrent_streams?.value || STREAMS,
+    keepAlive:
+      interval > 0 ? { interval, timeout: fromDuration(options.connection_keepalive.timeout) ?? interval } : undefined,
   }
 }
 
@@ -293,13 +318,16 @@ export function decodeEndpoints(m: Message): { name: string; endpoints: Endpoint
     const { region = '', zone = '', sub_zone: sub = '' } = group.locality ?? {}
     const locality = sub ? `${region}/${zone}/${sub}` : zone ? `${region}/${zone}` : region
     for (const e of (group.lb_endpoints ?? []) as Message[]) {
-      const address = e.endpoint?.address?.socket_address
-      if (!address?.address || !address.port_value)
-        refuse(`endpoints of ${m.cluster_name}`, 'an endpoint has no socket address')
+      const { socket_address: address, pipe } = e.endpoint?.address ?? {}
+      if (!pipe?.path && !(address?.address && address.port_value))
+        refuse(
+          `endpoints of ${m.cluster_name}`,
+          'an endpoint has neither an address with a port nor the path of a socket',
+        )
       const metadata = e.metadata?.filter_metadata ?? {}
       endpoints.push({
-        host: address.address,
-        port: address.port_value,
+        host: pipe?.path ?? address.address,
+        port: pipe ? 0 : address.port_value,
         workload: String(fromStruct(metadata.istio).workload ?? ''),
         hostname: e.endpoint.hostname ?? '',
         locality,

@@ -7,7 +7,9 @@ import type { RetryBudgetConfig } from '../upstream/retry-budget.ts'
 
 /** An endpoint as it was told. */
 export interface Endpoint {
+  /** An address, a name to look up, or the path of a socket. */
   readonly host: string
+  /** 0 for a socket. */
   readonly port: number
   /** "workload;namespace;canonical name;revision;cluster" of the peer. */
   readonly workload: string
@@ -87,6 +89,14 @@ export type LoadBalancer =
   | { readonly kind: 'ringHash'; readonly min: number; readonly max: number }
   | { readonly kind: 'maglev'; readonly size: number }
 
+/** Bounds of HTTP/2 connections to endpoints. */
+export interface Http2Options {
+  /** Requests at once on a connection. */
+  readonly streams: number
+  /** Asks so often whether the other end is there, and waits so long for its answer, milliseconds. */
+  readonly keepAlive: { readonly interval: number; readonly timeout: number } | undefined
+}
+
 export interface Cluster {
   readonly name: string
   readonly type: 'eds' | 'static' | 'strictDns' | 'logicalDns' | 'originalDst'
@@ -103,6 +113,9 @@ export interface Cluster {
   readonly maxConnectionAge: number
   /** Requests on one connection; 0 is any number. */
   readonly maxRequestsPerConnection: number
+  /** After so long without a byte the system asks whether the other end is there, milliseconds. */
+  readonly tcpKeepAlive: number | undefined
+  readonly http2: Http2Options
   readonly service: { readonly host: string; readonly name: string; readonly namespace: string }
   readonly breakers: CircuitBreakers
   readonly outlier: OutlierDetection | undefined

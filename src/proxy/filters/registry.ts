@@ -1,6 +1,6 @@
 // HTTP filters by the message that configures them; one that is not known is refused by name.
 
-import { unpackAny } from '#api/xds'
+import { fromJson, fromStruct, isXds, unpackAny } from '#api/xds'
 import type { Message } from '#wire'
 import { refuse } from '../config/matchers.ts'
 import { bufferFilter } from './buffer.ts'
@@ -34,12 +34,32 @@ const FILTERS: Readonly<Record<string, Make>> = {
 /** Istio's own filters, whose work is done by the proxy itself: statistics, metadata exchange, ALPN. */
 const OWN = /^(istio\.|envoy\.filters\.http\.(wasm|lua)$).*|istio_stats|istio\.alpn|peer_metadata|metadata_exchange/
 
+/** A message in JSON's clothes, under its own name (xds.type.v3.TypedStruct). */
+const TYPED_STRUCT = /^(xds\.type\.v3|udpa\.type\.v1)\.TypedStruct$/
+
+/** What is packed, known or not: of what is not known only the name counts. */
+function unpackTyped(any: Message, what: string): { name: string; value: Message } {
+  const name = nameOf(any.type_url)
+  if (TYPED_STRUCT.test(name)) {
+    const { value } = unpackAny({ ...any, type_url: 'xds.type.v3.TypedStruct' })
+    const of = nameOf(value.type_url)
+    try {
+      return { name: of, value: isXds(of) ? fromJson(of, fromStruct(value.value)) : {} }
+    } catch (error) {
+      return refuse(what, (error as Error).message)
+    }
+  }
+  return { name, value: isXds(name) ? unpackAny({ ...any, type_url: name }).value : {} }
+}
+
+const nameOf = (url: unknown) => String(url ?? '').replace(/^.*\//, '')
+
 /** A filter out of xDS; undefined for those that need not be there. Fails with BadResource. */
 export function decodeFilter(m: Message, what: string): HttpFilter | undefined {
   const url = String(m.typed_config?.type_url ?? '')
-  const name = url.slice(url.lastIndexOf('/') + 1)
+  const { name, value } = unpackTyped(m.typed_config ?? {}, what)
   const make = FILTERS[name]
-  if (make) return make(m.name, unpackAny(m.typed_config).value, what)
+  if (make) return make(m.name, value, what)
   if (m.is_optional || (OWN.test(m.name ?? '') && /^(istio\.|udpa\.|stats\.|type\.)/.test(name || 'istio.')))
     return undefined
   if (m.name === 'envoy.filters.http.router' && !url) return undefined
@@ -60,7 +80,7 @@ const SETTINGS: Readonly<Record<string, (config: Message, what: string) => unkno
 
 /** What a route says for a filter. Fails with BadResource. */
 export function decodeFilterSettings(any: Message, what: string): unknown {
-  const { name, value } = unpackAny(any)
+  const { name, value } = unpackTyped(any, what)
   const decode = SETTINGS[name]
   return decode ? decode(value, what) : refuse(what, `settings of ${name} are not supported`)
 }

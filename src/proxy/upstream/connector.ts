@@ -9,7 +9,7 @@ import {
   type PeerCertificate,
   type SecureContext,
 } from 'node:tls'
-import type { StringMatch, TlsSecret, UpstreamTls } from '../config/model.ts'
+import type { Endpoint, StringMatch, TlsSecret, UpstreamTls } from '../config/model.ts'
 import type { Host } from './host.ts'
 
 /** Where certificates are found by the names that clusters mention. */
@@ -33,6 +33,15 @@ export interface OpenOptions {
   readonly onread?: OnReadOpts
 }
 
+/** Where `net.connect` finds an endpoint. A path that begins with "@" is an abstract one (unix(7)). */
+export const addressOf = ({ host, port }: Endpoint): { path: string } | { host: string; port: number } =>
+  port === 0 ? { path: host.replace(/^@/, '\0') } : { host, port }
+
+function keepAliveOf({ cluster }: Host): { keepAlive?: boolean; keepAliveInitialDelay?: number } {
+  const { tcpKeepAlive } = cluster.config
+  return tcpKeepAlive === undefined ? {} : { keepAlive: true, keepAliveInitialDelay: tcpKeepAlive }
+}
+
 /** A way to hosts that remembers what handshakes are worth remembering. */
 export class Connector {
   readonly #config: Secrets
@@ -54,8 +63,8 @@ export class Connector {
     const { endpoint } = host
     const tls = transportFor(host)
     const to = {
-      host: endpoint.host,
-      port: endpoint.port,
+      ...addressOf(endpoint),
+      ...keepAliveOf(host),
       noDelay: true,
       allowHalfOpen: options.allowHalfOpen ?? false,
     }

@@ -10,7 +10,7 @@ export function resolveHosts(config: Cluster, tell: (endpoints: Endpoint[]) => v
   let timer: NodeJS.Timeout | undefined
   const known = new Map<string, Endpoint[]>()
   const resolve = async (endpoint: Endpoint): Promise<Endpoint[]> => {
-    if (isIP(endpoint.host)) return [endpoint]
+    if (isIP(endpoint.host) || endpoint.port === 0) return [endpoint]
     const name = `${endpoint.host}:${endpoint.port}`
     try {
       const found = await lookup(endpoint.host, { all: true, family: 4 })

@@ -87,6 +87,17 @@ export class H2Connection {
     this.socket.destroy()
   }
 
+  /** Asks whether the other end is there; `done` when it says so. */
+  ping(done: () => void): void {
+    this.#session.ping(done)
+  }
+
+  /** The other end is not there any more: what is under way fails. */
+  giveUp(): void {
+    this.#reason = 'keepalive timeout'
+    this.socket.destroy()
+  }
+
   /** Takes no new requests; ends when the last has ended. */
   close(): void {
     this.#session.close()

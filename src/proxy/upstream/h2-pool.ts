@@ -18,9 +18,10 @@ export class H2Pool implements H2Keeper {
 
   /** Sends a request to a host. */
   request(host: Host, request: HttpRequest, events: UpstreamEvents): Upstream {
-    const { maxRequestsPerConnection: most, maxConnectionAge: oldest } = host.cluster.config
+    const { maxRequestsPerConnection: most, maxConnectionAge: oldest, http2 } = host.cluster.config
     for (const connection of host.sessions) {
-      if (!connection.available || (!connection.usable && connection.open >= UNSETTLED)) continue
+      const bound = connection.usable ? http2.streams : Math.min(http2.streams, UNSETTLED)
+      if (!connection.available || connection.open >= bound) continue
       if ((most > 0 && connection.served >= most) || (oldest > 0 && connection.age >= oldest)) {
         connection.close()
         continue
@@ -59,6 +60,25 @@ export class H2Pool implements H2Keeper {
     clearTimeout(this.#making.get(connection))
     this.#making.delete(connection)
     this.#watchIdle(connection)
+    this.#keepAlive(connection)
+  }
+
+  /** Asks now and then whether the other end is there; one that does not answer in time is given up. */
+  #keepAlive(connection: H2Connection): void {
+    const { keepAlive } = connection.host.cluster.config.http2
+    if (!keepAlive) return
+    const ask = () => {
+      if (connection.over) return
+      const late = setTimeout(() => {
+        connection.host.cluster.count('http2.keepalive_timeout')
+        connection.giveUp()
+      }, keepAlive.timeout).unref()
+      connection.ping(() => {
+        clearTimeout(late)
+        setTimeout(ask, keepAlive.interval).unref()
+      })
+    }
+    setTimeout(ask, keepAlive.interval).unref()
   }
 
   /** Closes a connection that nobody has used for its time: one look, however many requests it serves. */

@@ -3,6 +3,7 @@
 import { connect, type Socket } from 'node:net'
 import { frameMessage, H1Parser, H2Session, HEALTH_CHECK, Output, SERVING } from '#wire'
 import type { HealthCheck } from '../config/model.ts'
+import { addressOf } from './connector.ts'
 import type { Host } from './host.ts'
 
 export class HealthChecker {
@@ -48,7 +49,7 @@ export class HealthChecker {
 /** Whether a host answers as it should, in time. */
 function ask(check: HealthCheck, host: Host): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host: host.endpoint.host, port: host.endpoint.port, noDelay: true })
+    const socket = connect({ ...addressOf(host.endpoint), noDelay: true })
     const done = (well: boolean) => {
       clearTimeout(timer)
       socket.destroy()
