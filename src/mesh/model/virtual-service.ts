@@ -78,12 +78,15 @@ function delegated(
   })
 }
 
-/** Every pair of conditions that do not contradict; undefined when all do. */
+/**
+ * Every pair of conditions of which the leaf's is a part of the root's; undefined when one of the leaf's is part of
+ * none: its route has no effect then (networking/v1, HTTPRoute.delegate).
+ */
 function mergeMatches(root: Json[] | undefined, leaf: Json[] | undefined): Json[] | undefined {
   if (!root?.length) return leaf ?? []
   if (!leaf?.length) return root
-  const merged = root.flatMap((r) => leaf.filter((l) => !contradict(r, l)).map((l) => mergeMatch(r, l)))
-  return merged.length > 0 ? merged : undefined
+  const merged = leaf.map((l) => root.filter((r) => !contradict(r, l)).map((r) => mergeMatch(r, l)))
+  return merged.some((of) => of.length === 0) ? undefined : merged.flat()
 }
 
 const MAPS = ['headers', 'queryParams', 'withoutHeaders', 'sourceLabels'] as const
@@ -99,6 +102,8 @@ function mergeMatch(root: Json, leaf: Json): Json {
 
 function contradict(root: Json, leaf: Json): boolean {
   if (Boolean(root.ignoreUriCase) !== Boolean(leaf.ignoreUriCase) && root.uri && leaf.uri) return true
+  if (root.gateways?.length && (leaf.gateways as string[] | undefined)?.some((g) => !root.gateways.includes(g)))
+    return true
   if (root.port && leaf.port && root.port !== leaf.port) return true
   if (root.sourceNamespace && leaf.sourceNamespace && root.sourceNamespace !== leaf.sourceNamespace) return true
   if (TEXTS.some((key) => notWithin(root[key], leaf[key]))) return true

@@ -15,7 +15,10 @@ export const HTTP_INSPECTOR = extension(`${LISTENER}http_inspector`, 'filters.li
 export const TLS_INSPECTOR = extension(`${LISTENER}tls_inspector`, 'filters.listener.tls_inspector.v3.TlsInspector')
 export const ORIGINAL_DST = extension(`${LISTENER}original_dst`, 'filters.listener.original_dst.v3.OriginalDst')
 /** What plain HTTP looks like to the inspector. */
-export const LOOKS_LIKE_HTTP: Message = { application_protocols: ['http/1.1', 'h2c'] }
+export const LOOKS_LIKE_HTTP: Message = {
+  transport_protocol: 'raw_buffer',
+  application_protocols: ['http/1.1', 'h2c'],
+}
 
 /** PathNormalization of MeshConfig as the connection manager has it. */
 const PATHS: Readonly<Record<string, Message>> = {

@@ -14,17 +14,17 @@ import { extension } from './extension.ts'
 import { type LocalityGroup, localityGroups, localityMessage, localitySetting } from './locality.ts'
 import type { Place } from './place.ts'
 import { ADS, addAuthority, addCertificate, addSystemRoots } from './sds.ts'
-import { clusterSettings } from './traffic-policy.ts'
+import { clusterSettings, panicOf } from './traffic-policy.ts'
 import { gatewayCertificate, upstreamTls } from './upstream-tls.ts'
 
 /** Options that no policy changes, made once. */
 const usual = new Map<Protocol, Message>()
 
 /** The protocol a cluster speaks, and what of HTTP is set for it. */
-export function httpOptions(protocol: Protocol, policy: Json = {}, byHost = false): Message {
-  if (policy.connectionPool || policy.outlierDetection?.outlierDetectionHttpErrorCodes || byHost)
-    return makeOptions(protocol, policy, byHost)
-  const known = usual.get(protocol) ?? makeOptions(protocol, {}, false)
+export function httpOptions(protocol: Protocol, policy: Json = {}, upstream: Message = {}): Message {
+  const own = policy.connectionPool || policy.outlierDetection?.outlierDetectionHttpErrorCodes
+  if (own || Object.keys(upstream).length > 0) return makeOptions(protocol, policy, upstream)
+  const known = usual.get(protocol) ?? makeOptions(protocol, {}, {})
   usual.set(protocol, known)
   return known
 }
@@ -33,7 +33,7 @@ export function httpOptions(protocol: Protocol, policy: Json = {}, byHost = fals
 const spoken = (protocol: Protocol, policy: Json): Protocol =>
   protocol === 'http' && policy.connectionPool?.http?.h2UpgradePolicy === 'UPGRADE' ? 'http2' : protocol
 
-function makeOptions(protocol: Protocol, policy: Json, byHost: boolean): Message {
+function makeOptions(protocol: Protocol, policy: Json, upstream: Message): Message {
   const http: Json = policy.connectionPool?.http ?? {}
   const upgraded = spoken(protocol, policy)
   const h2 = {
@@ -60,7 +60,7 @@ function makeOptions(protocol: Protocol, policy: Json, byHost: boolean): Message
       ...options,
       ...(common ? { common_http_protocol_options: common } : {}),
       ...(errors.length > 0 ? { outlier_detection: { error_matcher: anyStatus(errors) } } : {}),
-      ...(byHost ? { upstream_http_protocol_options: { auto_sni: true, auto_san_validation: true } } : {}),
+      ...(Object.keys(upstream).length > 0 ? { upstream_http_protocol_options: upstream } : {}),
     }),
   }
 }
@@ -75,7 +75,7 @@ function anyStatus(codes: readonly number[]): Message {
 
 function commonOptions(policy: Json): Message | undefined {
   const http: Json = policy.connectionPool?.http ?? {}
-  const idle = parseDuration(http.idleTimeout)
+  const idle = parseDuration(http.idleTimeout ?? policy.connectionPool?.tcp?.idleTimeout)
   const age = parseDuration(policy.connectionPool?.tcp?.maxConnectionDuration)
   const most = http.maxRequestsPerConnection
   if (idle === undefined && age === undefined && !most) return undefined
@@ -178,7 +178,7 @@ function addCluster(
     name,
     type,
     ...clusterSettings(policy, mesh),
-    ...(setting ? { common_lb_config: { ...localityBalancing(policy), locality_weighted_lb_config: {} } } : {}),
+    ...(setting ? { common_lb_config: { ...panicOf(policy), locality_weighted_lb_config: {} } } : {}),
     metadata: {
       filter_metadata: {
         istio: toStruct({
@@ -191,13 +191,17 @@ function addCluster(
       ? { alt_stat_name: statName(mesh.outboundClusterStatName, service, port, subset.name) }
       : {}),
     ...(isHttp(protocol) || protocol === 'auto' || policy.connectionPool?.http
-      ? { typed_extension_protocol_options: httpOptions(protocol, upgrading(policy, mesh), tls?.byHost) }
+      ? { typed_extension_protocol_options: httpOptions(protocol, upgrading(policy, mesh), tls?.options) }
       : {}),
     ...transportOf(tls?.socket, policy.proxyProtocol),
   }
   if (type === ClusterType.eds) cluster.eds_cluster_config = { eds_config: ADS, service_name: name }
-  else if (type === ClusterType.originalDst) cluster.lb_policy = LbPolicy.clusterProvided
-  else {
+  else if (type === ClusterType.originalDst) {
+    cluster.lb_policy = LbPolicy.clusterProvided
+    const target = port.targetPort ?? port.number
+    if (service.resolution === 'passthrough' && target !== port.number)
+      cluster.original_dst_lb_config = { upstream_port_override: { value: target } }
+  } else {
     cluster.load_assignment = assignment(name, groupsOf(place, mine, setting))
     cluster.dns_lookup_family = V4_ONLY
     cluster.dns_refresh_rate = toDuration(parseDuration(mesh.dnsRefreshRate) ?? 60_000)
@@ -225,10 +229,6 @@ function transportOf(tls: Message | undefined, line: Json | undefined): Message 
 const RAW = extension('envoy.transport_sockets.raw_buffer', 'transport_sockets.raw_buffer.v3.RawBuffer')
 
 const V4_ONLY = 1
-
-/** Panic stays as the policy has it, where localities are weighed. */
-const localityBalancing = (policy: Json): Message =>
-  policy.outlierDetection ? { healthy_panic_threshold: { value: policy.outlierDetection.minHealthPercent ?? 0 } } : {}
 
 function clusterType(place: Place, service: MeshService, policy: Json): number {
   if (service.resolution === 'dns') return ClusterType.strictDns

@@ -10,7 +10,7 @@ import { clusterName, emptyResources, type XdsResources } from '../model/view.ts
 import type { VirtualService } from '../model/virtual-service.ts'
 import { addClusters } from './clusters.ts'
 import { extension, ROUTER } from './extension.ts'
-import { domainsOf } from './outbound.ts'
+import { namesOf } from './outbound.ts'
 import type { Place } from './place.ts'
 import { defaultRoute, httpRoutes } from './routes.ts'
 import { ADS } from './sds.ts'
@@ -50,7 +50,8 @@ function addTarget(
   const route = clusterName(port.number, '', service.host)
   const scope = { place, gateways: new Set(['mesh']), port: port.number, service }
   const ruled = madeForHost(rules, service.host, (rule) => (rule.http.length > 0 ? httpRoutes(scope, rule) : []))
-  const domains = domainsOf(service, port.number, place.node.namespace)
+  const names = namesOf(service, place.node.namespace)
+  const domains = names.flatMap((n) => (n === '*' ? ['*'] : [n, `${n}:${port.number}`]))
   result.routes.set(route, {
     name: route,
     virtual_hosts: [
@@ -89,6 +90,7 @@ function plain(route: Message): Message {
             ...action,
             ...(none ? {} : { max_stream_duration: { max_stream_duration: action.timeout } }),
             timeout: undefined,
+            max_grpc_timeout: undefined,
           },
         }
       : {}),

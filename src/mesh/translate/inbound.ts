@@ -12,7 +12,7 @@ import { HTTP_INSPECTOR, inboundHttpChain, LOOKS_LIKE_HTTP, ORIGINAL_DST, tcpCha
 import { httpOptions, statName } from './clusters.ts'
 import type { FilterPatches } from './envoy-filter.ts'
 import type { Place } from './place.ts'
-import { clusterSettings } from './traffic-policy.ts'
+import { clusterSettings, UNBOUNDED_BREAKERS } from './traffic-policy.ts'
 
 /** A port of the workload. */
 interface InboundPort {
@@ -87,6 +87,7 @@ const originalDst = (name: string, more: Message): Message => ({
   type: ClusterType.originalDst,
   connect_timeout: toDuration(10_000),
   lb_policy: LbPolicy.clusterProvided,
+  circuit_breakers: UNBOUNDED_BREAKERS,
   ...more,
 })
 
@@ -122,6 +123,7 @@ function clusterOf(place: Place, name: string, port: InboundPort): Message {
     name,
     type: ClusterType.static,
     connect_timeout: toDuration(10_000),
+    circuit_breakers: UNBOUNDED_BREAKERS,
     ...more,
     load_assignment: {
       cluster_name: name,

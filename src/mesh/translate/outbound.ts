@@ -17,7 +17,8 @@ import { distinctChains } from './distinct-chains.ts'
 import type { FilterPatches } from './envoy-filter.ts'
 import { type ByteRoute, chainMatch, tcpRoutes, tlsRoutes } from './l4-routes.ts'
 import { type Place, serviceOf } from './place.ts'
-import { defaultRoute, httpRoutes, type RouteScope } from './routes.ts'
+import { defaultRoute, httpRoutes, type RouteScope, timeoutOf } from './routes.ts'
+import { UNBOUNDED_BREAKERS } from './traffic-policy.ts'
 
 export const PASSTHROUGH = 'PassthroughCluster'
 export const BLACK_HOLE = 'BlackHoleCluster'
@@ -68,6 +69,7 @@ export function addOutbound(result: XdsResources, place: Place, patches: FilterP
       patches.routes('SIDECAR_OUTBOUND', {
         name,
         virtual_hosts: name.includes(':') ? hosts : [...hosts, unknown],
+        ignore_port_in_host_matching: true,
         validate_clusters: { value: false },
       }),
     )
@@ -212,14 +214,14 @@ function hostOf(g: Gathering, service: MeshService, port: MeshPort): Message {
   const own = target ? [defaultRoute(place, target, port.number)] : [unknownRoute(place)]
   return {
     name: `${service.host}:${port.number}`,
-    domains: domainsOf(service, port.number, place.node.namespace),
+    domains: domainsOf(service, place.node.namespace),
     routes: ruled.length > 0 ? ruled : own,
     include_request_attempt_count: true,
   }
 }
 
-/** The names a service is called by from a namespace, with and without the port. */
-export function domainsOf(service: MeshService, port: number, from: string): string[] {
+/** The names a service is called by from a namespace. */
+export function namesOf(service: MeshService, from: string): string[] {
   const { name, namespace, host } = service
   const names = [host]
   if (service.object.kind !== 'ServiceEntry') {
@@ -235,8 +237,12 @@ export function domainsOf(service: MeshService, port: number, from: string): str
       )
   }
   names.push(...service.addresses.filter((a) => !a.includes('/')))
-  return names.flatMap((n) => (n === '*' ? ['*'] : [n, `${n}:${port}`]))
+  return names
 }
+
+/** The same, and names in full with the dot of the root zone; ports are not looked at. */
+const domainsOf = (service: MeshService, from: string): string[] =>
+  namesOf(service, from).flatMap((n) => (n === service.host || n === `*.${service.host}` ? [n, `${n}.`] : [n]))
 
 /** Hosts of rules that no service bears are known at port 80, as in Istio. */
 function addUnknownHosts(g: Gathering): void {
@@ -249,12 +255,11 @@ function addUnknownHosts(g: Gathering): void {
     claimed.add(rule)
     const unknown = rule.hosts.filter((h) => !place.scope.services.some((s) => covers(h, s.host)))
     for (const host of unknown) {
-      const domains = host === '*' ? ['*'] : [host, `${host}:80`]
-      const free = domains.filter((d) => !table.taken.has(d))
+      if (table.taken.has(host)) continue
       const routes = httpRoutes({ place, gateways: MESH, port: 80 }, rule)
-      if (free.length === 0 || routes.length === 0) continue
-      for (const d of free) table.taken.add(d)
-      table.hosts.push({ name: `${host}:80`, domains: free, routes, include_request_attempt_count: true })
+      if (routes.length === 0) continue
+      table.taken.add(host)
+      table.hosts.push({ name: `${host}:80`, domains: [host], routes, include_request_attempt_count: true })
     }
   }
 }
@@ -266,7 +271,7 @@ function unknownRoute(place: Place): Message {
     : {
         name: 'allow_any',
         match: { prefix: '/' },
-        route: { cluster: unknownCluster(place), timeout: toDuration(0) },
+        route: { cluster: unknownCluster(place), ...timeoutOf(0) },
       }
 }
 
@@ -280,7 +285,7 @@ function unknownCluster(place: Place): string {
 
 function catchAll(place: Place): Message {
   const route = unknownRoute(place)
-  return { name: route.name, domains: ['*'], routes: [route] }
+  return { name: route.name, domains: ['*'], routes: [route], include_request_attempt_count: true }
 }
 
 function listenerOf(place: Place, name: string, g: Gathered, patches: FilterPatches, detection: number): Message {
@@ -292,10 +297,13 @@ function listenerOf(place: Place, name: string, g: Gathered, patches: FilterPatc
     ...route.chain,
     ...chainMatch(route, route.serverNames.length > 0 ? { transport_protocol: 'tls' } : {}),
   }))
-  const looked = http !== undefined && (!g.declared || bytes.length > 0 || g.rest !== undefined)
+  // At a port of any address others than those known may be meant, who speak something else.
+  const open = g.address === ANY && g.rest === undefined
+  const looked = http !== undefined && (open || !g.declared || bytes.length > 0 || g.rest !== undefined)
   if (http) chains.push(looked ? { ...http, filter_chain_match: LOOKS_LIKE_HTTP } : http)
   chains.push(...bytes)
-  const rest = g.rest ?? (chains.length === bytes.length ? tcpChain(mesh, unknownCluster(place)) : undefined)
+  const unknown = open || chains.length === bytes.length
+  const rest = g.rest ?? (unknown ? tcpChain(mesh, unknownCluster(place)) : undefined)
   const inspectors = [
     ...(g.bytes.some((r) => r.serverNames.length > 0) ? [TLS_INSPECTOR] : []),
     ...(looked ? [HTTP_INSPECTOR] : []),
@@ -321,7 +329,8 @@ function addVirtual(result: XdsResources, place: Place): void {
     type: ClusterType.originalDst,
     connect_timeout: toDuration(10_000),
     lb_policy: LbPolicy.clusterProvided,
-    typed_extension_protocol_options: httpOptions('auto'),
+    circuit_breakers: UNBOUNDED_BREAKERS,
+    typed_extension_protocol_options: httpOptions('auto', { connectionPool: { http: { idleTimeout: '300s' } } }),
   })
   result.clusters.set(BLACK_HOLE, {
     name: BLACK_HOLE,

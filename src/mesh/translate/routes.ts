@@ -23,6 +23,12 @@ export interface RouteScope {
   readonly service?: MeshService
 }
 
+/** How long a request may take, milliseconds, 0: as long as it likes; a call of gRPC no longer than it says itself. */
+export function timeoutOf(ms: number): Message {
+  const timeout = toDuration(ms)
+  return { timeout, max_grpc_timeout: timeout }
+}
+
 /** The route of a service's port to itself, where no rule says more. */
 export function defaultRoute(place: Place, service: MeshService, port: number): Message {
   const policy = place.policy(service, '', port)
@@ -33,7 +39,7 @@ export function defaultRoute(place: Place, service: MeshService, port: number): 
     match: { prefix: '/' },
     route: {
       cluster: clusterName(port, '', service.host),
-      timeout: toDuration(0),
+      ...timeoutOf(0),
       ...(retry ? { retry_policy: retry } : {}),
       ...(hashes.length > 0 ? { hash_policy: hashes } : {}),
     },
@@ -205,13 +211,12 @@ function routeAction(scope: RouteScope, rule: VirtualService, http: Json): Messa
     const data = body?.string !== undefined ? { inline_string: body.string } : { inline_bytes: base64(body?.bytes) }
     return { direct_response: { status, ...(body ? { body: data } : {}) } }
   }
-  const timeout = toDuration(parseDuration(http.timeout) ?? 0)
   const routes: Json[] = ((http.route ?? []) as Json[]).filter((r) => r.destination?.host)
   const policies = routes.map((r) => policyOf(r.destination, scope, namespace))
   const retry = retryPolicy(http.retries, scope.place, policies[0] ?? {})
   const hashes = policies.flatMap(hashPolicies)
   const action = {
-    timeout,
+    ...timeoutOf(parseDuration(http.timeout) ?? 0),
     ...(retry ? { retry_policy: retry } : {}),
     ...hostRewrite(http.headers),
     ...rewrite(http.rewrite),
@@ -283,12 +288,8 @@ function retryPolicy(given: Json | undefined, place: Place, policy: Json): Messa
   return {
     retry_on: reasons.join(','),
     num_retries: { value: attempts },
-    ...(elsewhere
-      ? {
-          retry_host_predicate: [OTHER_HOSTS],
-          host_selection_retry_max_attempts: 5,
-        }
-      : {}),
+    ...(elsewhere ? { retry_host_predicate: [OTHER_HOSTS] } : {}),
+    host_selection_retry_max_attempts: 5,
     ...(retries.retryRemoteLocalities ? { retry_priority: OTHER_PRIORITIES } : {}),
     ...(codes.length > 0 ? { retriable_status_codes: codes } : {}),
     ...(perTry ? { per_try_timeout: toDuration(perTry) } : {}),

@@ -17,6 +17,23 @@ const POLICIES: Readonly<Record<string, number>> = {
 /** No bound: Istio's circuit breakers are open unless a rule closes them. */
 const UNBOUNDED = 2 ** 32 - 1
 
+/** Breakers that are open. Envoy's own are closed at 1,024 of everything. */
+export const UNBOUNDED_BREAKERS: Message = {
+  thresholds: [
+    {
+      max_connections: { value: UNBOUNDED },
+      max_pending_requests: { value: UNBOUNDED },
+      max_requests: { value: UNBOUNDED },
+      max_retries: { value: UNBOUNDED },
+    },
+  ],
+}
+
+/** A pool that is unwell is not used all the same, unless the policy says from where on. */
+export const panicOf = (policy: Json): Message => ({
+  healthy_panic_threshold: { value: policy.outlierDetection?.minHealthPercent ?? 0 },
+})
+
 /** The policy that a DestinationRule's spec has for a port of a subset: what is nearest counts, part by part; settings of a port count alone. */
 export function policyFor(rule: Json | undefined, subset: string, port: number): Json {
   const outer: Json = rule?.trafficPolicy ?? {}
@@ -43,10 +60,10 @@ export function clusterSettings(policy: Json, mesh: MeshConfig = DEFAULT_MESH): 
     circuit_breakers: {
       thresholds: [
         {
-          max_connections: { value: tcp.maxConnections ?? UNBOUNDED },
-          max_pending_requests: { value: http.http1MaxPendingRequests ?? UNBOUNDED },
-          max_requests: { value: http.http2MaxRequests ?? UNBOUNDED },
-          max_retries: { value: http.maxRetries ?? UNBOUNDED },
+          max_connections: { value: tcp.maxConnections || UNBOUNDED },
+          max_pending_requests: { value: http.http1MaxPendingRequests || UNBOUNDED },
+          max_requests: { value: http.http2MaxRequests || UNBOUNDED },
+          max_retries: { value: http.maxRetries || UNBOUNDED },
           ...budget(policy.retryBudget),
         },
       ],
@@ -54,6 +71,7 @@ export function clusterSettings(policy: Json, mesh: MeshConfig = DEFAULT_MESH): 
     ...keepalive(tcp.tcpKeepalive ?? mesh.tcpKeepalive),
     ...balancing(policy.loadBalancer),
     ...(policy.outlierDetection ? outliers(policy.outlierDetection) : {}),
+    common_lb_config: panicOf(policy),
   }
 }
 
@@ -130,8 +148,6 @@ function outliers(o: Json): Message {
           }
         : {}),
     },
-    // A pool that is unwell is not used all the same, unless the rule says from where on.
-    common_lb_config: { healthy_panic_threshold: { value: o.minHealthPercent ?? 0 } },
   }
 }
 

@@ -13,8 +13,8 @@ import { ADS, SYSTEM_ROOTS } from './sds.ts'
 export interface UpstreamTls {
   /** The transport socket. */
   readonly socket: Message
-  /** The server's name is the request's host, and its certificate must bear it. */
-  readonly byHost: boolean
+  /** What of the request's host counts: as the server's name, and as the one its certificate must bear. */
+  readonly options: Message
   /** The authorities that every machine trusts are the ones that count. */
   readonly systemRoots: boolean
 }
@@ -35,7 +35,8 @@ export function upstreamTls(
   const secret = tls.credentialName ? credentialName(place, tls.credentialName) : undefined
   const trust = authorityOf(tls, secret)
   const names: string[] = tls.subjectAltNames ?? service.object.spec?.subjectAltNames ?? []
-  const byHost = isHttp(protocol) && !tls.sni && names.length === 0
+  const named = isHttp(protocol) && !tls.sni
+  const byHost = named && names.length === 0
   const check: Message | undefined = tls.insecureSkipVerify
     ? undefined
     : {
@@ -50,13 +51,17 @@ export function upstreamTls(
   const own = mode === 'MUTUAL'
   const sds = (name: string) => ({ name, sds_config: ADS })
   return {
-    byHost,
+    options: {
+      ...(named ? { auto_sni: true } : {}),
+      ...(byHost && !tls.insecureSkipVerify ? { auto_san_validation: true } : {}),
+    },
     systemRoots: check !== undefined && trust === SYSTEM_ROOTS,
     socket: {
       name: 'envoy.transport_sockets.tls',
       typed_config: packAny(UpstreamTlsContext, {
-        ...(byHost ? {} : { sni }),
+        ...(named ? {} : { sni }),
         common_tls_context: {
+          tls_params: { tls_minimum_protocol_version: TLS_12, tls_maximum_protocol_version: TLS_13 },
           ...(protocol === 'http2' ? { alpn_protocols: ['h2'] } : {}),
           ...(shown
             ? { tls_certificate_sds_secret_configs: [sds(`kubernetes://${shown}`)] }
@@ -100,6 +105,8 @@ function authorityOf(tls: Json, secret: string | undefined): string | undefined 
 const NOBODY = 'invalid://'
 
 /** SubjectAltNameMatcher.SanType. */
+const TLS_12 = 3
+const TLS_13 = 4
 const DNS = 2
 const URI = 3
 

@@ -47,6 +47,7 @@ export function decodeCluster(m: Message): Cluster {
     inline: m.load_assignment ? decodeEndpoints(m.load_assignment).endpoints : [],
     balancer: decodeBalancer(m, what),
     protocol: protocolOf(http, m),
+    portOverride: m.original_dst_lb_config?.upstream_port_override?.value ?? 0,
     connectTimeout: fromDuration(m.connect_timeout) ?? 5000,
     idleTimeout: fromDuration(common.idle_timeout) ?? 3_600_000,
     maxConnectionAge: fromDuration(common.max_connection_duration) ?? 0,

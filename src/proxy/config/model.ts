@@ -107,6 +107,8 @@ export interface Cluster {
   readonly balancer: LoadBalancer
   /** What is spoken to endpoints: one protocol, or what the downstream speaks. */
   readonly protocol: 'http1' | 'http2' | 'downstream' | 'auto'
+  /** Where connections go that keep their destination otherwise; 0 is its own port. */
+  readonly portOverride: number
   /** Milliseconds; 0 is none. */
   readonly connectTimeout: number
   readonly idleTimeout: number

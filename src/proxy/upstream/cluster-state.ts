@@ -134,7 +134,8 @@ export class ClusterState {
   }
 
   /** A host for a destination that only the connection knows. */
-  passthrough(address: string, port: number): Host {
+  passthrough(address: string, asked: number): Host {
+    const port = this.#config.portOverride || asked
     const key = `${address}:${port}`
     let host = this.hosts.get(key)
     if (!host) {
