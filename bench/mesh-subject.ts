@@ -136,6 +136,7 @@ const ads = new AdsServer({
       trusted: false,
       readsSecrets: false,
       servesIngresses: false,
+      config: {},
     }))
   },
   authenticate: async () => ({ name: '', groups: [] }),

@@ -3,7 +3,7 @@
 import { createServer } from 'node:http'
 import { createServer as createPlain, type Server } from 'node:net'
 import { createServer as createSecure } from 'node:tls'
-import { groupResource, type KubeObject, resources } from '#api'
+import { groupResource, type Json, type KubeObject, resources } from '#api'
 import type { Clock, Log } from '#base'
 import { EventRecorder, type Informers } from '#client'
 import { type ServerCall, serveGrpc } from '#wire'
@@ -12,6 +12,7 @@ import { GatewayController } from './gateway-api/controller.ts'
 import { publishIngressAddress } from './ingress-status.ts'
 import { injectSidecar } from './inject/inject.ts'
 import { wantsSidecar } from './inject/policy.ts'
+import { type ProxyWorkload, proxyConfigOf } from './inject/proxy-config.ts'
 import { capturedAddresses, capturesDns } from './model/dns-capture.ts'
 import { podLocality } from './model/endpoints.ts'
 import { createSnapshot, type Snapshot } from './model/snapshot.ts'
@@ -282,6 +283,13 @@ export class Mesh {
     }
   }
 
+  /** Of a workload's ProxyConfig what its proxy is not told when it begins. */
+  #settingsOf(workload: ProxyWorkload): Json {
+    const objects = this.#options.informers.for(resources.proxyConfigs).list()
+    const { gatewayTopology, proxyHeaders } = proxyConfigOf(workload, this.#current().view.mesh, objects)
+    return { ...(gatewayTopology ? { gatewayTopology } : {}), ...(proxyHeaders ? { proxyHeaders } : {}) }
+  }
+
   /** What a pod is comes from its object, not from what the proxy says of itself. */
   #nodeOf(proxy: ProxyIdentity): ProxyNode {
     const pod = this.#options.informers.for(resources.pods).get(`${proxy.namespace}/${proxy.name}`)
@@ -298,6 +306,7 @@ export class Mesh {
       ports: Array.isArray(ports) ? ports : [],
       trusted: known,
       dnsCapture: capturesDns(pod),
+      config: this.#settingsOf({ namespace: proxy.namespace, labels, annotations: pod?.metadata.annotations ?? {} }),
       readsSecrets: known && (this.#listen?.readsSecrets(proxy.user, proxy.namespace) ?? false),
       servesIngresses: proxy.role === 'router' && proxy.user.name === GATEWAY_USER && matches(INGRESS_GATEWAY, labels),
     }

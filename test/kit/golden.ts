@@ -118,6 +118,7 @@ export function makeGolden(of: GoldenCase, objects: readonly KubeObject[]) {
     trusted: true,
     readsSecrets: true,
     servesIngresses: false,
+    config: {},
     ...of.proxy,
   }
   createSnapshot(view)

@@ -90,6 +90,7 @@ export async function startMesh(first: Partial<MeshView>, port = 0): Promise<Tes
     trusted: false,
     readsSecrets: false,
     servesIngresses: false,
+    config: {},
   })
   const ads = new AdsServer({
     log: silentLog,

@@ -1,6 +1,6 @@
 // What translation reads of a cluster, who asks for it, and what it makes.
 
-import type { KubeObject } from '#api'
+import type { Json, KubeObject } from '#api'
 import type { Message } from '#wire'
 import { DEFAULT_MESH, type MeshConfig } from './mesh-config.ts'
 
@@ -69,6 +69,8 @@ export interface ProxyNode {
   readonly readsSecrets: boolean
   /** Whether names of the mesh are answered to it, so that connections come to their automatic addresses. */
   readonly dnsCapture?: boolean
+  /** Of its ProxyConfig what its resources depend on: `gatewayTopology` and `proxyHeaders`. */
+  readonly config: Json
   /** Whether it is the cluster's own gateway, which serves the Ingresses of all namespaces with their certificates. */
   readonly servesIngresses: boolean
 }

@@ -7,12 +7,14 @@ import type { Message } from '#wire'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import type { FilterInserts } from './envoy-filter.ts'
 import { extension, ROUTER } from './extension.ts'
+import { headerSettings } from './manager-settings.ts'
 import { ROUTE_FILTERS } from './route-filters.ts'
 import { ADS } from './sds.ts'
 
 const LISTENER = 'envoy.filters.listener.'
 export const HTTP_INSPECTOR = extension(`${LISTENER}http_inspector`, 'filters.listener.http_inspector.v3.HttpInspector')
 export const TLS_INSPECTOR = extension(`${LISTENER}tls_inspector`, 'filters.listener.tls_inspector.v3.TlsInspector')
+export const PROXY_PROTOCOL = extension(`${LISTENER}proxy_protocol`, 'filters.listener.proxy_protocol.v3.ProxyProtocol')
 export const ORIGINAL_DST = extension(`${LISTENER}original_dst`, 'filters.listener.original_dst.v3.OriginalDst')
 /** What plain HTTP looks like to the inspector. */
 export const LOOKS_LIKE_HTTP: Message = {
@@ -177,6 +179,7 @@ const tunnel = ({ protocol, targetHost, targetPort }: Json): Message => ({
 /** HTTP to the workload itself: everything goes to one cluster. */
 export function inboundHttpChain(
   mesh: MeshConfig,
+  config: Json,
   cluster: string,
   port: number,
   retried: boolean,
@@ -200,7 +203,7 @@ export function inboundHttpChain(
       virtual_hosts: [{ name: `inbound|http|${port}`, domains: ['*'], routes: [route] }],
     }),
     ...common(mesh),
-    server_name: 'istio-envoy',
+    ...headerSettings(config, 'istio-envoy'),
     http_filters: inserts([ROUTER]),
   })
 }

@@ -41,6 +41,7 @@ function gateway(view: Partial<MeshView>, readsSecrets = true, servesIngresses =
     ports: [],
     readsSecrets,
     servesIngresses,
+    config: {},
   })
 }
 

@@ -8,12 +8,13 @@ import { intersection } from '../model/host.ts'
 import { byAge, emptyResources, type MeshView, matches, type ProxyNode, type XdsResources } from '../model/view.ts'
 import type { VirtualService } from '../model/virtual-service.ts'
 import { isExported } from '../model/visibility.ts'
-import { httpChain, TLS_INSPECTOR } from './chains.ts'
+import { httpChain, PROXY_PROTOCOL, TLS_INSPECTOR } from './chains.ts'
 import { addClusters } from './clusters.ts'
 import { distinctChains } from './distinct-chains.ts'
 import type { FilterPatches } from './envoy-filter.ts'
 import { ingressRoutes, ingressTls } from './ingress.ts'
 import { chainMatch, tcpRoutes, tlsRoutes } from './l4-routes.ts'
+import { countsAttempts, edgeSettings, expectsProxyLine } from './manager-settings.ts'
 import { BLACK_HOLE } from './outbound.ts'
 import type { Place } from './place.ts'
 import { httpRoutes, type RouteScope } from './routes.ts'
@@ -66,10 +67,10 @@ export function translateGateway(place: Place, patches: FilterPatches): XdsResou
     if (plain.length > 0 || (port === ingressPort && ingresses.length > 0)) {
       const route = `http.${port}`
       chains.push(edgeChain(making, route, port))
-      const hosts = new Hosts()
+      const hosts = new Hosts(node)
       addRules(hosts, place, plain)
       if (port === ingressPort) for (const [host, routes] of ingressRoutes(view, ingresses)) hosts.add(host, routes)
-      result.routes.set(route, patches.routes('GATEWAY', hosts.table(route)))
+      result.routes.set(route, patches.routes('GATEWAY', hosts.table(route, plain[0]?.spec.port.number ?? 80)))
     }
     const taken = new Set<string>()
     for (const server of here) chains.push(...secureChains(making, server, taken))
@@ -79,9 +80,10 @@ export function translateGateway(place: Place, patches: FilterPatches): XdsResou
       name,
       address: { socket_address: { address: bind, port_value: port } },
       filter_chains: distinctChains(chains),
-      listener_filters: chains.some((c) => c.transport_socket || c.filter_chain_match?.server_names)
-        ? [TLS_INSPECTOR]
-        : [],
+      listener_filters: [
+        ...(expectsProxyLine(node.config) ? [PROXY_PROTOCOL] : []),
+        ...(chains.some((c) => c.transport_socket || c.filter_chain_match?.server_names) ? [TLS_INSPECTOR] : []),
+      ],
       traffic_direction: Direction.outbound,
     })
   }
@@ -89,11 +91,15 @@ export function translateGateway(place: Place, patches: FilterPatches): XdsResou
 }
 
 const ANY = '0.0.0.0'
-/** At the edge the client's address is the connection's, whatever its headers say. */
-const EDGE: Message = { use_remote_address: { value: true }, server_name: 'istio-envoy' }
 
-const edgeChain = ({ place, patches }: Making, route: string, port: number) =>
-  httpChain(place.snapshot.view.mesh, route, `outbound_0.0.0.0_${port}`, EDGE, patches.httpFilters('GATEWAY', port))
+const edgeChain = ({ place: { snapshot, node }, patches }: Making, route: string, port: number) =>
+  httpChain(
+    snapshot.view.mesh,
+    route,
+    `outbound_0.0.0.0_${port}`,
+    edgeSettings(node.config),
+    patches.httpFilters('GATEWAY', port),
+  )
 
 const protocolName = (s: Server) => String(s.spec.port?.protocol ?? '').toUpperCase()
 
@@ -189,6 +195,11 @@ function addRules(hosts: Hosts, place: Place, servers: readonly Server[]): void 
 class Hosts {
   readonly #routes = new Map<string, Message[]>()
   readonly #redirects = new Set<string>()
+  readonly #node: ProxyNode
+
+  constructor(node: ProxyNode) {
+    this.#node = node
+  }
 
   add(host: string, routes: readonly Message[]): void {
     this.#routes.set(host, [...(this.#routes.get(host) ?? []), ...routes])
@@ -199,13 +210,14 @@ class Hosts {
     this.#redirects.add(host)
   }
 
-  table(name: string): Message {
+  /** `port` is the gateway's as it is declared, whatever its pod listens on. */
+  table(name: string, port: number): Message {
     const catchAll = (r: Message) => r.match.prefix === '/' && !r.match.headers && !r.match.query_parameters
     const virtualHosts = [...this.#routes].map(([host, routes]) => ({
-      name: `${host}:${name.split('.')[1]}`,
+      name: `${host}:${port}`,
       domains: [host],
       routes: [...routes.filter((r) => !catchAll(r)), ...routes.filter(catchAll)],
-      include_request_attempt_count: true,
+      include_request_attempt_count: countsAttempts(this.#node.config),
       ...(this.#redirects.has(host) ? { require_tls: RequireTls.all } : {}),
     }))
     return { name, virtual_hosts: virtualHosts, ignore_port_in_host_matching: true }
@@ -240,9 +252,9 @@ function secureChains(making: Making, server: Server, taken: Set<string>): Messa
   if (protocol === 'HTTPS') {
     const { name, namespace } = server.gateway.metadata
     const route = `https.${server.spec.port.number}.${server.spec.port.name ?? 'https'}.${name}.${namespace}`
-    const table = new Hosts()
+    const table = new Hosts(place.node)
     addRules(table, place, [server])
-    result.routes.set(route, patches.routes('GATEWAY', table.table(route)))
+    result.routes.set(route, patches.routes('GATEWAY', table.table(route, server.spec.port.number)))
     return [{ ...edgeChain(making, route, server.port), ...match }]
   }
   const [first] = rules.flatMap((rule) => tcpRoutes(scope, rule))
@@ -254,7 +266,7 @@ function ingressChains(making: Making, ingresses: readonly KubeObject[], port: n
   const { result, place } = making
   const name = `https.${port}.ingress`
   const chains: Message[] = []
-  const hosts = new Hosts()
+  const hosts = new Hosts(place.node)
   const taken = new Set<string>()
   for (const ingress of ingresses) {
     for (const { hosts: all, secretName } of ingressTls(ingress)) {
@@ -271,7 +283,7 @@ function ingressChains(making: Making, ingresses: readonly KubeObject[], port: n
     }
   }
   for (const [host, routes] of ingressRoutes(place.snapshot.view, ingresses)) hosts.add(host, routes)
-  if (chains.length > 0) result.routes.set(name, hosts.table(name))
+  if (chains.length > 0) result.routes.set(name, hosts.table(name, 443))
   return chains
 }
 

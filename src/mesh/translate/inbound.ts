@@ -47,7 +47,9 @@ export function addInbound(result: XdsResources, place: Place, patches: FilterPa
       continue
     }
     const http = () =>
-      inboundHttpChain(mesh, name, port, !found.grpc, filters, (c) => patches.routes('SIDECAR_INBOUND', c))
+      inboundHttpChain(mesh, place.node.config, name, port, !found.grpc, filters, (c) =>
+        patches.routes('SIDECAR_INBOUND', c),
+      )
     if (isHttp(found.protocol)) chains.push({ ...http(), name: `0.0.0.0_${port}`, filter_chain_match: match })
     else if (found.protocol === 'auto')
       chains.push({ ...http(), name: `0.0.0.0_${port}`, filter_chain_match: { ...match, ...LOOKS_LIKE_HTTP } })
@@ -56,7 +58,7 @@ export function addInbound(result: XdsResources, place: Place, patches: FilterPa
   }
   result.clusters.set(CATCH_ALL, originalDst(CATCH_ALL, { typed_extension_protocol_options: httpOptions('auto') }))
   const passthrough = {
-    ...inboundHttpChain(mesh, CATCH_ALL, 0, true),
+    ...inboundHttpChain(mesh, place.node.config, CATCH_ALL, 0, true),
     name: 'virtualInbound-catchall-http',
     filter_chain_match: LOOKS_LIKE_HTTP,
   }
@@ -77,7 +79,11 @@ function boundListener(place: Place, name: string, port: number, found: InboundP
   return {
     name: `${found.bind}_${port}`,
     address: { socket_address: { address: found.bind, port_value: port } },
-    filter_chains: [isHttp(found.protocol) ? inboundHttpChain(mesh, name, port, !found.grpc) : tcpChain(mesh, name)],
+    filter_chains: [
+      isHttp(found.protocol)
+        ? inboundHttpChain(mesh, place.node.config, name, port, !found.grpc)
+        : tcpChain(mesh, name),
+    ],
     traffic_direction: Direction.inbound,
   }
 }

@@ -16,6 +16,7 @@ import { addClusters, httpOptions } from './clusters.ts'
 import { distinctChains } from './distinct-chains.ts'
 import type { FilterPatches } from './envoy-filter.ts'
 import { type ByteRoute, chainMatch, tcpRoutes, tlsRoutes } from './l4-routes.ts'
+import { countsAttempts, headerSettings } from './manager-settings.ts'
 import { type Place, serviceOf } from './place.ts'
 import { defaultRoute, httpRoutes, type RouteScope, timeoutOf } from './routes.ts'
 import { UNBOUNDED_BREAKERS } from './traffic-policy.ts'
@@ -216,7 +217,7 @@ function hostOf(g: Gathering, service: MeshService, port: MeshPort): Message {
     name: `${service.host}:${port.number}`,
     domains: domainsOf(service, place.node.namespace),
     routes: ruled.length > 0 ? ruled : own,
-    include_request_attempt_count: true,
+    include_request_attempt_count: countsAttempts(place.node.config),
   }
 }
 
@@ -250,6 +251,7 @@ function addUnknownHosts(g: Gathering): void {
   const table = g.tables.get('80')
   if (!table || (egress.port !== undefined && egress.port !== 80)) return
   const claimed = new Set<VirtualService>()
+  const attempts = countsAttempts(place.node.config)
   for (const rule of egress.rules) {
     if (rule.http.length === 0 || claimed.has(rule)) continue
     claimed.add(rule)
@@ -259,7 +261,7 @@ function addUnknownHosts(g: Gathering): void {
       const routes = httpRoutes({ place, gateways: MESH, port: 80 }, rule)
       if (routes.length === 0) continue
       table.taken.add(host)
-      table.hosts.push({ name: `${host}:80`, domains: [host], routes, include_request_attempt_count: true })
+      table.hosts.push({ name: `${host}:80`, domains: [host], routes, include_request_attempt_count: attempts })
     }
   }
 }
@@ -285,14 +287,20 @@ function unknownCluster(place: Place): string {
 
 function catchAll(place: Place): Message {
   const route = unknownRoute(place)
-  return { name: route.name, domains: ['*'], routes: [route], include_request_attempt_count: true }
+  return {
+    name: route.name,
+    domains: ['*'],
+    routes: [route],
+    include_request_attempt_count: countsAttempts(place.node.config),
+  }
 }
 
 function listenerOf(place: Place, name: string, g: Gathered, patches: FilterPatches, detection: number): Message {
   const { mesh } = place.snapshot.view
   const chains: Message[] = []
   const filters = patches.httpFilters('SIDECAR_OUTBOUND', g.port)
-  const http = g.table ? httpChain(mesh, g.table, `outbound_${name}`, {}, filters) : undefined
+  const headers = headerSettings(place.node.config)
+  const http = g.table ? httpChain(mesh, g.table, `outbound_${name}`, headers, filters) : undefined
   const bytes = g.bytes.map((route) => ({
     ...route.chain,
     ...chainMatch(route, route.serverNames.length > 0 ? { transport_protocol: 'tls' } : {}),

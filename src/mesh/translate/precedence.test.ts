@@ -27,6 +27,7 @@ const NODE: ProxyNode = {
   trusted: true,
   readsSecrets: true,
   servesIngresses: false,
+  config: {},
 }
 const made = (view: Partial<MeshView>, node: Partial<ProxyNode> = {}): XdsResources =>
   translate(viewOf({ services: [SERVICE], ...view }), { ...NODE, ...node })

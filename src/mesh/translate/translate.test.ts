@@ -55,6 +55,7 @@ const resources = (http: object[]) =>
       trusted: true,
       readsSecrets: false,
       servesIngresses: false,
+      config: {},
       namespace: 'default',
       labels: { app: 'client' },
       ip: '10.1.0.9',

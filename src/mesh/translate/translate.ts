@@ -24,14 +24,14 @@ export interface Layer {
 export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   const place = once(() => placeOf(snapshot, node))
   const patches = once(() => filterPatches(snapshot, node))
-  const { namespace, labels, locality, ports, readsSecrets, trusted, dnsCapture = false } = node
+  const { namespace, labels, locality, ports, readsSecrets, trusted, dnsCapture = false, config } = node
   const all = Object.keys(labels)
     .sort()
     .map((k) => [k, labels[k]])
   if (node.role === 'router')
     return [
       {
-        key: JSON.stringify(['router', namespace, all, locality, readsSecrets, trusted, node.servesIngresses]),
+        key: JSON.stringify(['router', namespace, all, locality, readsSecrets, trusted, node.servesIngresses, config]),
         inputs: () => undefined,
         make: () => withClusters(translateGateway(place(), patches()), patches()),
       },
@@ -49,7 +49,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   const ip = snapshot.view.sidecars.length > 0 ? node.ip : ''
   return [
     {
-      key: JSON.stringify(['outbound', namespace, relevant, locality, readsSecrets, trusted, dnsCapture]),
+      key: JSON.stringify(['outbound', namespace, relevant, locality, readsSecrets, trusted, dnsCapture, config]),
       inputs: () => outboundInputs(place()),
       make: () => {
         const result = emptyResources()
@@ -58,7 +58,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
       },
     },
     {
-      key: JSON.stringify(['inbound', namespace, all, ports, ip]),
+      key: JSON.stringify(['inbound', namespace, all, ports, ip, config]),
       inputs: () => [...commonInputs(snapshot, node), ...servicesOf({ snapshot, node })],
       make: () => {
         const result = emptyResources()

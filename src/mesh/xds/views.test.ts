@@ -17,6 +17,7 @@ const node = (namespace: string): ProxyNode => ({
   trusted: true,
   readsSecrets: false,
   servesIngresses: false,
+  config: {},
 })
 const cluster = (name: string) => ({ ...emptyResources(), clusters: new Map([[name, { name }]]) })
 
