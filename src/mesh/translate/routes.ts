@@ -47,25 +47,33 @@ export function defaultRoute(place: Place, service: MeshService, port: number): 
   }
 }
 
+/** What a request does, for traces: the one destination, or the rule where there are several, and the path. */
+function operationOf(cluster: string | undefined, rule: string, { prefix, path, safe_regex }: Message): string {
+  const [, port, , host] = cluster?.split('|') ?? []
+  const where = prefix === undefined ? (path ?? safe_regex?.regex ?? '/*') : `${prefix}*`
+  return `${host ? `${host}:${port}` : rule}${where}`
+}
+
 /** The routes of a rule's http part that apply in a place. */
 export function httpRoutes(scope: RouteScope, rule: VirtualService): Message[] {
   const routes: Message[] = []
   const { name, namespace } = rule.object.metadata
   const config = `/apis/networking.istio.io/v1/namespaces/${namespace}/virtual-service/${name}`
-  const operation = scope.service ? scope.service.host : (rule.hosts[0] ?? '*')
   for (const http of rule.http) {
     const conditions: (Json | undefined)[] = http.match?.length ? http.match : [undefined]
     for (const match of conditions) {
       if (match && !applies(match, scope, rule.namespace)) continue
+      const action = routeAction(scope, rule, http)
+      const fits = routeMatch(match)
       routes.push({
         ...(http.name || match?.name ? { name: [http.name, match?.name].filter(Boolean).join('.') } : {}),
         ...(match?.statPrefix ? { stat_prefix: match.statPrefix } : {}),
-        match: routeMatch(match),
-        ...routeAction(scope, rule, http),
+        match: fits,
+        ...action,
         ...headerOperations(http.headers),
         ...filterSettings(http),
         metadata: { filter_metadata: { istio: toStruct({ config }) } },
-        decorator: { operation: `${operation}:${scope.port}/*` },
+        decorator: { operation: operationOf(action.route?.cluster, `${name}:${scope.port}`, fits) },
       })
       // What follows a route that takes everything is never reached.
       if (!match || takesAll(match)) return routes

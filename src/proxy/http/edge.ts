@@ -34,6 +34,8 @@ export function markOrigin(request: HttpRequest, chain: HttpChain, source: Sourc
   const { fields } = request
   if (source.tls) request.scheme = 'https'
   forwardCertificate(request, chain, source)
+  // It says what the request does to whoever serves it, not to the application.
+  if (source.inbound) dropField(fields, 'x-envoy-decorator-operation')
   if (!chain.edge) {
     const told = fieldOf(fields, 'x-forwarded-proto')
     if (told === 'http' || told === 'https') request.scheme = told
