@@ -451,6 +451,29 @@ test('a retry budget is obeyed: it was decoded by nobody, so that retries had no
   assert.equal(overflow('share'), 1)
 })
 
+test('a router that is told to be silent adds no x-envoy- fields', async () => {
+  const seen: string[] = []
+  for (const [suppress_envoy_headers, request, answer] of [
+    [false, ['x-envoy-expected-rq-timeout-ms', 'x-envoy-original-path'], ['x-envoy-upstream-service-time']],
+    [true, [], []],
+  ] as const) {
+    await using t = await through(
+      (req, res) => {
+        seen.splice(0, seen.length, ...Object.keys(req.headers))
+        res.end('ok')
+      },
+      [toCluster('app', { timeout: toDuration(5000), prefix_rewrite: '/new' })],
+      { hcm: { http_filters: [httpFilter('router.v3.Router', { suppress_envoy_headers })] } },
+    )
+    const { headers } = await ask(t.port, '/old')
+    assert.deepEqual(seen.filter((n) => /^x-envoy-(?!peer-)/.test(n)).sort(), [...request])
+    assert.deepEqual(
+      Object.keys(headers).filter((n) => n.startsWith('x-envoy-')),
+      [...answer],
+    )
+  }
+})
+
 test('a server that has just closed an idle connection costs no request', async () => {
   await using t = await through((_req, res) => res.end('ok'), [toCluster('app')])
   t.app.http.keepAliveTimeout = 40

@@ -6,8 +6,8 @@ import { parseDuration } from '#base'
 import type { Message } from '#wire'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import type { FilterInserts } from './envoy-filter.ts'
-import { extension, ROUTER } from './extension.ts'
-import { headerSettings } from './manager-settings.ts'
+import { extension } from './extension.ts'
+import { headerSettings, routerOf } from './manager-settings.ts'
 import { ROUTE_FILTERS } from './route-filters.ts'
 import { ADS } from './sds.ts'
 
@@ -126,6 +126,7 @@ const manager = (settings: Message): Message => ({
 /** HTTP by a table of routes that is delivered apart. */
 export function httpChain(
   mesh: MeshConfig,
+  config: Json,
   route: string,
   statPrefix = `outbound_${route}`,
   extra: Message = {},
@@ -135,7 +136,7 @@ export function httpChain(
     stat_prefix: statPrefix,
     ...common(mesh),
     rds: { config_source: ADS, route_config_name: route },
-    http_filters: inserts([...ROUTE_FILTERS, ROUTER]),
+    http_filters: inserts([...ROUTE_FILTERS, routerOf(config)]),
     ...extra,
   })
 }
@@ -204,6 +205,6 @@ export function inboundHttpChain(
     }),
     ...common(mesh),
     ...headerSettings(config, 'istio-envoy'),
-    http_filters: inserts([ROUTER]),
+    http_filters: inserts([routerOf(config)]),
   })
 }

@@ -95,6 +95,7 @@ const ANY = '0.0.0.0'
 const edgeChain = ({ place: { snapshot, node }, patches }: Making, route: string, port: number) =>
   httpChain(
     snapshot.view.mesh,
+    node.config,
     route,
     `outbound_0.0.0.0_${port}`,
     edgeSettings(node.config),

@@ -2,11 +2,17 @@
 // trusts (mesh/v1alpha1, ProxyConfig.proxy_headers and gateway_topology). Pure.
 
 import type { Json } from '#api'
+import { packAny, xds } from '#api/xds'
 import type { Message } from '#wire'
+import { ROUTER } from './extension.ts'
 
 /** ForwardClientCertDetails in their order at Envoy. */
 const CLIENT_CERT = ['SANITIZE', 'FORWARD_ONLY', 'APPEND_FORWARD', 'SANITIZE_SET', 'ALWAYS_FORWARD_ONLY']
 const PASS_THROUGH = 2
+const SILENT: Message = {
+  ...ROUTER,
+  typed_config: packAny(xds('envoy.extensions.filters.http.router.v3.Router'), { suppress_envoy_headers: true }),
+}
 
 /** Settings of headers; `server` is what the proxy calls itself in answers, where it is not Envoy's usual name. */
 export function headerSettings(config: Json, server?: string): Message {
@@ -20,6 +26,9 @@ export function headerSettings(config: Json, server?: string): Message {
 
 /** Whether requests say how often they were tried. */
 export const countsAttempts = (config: Json): boolean => config.proxyHeaders?.attemptCount?.disabled !== true
+
+/** The filter that routes, which tells of itself in x-envoy- fields unless that is not wanted. */
+export const routerOf = (config: Json): Message => (config.proxyHeaders?.envoyDebugHeaders?.disabled ? SILENT : ROUTER)
 
 /** A gateway's: at the edge the client's address is the connection's, but for the proxies that are known to be before it. */
 export function edgeSettings(config: Json): Message {

@@ -300,7 +300,7 @@ function listenerOf(place: Place, name: string, g: Gathered, patches: FilterPatc
   const chains: Message[] = []
   const filters = patches.httpFilters('SIDECAR_OUTBOUND', g.port)
   const headers = headerSettings(place.node.config)
-  const http = g.table ? httpChain(mesh, g.table, `outbound_${name}`, headers, filters) : undefined
+  const http = g.table ? httpChain(mesh, place.node.config, g.table, `outbound_${name}`, headers, filters) : undefined
   const bytes = g.bytes.map((route) => ({
     ...route.chain,
     ...chainMatch(route, route.serverNames.length > 0 ? { transport_protocol: 'tls' } : {}),

@@ -10,6 +10,7 @@ import { decodeRoutes } from './decode-route.ts'
 import { dataOf, refuse } from './matchers.ts'
 import type { Chain, ChainMatch, ChainTls, FilterChain, HttpChain, Listener, TcpChain, TlsSecret } from './model.ts'
 
+const ROUTER = 'envoy.extensions.filters.http.router.v3.Router'
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
 const TCP = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy'
 const TLS = 'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext'
@@ -70,11 +71,17 @@ function decodeHttp(hcm: Message, sink: LineSink, what: string): HttpChain {
       ),
     ),
     requestId: hcm.generate_request_id?.value ?? true,
+    routingFields: !suppressesFields(hcm),
     keepRequestId: hcm.preserve_external_request_id ?? false,
     accessLogs: logsOf(hcm, sink, what),
     sampling,
   }
 }
+
+const suppressesFields = (hcm: Message): boolean =>
+  ((hcm.http_filters ?? []) as Message[]).some(
+    ({ typed_config: any }) => any?.type_url?.endsWith(`/${ROUTER}`) && unpackAny(any).value.suppress_envoy_headers,
+  )
 
 function decodeTcp(tcp: Message, sink: LineSink, what: string): TcpChain {
   const weighted = ((tcp.weighted_clusters?.clusters ?? []) as Message[]).map((c) => ({

@@ -328,6 +328,8 @@ export interface HttpChain {
   readonly clientCertDetails: ReadonlySet<'subject' | 'cert' | 'chain' | 'dns' | 'uri'>
   readonly requestId: boolean
   readonly keepRequestId: boolean
+  /** Whether routing tells of itself in x-envoy- fields. */
+  readonly routingFields: boolean
   readonly accessLogs: readonly AccessLog[]
   /** Share of requests whose traces are kept, 0 to 1; undefined when nothing is traced. */
   readonly sampling: number | undefined

@@ -230,7 +230,7 @@ export class Exchange implements FilterExchange, StreamInfo {
     if (rewrite?.path) {
       const path = pathOf(request.path)
       const changed = rewrite.path(path) + request.path.slice(path.length)
-      setField(request.fields, 'x-envoy-original-path', request.path)
+      if (this.chain.routingFields) setField(request.fields, 'x-envoy-original-path', request.path)
       request.path = changed
     }
     const host = target.host ?? rewrite?.host ?? (rewrite?.hostField && requestField(request, rewrite.hostField))
@@ -319,10 +319,12 @@ export class Exchange implements FilterExchange, StreamInfo {
   respond(status: number, fields: string[], end: boolean): void {
     this.details = 'via_upstream'
     this.#responseBegin = performance.now()
-    const served = fields.indexOf('x-envoy-upstream-service-time')
-    const took = String(Math.round(this.#responseBegin - this.#started))
-    if (served >= 0 && served % 2 === 0) fields[served + 1] = took
-    else fields.push('x-envoy-upstream-service-time', took)
+    if (this.chain.routingFields) {
+      const served = fields.indexOf('x-envoy-upstream-service-time')
+      const took = String(Math.round(this.#responseBegin - this.#started))
+      if (served >= 0 && served % 2 === 0) fields[served + 1] = took
+      else fields.push('x-envoy-upstream-service-time', took)
+    }
     if (this.#grpc) this.grpcStatus = fieldOf(fields, 'grpc-status') ?? ''
     this.#head(status, fields, end)
   }

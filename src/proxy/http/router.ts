@@ -104,7 +104,8 @@ export class Router {
     this.#timeout = timeout
     this.#perTry = timeout > 0 && perTry >= timeout ? 0 : perTry
     const expected = this.#perTry || timeout
-    if (expected > 0) setField(fields, 'x-envoy-expected-rq-timeout-ms', String(Math.ceil(expected)))
+    const { routingFields } = exchange.chain
+    if (expected > 0 && routingFields) setField(fields, 'x-envoy-expected-rq-timeout-ms', String(Math.ceil(expected)))
     if (route.attemptCount) setField(fields, 'x-envoy-attempt-count', '1')
     // An upgraded connection ends with its client: no time runs before.
     this.#ended = !request.hasBody && !request.upgrade
@@ -291,7 +292,9 @@ export class Router {
       flags: this.#flagged(FLAGS[failure]),
       details,
       body: `upstream connect error or disconnect/reset before headers. ${this.#tries > 1 ? 'retried and the latest ' : ''}reset reason: ${REASONS[failure]}`,
-      ...(failure === 'overflow' ? { fields: ['x-envoy-overloaded', 'true'] } : {}),
+      ...(failure === 'overflow' && this.#exchange.chain.routingFields
+        ? { fields: ['x-envoy-overloaded', 'true'] }
+        : {}),
     })
   }
 
