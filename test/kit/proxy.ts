@@ -186,7 +186,11 @@ export async function startProxy(config: ProxyConfig, random?: () => number): Pr
   configure(config)
   const servers = await Promise.all([...store.listeners].map(([name, l]) => acceptBound(name, l, context)))
   const open = new Set<{ destroy(): void }>()
-  for (const server of servers) server.on('connection', (socket) => open.add(socket))
+  for (const server of servers)
+    server.on('connection', (socket) => {
+      open.add(socket)
+      socket.once('close', () => open.delete(socket))
+    })
   return {
     context,
     lines,
