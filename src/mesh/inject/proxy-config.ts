@@ -29,7 +29,7 @@ export function proxyConfigOf(workload: ProxyWorkload, mesh: MeshConfig, objects
     own.find((o) => !whole(o) && matches(labelsOf(o), workload.labels)),
   ]
     .map(fromObject)
-    .concat(fromAnnotation(workload.annotations['proxy.istio.io/config']))
+    .concat(fromAnnotation(workload.annotations))
     .reduce(merged, mesh.defaultConfig)
 }
 
@@ -42,9 +42,22 @@ const fromObject = (object: KubeObject | undefined): Json => {
   }
 }
 
-function fromAnnotation(text: string | undefined): Json {
+/** What annotations say, read once for each: a proxy's are asked for with every change of the mesh. */
+const read = new WeakMap<object, { text: string; config: Json }>()
+
+function fromAnnotation(annotations: ProxyWorkload['annotations']): Json {
+  const text = annotations['proxy.istio.io/config']
+  if (!text) return {}
+  const known = read.get(annotations)
+  if (known?.text === text) return known.config
+  const config = parsed(text)
+  read.set(annotations, { text, config })
+  return config
+}
+
+function parsed(text: string): Json {
   try {
-    const given = parse(text ?? '')
+    const given = parse(text)
     return given && typeof given === 'object' && !Array.isArray(given) ? given : {}
   } catch {
     return {}

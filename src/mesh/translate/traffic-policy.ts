@@ -18,15 +18,20 @@ const POLICIES: Readonly<Record<string, number>> = {
 const UNBOUNDED = 2 ** 32 - 1
 
 /** Breakers that are open. Envoy's own are closed at 1,024 of everything. */
-export const UNBOUNDED_BREAKERS: Message = {
-  thresholds: [
-    {
-      max_connections: { value: UNBOUNDED },
-      max_pending_requests: { value: UNBOUNDED },
-      max_requests: { value: UNBOUNDED },
-      max_retries: { value: UNBOUNDED },
-    },
-  ],
+export const UNBOUNDED_BREAKERS: Message = breakers({})
+
+function breakers({ connectionPool: { tcp = {}, http = {} } = {}, retryBudget }: Json): Message {
+  return {
+    thresholds: [
+      {
+        max_connections: { value: tcp.maxConnections || UNBOUNDED },
+        max_pending_requests: { value: http.http1MaxPendingRequests || UNBOUNDED },
+        max_requests: { value: http.http2MaxRequests || UNBOUNDED },
+        max_retries: { value: http.maxRetries || UNBOUNDED },
+        ...budget(retryBudget),
+      },
+    ],
+  }
 }
 
 /** A pool that is unwell is not used all the same, unless the policy says from where on. */
@@ -54,20 +59,9 @@ const duration = (name: string, text: string | undefined): Message => {
 /** What a policy says of a cluster, but for the protocol it speaks. */
 export function clusterSettings(policy: Json, mesh: MeshConfig = DEFAULT_MESH): Message {
   const tcp: Json = policy.connectionPool?.tcp ?? {}
-  const http: Json = policy.connectionPool?.http ?? {}
   return {
     connect_timeout: toDuration(millis(tcp.connectTimeout) ?? millis(mesh.connectTimeout) ?? 10_000),
-    circuit_breakers: {
-      thresholds: [
-        {
-          max_connections: { value: tcp.maxConnections || UNBOUNDED },
-          max_pending_requests: { value: http.http1MaxPendingRequests || UNBOUNDED },
-          max_requests: { value: http.http2MaxRequests || UNBOUNDED },
-          max_retries: { value: http.maxRetries || UNBOUNDED },
-          ...budget(policy.retryBudget),
-        },
-      ],
-    },
+    circuit_breakers: breakers(policy),
     ...keepalive(tcp.tcpKeepalive ?? mesh.tcpKeepalive),
     ...balancing(policy.loadBalancer),
     ...(policy.outlierDetection ? outliers(policy.outlierDetection) : {}),

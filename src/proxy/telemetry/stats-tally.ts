@@ -1,6 +1,13 @@
 // What has been counted, as plain values, and what several have counted together.
 
-import type { Stats } from './stats.ts'
+/** What a proxy has had to do with clients. */
+export interface Counters {
+  downstreamConnections: number
+  downstreamActive: number
+  downstreamRequestsActive: number
+  requests: number
+  protocolErrors: number
+}
 
 export interface HistogramTally {
   readonly sum: number
@@ -30,7 +37,7 @@ export interface TcpSeries {
 
 /** Counters and series. Survives structured cloning. */
 export interface StatsTally {
-  readonly counters: Stats['counters']
+  readonly counters: Readonly<Counters>
   readonly series: readonly SeriesTally[]
   readonly tcp: readonly Readonly<TcpSeries>[]
 }
@@ -77,7 +84,7 @@ const addTcp = (all: readonly Readonly<TcpSeries>[]): TcpSeries => ({
 
 /** What several have counted. */
 export const addStats = (all: readonly StatsTally[]): StatsTally => ({
-  counters: addNumbers(all.map((t) => t.counters)),
+  counters: addNumbers<keyof Counters>(all.map((t) => t.counters)),
   series: addByName(
     all.flatMap((t) => t.series),
     (s) => s.labels,

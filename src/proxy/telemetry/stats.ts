@@ -2,7 +2,7 @@
 
 import type { Source } from '../http/source.ts'
 import type { LocalWorkload, Peer } from './peer.ts'
-import type { HistogramTally, StatsTally, TcpSeries } from './stats-tally.ts'
+import type { Counters, HistogramTally, StatsTally, TcpSeries } from './stats-tally.ts'
 
 /** Bucket bounds of Istio's histograms, milliseconds. */
 const BUCKETS = [
@@ -98,7 +98,7 @@ export class Stats {
   readonly #series = new Map<Peer, Map<Service, Map<string, Series>>>()
   #all: Series[] = []
   readonly #tcp = new Map<string, TcpSeries>()
-  readonly counters = {
+  readonly counters: Counters = {
     downstreamConnections: 0,
     downstreamActive: 0,
     downstreamRequestsActive: 0,

@@ -70,6 +70,7 @@ export class H2Pool implements H2Keeper {
     const ask = () => {
       if (connection.over) return
       const late = setTimeout(() => {
+        if (connection.over) return
         connection.host.cluster.count('http2.keepalive_timeout')
         connection.giveUp()
       }, keepAlive.timeout).unref()
