@@ -15,7 +15,7 @@ import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { resources as R } from '#api'
 import { metricsKinds, type NodeAccess } from '#apiserver'
-import { createLog, execOk, giveBackMemoryAtRest, type Log, messageOf, sleep, systemClock } from '#base'
+import { createLog, execOk, giveBackMemoryAtRest, type Log, messageOf, patience, systemClock } from '#base'
 import { DnsServer } from '#dns'
 import { Mesh } from '#mesh'
 import { ServiceProxy, systemNft } from '#netproxy'
@@ -43,6 +43,9 @@ import { endpointLeft } from './withdrawal.ts'
 const MESH_PORT = 15012
 const MESH_PLAIN_PORT = 15010
 const MESH_MONITORING_PORT = 15014
+
+/** A pod that ends waits so long for proxies to forget it, milliseconds: one that hangs must not hold it for good. */
+const WITHDRAWAL_MS = 10_000
 
 /** What a running server tells of itself. */
 export interface ServerState {
@@ -273,7 +276,12 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     isBundled,
     trafficStopped: async (ip) => {
       const all = endpointLeft(informers, ip).then(() => Promise.all([proxy.settled(), mesh!.settled()]))
-      await Promise.race([all, sleep(clock, 5000)])
+      if (!(await patience(clock, all, WITHDRAWAL_MS)))
+        main.warn('a pod ends before every proxy knows', {
+          ip,
+          afterMs: WITHDRAWAL_MS,
+          proxies: mesh!.behind.slice(0, 10),
+        })
     },
   })
   api.health.add('service-proxy', () => proxy.problem)

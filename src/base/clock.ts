@@ -35,6 +35,24 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
   })
 }
 
+/** How finely {@link patience} counts, milliseconds. */
+const STEP_MS = 100
+
+/**
+ * Waits for `work`, at most `ms` of this process's own time, and says whether it ended in time. Where the whole
+ * process stood still (a machine that was suspended, or starved of its processors) the time does not count: what came
+ * meanwhile is looked at before the next step. Rejects as `work` does.
+ */
+export async function patience(clock: Clock, work: Promise<unknown>, ms: number): Promise<boolean> {
+  let done = false
+  const ended = work.finally(() => {
+    done = true
+  })
+  for (let left = ms; left > 0 && !done; left -= STEP_MS)
+    await Promise.race([ended, sleep(clock, Math.min(STEP_MS, left))])
+  return done
+}
+
 let lastSecond = Number.NaN
 let lastText = ''
 

@@ -1,4 +1,5 @@
 export * from './clock.ts'
+export * from './deadline.ts'
 export * from './duration.ts'
 export * from './emitter.ts'
 export * from './errors.ts'

@@ -221,6 +221,11 @@ export class Mesh {
     await this.#ads.settled()
   }
 
+  /** The proxies that {@link settled} would wait for, by name. */
+  get behind(): readonly string[] {
+    return this.#ads.behind
+  }
+
   /** What has been done so far: pushes and streams. */
   get work(): number {
     return this.#schedule.pushes + this.#ads.accepted

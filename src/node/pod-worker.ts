@@ -14,8 +14,10 @@ import { podStatus } from './pod-status.ts'
 import { type ProbeKind, Prober, runProbe } from './probes.ts'
 import type { ContainerInfo, ImageInfo, SandboxInfo } from './runtime.ts'
 
-/** How long a container may take to listen before it counts as ready anyway; milliseconds. */
-const PORTS_PATIENCE = 5000
+/** How often it is looked whether a container listens before it counts as ready anyway. */
+const PORTS_LOOKS = 500
+/** How long it is from one such look to the next, milliseconds. */
+const PORTS_LOOK = 10
 
 /** How often the runtime is asked without an event; milliseconds. */
 const RELIST = 30_000
@@ -355,11 +357,11 @@ export class PodWorker {
   /**
    * A container without a readiness probe counts as ready once it listens on the ports that it or its
    * image declares, or after a few seconds: upstream's "ready when started" sends it connections that
-   * it refuses.
+   * it refuses. Looks are counted, not time: where the machine stands still, so does the container.
    */
   #awaitPorts(ports: readonly number[], id: string): void {
     const { clock, runtime } = this.#node
-    const deadline = clock.now() + PORTS_PATIENCE
+    let looks = 0
     const verdict = () => {
       this.#ready.set(id, true)
       this.update()
@@ -368,8 +370,8 @@ export class PodWorker {
     const look = (pid: number) => {
       if (this.#gone) return
       const listening = pid > 0 ? listeningPorts(pid) : undefined
-      if (!listening || ports.every((p) => listening.has(p)) || clock.now() >= deadline) return verdict()
-      clock.after(10, () => look(pid))
+      if (!listening || ports.every((p) => listening.has(p)) || ++looks > PORTS_LOOKS) return verdict()
+      clock.after(PORTS_LOOK, () => look(pid))
     }
     runtime.containerPid(id).then(look, verdict)
   }

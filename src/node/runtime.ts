@@ -78,7 +78,7 @@ export class Runtime {
   }
 
   async version(): Promise<{ name: string; version: string }> {
-    const v = await this.#client.call(cri.version, { version: 'v1' }, { timeoutMs: 2000 })
+    const v = await this.#client.call(cri.version, { version: 'v1' }, { timeoutMs: 10_000 })
     return { name: v.runtime_name ?? '', version: v.runtime_version ?? '' }
   }
 

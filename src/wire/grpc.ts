@@ -2,7 +2,7 @@
 
 import { connect as connectSocket, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { SampanError } from '#base'
+import { Deadline, SampanError } from '#base'
 import { readBytes } from './byte-reader.ts'
 import { H2Code } from './h2-frames.ts'
 import { H2_LIMITS, type H2Limits } from './h2-limits.ts'
@@ -124,19 +124,25 @@ export class GrpcClient {
   call(method: Method, request: Message, options: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<Message> {
     return new Promise((resolve, reject) => {
       let answer: Message | undefined
+      let late = false
       const stream = this.stream(method, {
         onMessage: (m) => {
           answer = m
         },
         onEnd: (error) => {
-          clearTimeout(timer)
+          deadline?.cancel()
           options.signal?.removeEventListener('abort', abort)
-          if (error) reject(error)
-          else resolve(answer ?? {})
+          if (!error) resolve(answer ?? {})
+          else if (late) reject(new GrpcError(GrpcCode.deadline, lateText(method, options.timeoutMs!)))
+          else reject(error)
         },
       })
       const abort = () => stream.cancel()
-      const timer = options.timeoutMs ? setTimeout(abort, options.timeoutMs) : undefined
+      const expire = () => {
+        late = true
+        abort()
+      }
+      const deadline = options.timeoutMs ? new Deadline(options.timeoutMs, expire) : undefined
       options.signal?.addEventListener('abort', abort, { once: true })
       stream.send(request)
       stream.end()
@@ -168,6 +174,8 @@ export class GrpcClient {
     return this.#connection
   }
 }
+
+const lateText = (method: Method, ms: number) => `${method.path}: no answer within ${ms / 1000} s`
 
 /** What is read of a connection before it is taken: whole lists come in one message. */
 const LIMITS: H2Limits = { ...H2_LIMITS, window: 4 * 1024 * 1024, streamWindow: 4 * 1024 * 1024 }

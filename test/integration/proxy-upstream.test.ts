@@ -317,6 +317,29 @@ test('an HTTP/2 connection whose other end does not answer is given up, and its 
   well.close()
 })
 
+test('a request on a stream that the server refuses is sent again, and not for ever', async () => {
+  let refuse = 0
+  const server = http2.createServer().listen(0, '127.0.0.1')
+  server.on('stream', (stream) => {
+    stream.on('error', () => {})
+    if (refuse-- > 0) return stream.close(http2.constants.NGHTTP2_REFUSED_STREAM)
+    stream.respond({ ':status': 200 })
+    stream.pipe(stream)
+  })
+  await once(server, 'listening')
+  await using t = await before(staticCluster('c', [(server.address() as AddressInfo).port], speaking('http2')))
+  const post = async (times: number) => {
+    refuse = times
+    const answer = await fetch(`http://127.0.0.1:${t.port}/`, { method: 'POST', body: 'kept' })
+    return { status: answer.status, text: await answer.text() }
+  }
+  for (const times of [0, 1, 3]) assert.deepEqual(await post(times), { status: 200, text: 'kept' })
+  const never = await post(1000)
+  assert.equal(never.status, 503)
+  assert.match(never.text, /remote refused stream reset/)
+  server.close()
+})
+
 test('not more hosts are left out than allowed', async () => {
   using f = await fleet(4)
   for (const own of f.state) own.status = 500

@@ -87,6 +87,11 @@ export class AdsServer {
     return this.#until((c) => c.settled)
   }
 
+  /** The proxies that have not acknowledged the endpoints of now, by name. */
+  get behind(): string[] {
+    return [...this.#connections].filter((c) => !this.#isDone((x) => x.settled, c)).map((c) => c.proxy!.id)
+  }
+
   /** Resolves when every connected proxy has acknowledged everything of now that it asked for. */
   caughtUp(): Promise<void> {
     return this.#until((c) => c.caughtUp)

@@ -1,5 +1,6 @@
 // Calls that filters make to services of their own, over the same clusters and pools as requests.
 
+import { Deadline } from '#base'
 import { frameMessage, type Message, type MessageType } from '#wire'
 import { type ProxyContext, poolFor } from '../http/context.ts'
 import { fieldOf, type HttpRequest, type Upstream } from '../http/request.ts'
@@ -51,14 +52,14 @@ export function sideCall(
   const finish = (answer: SideAnswer | undefined) => {
     if (over) return
     over = true
-    clearTimeout(timer)
+    deadline.cancel()
     host.active--
     done(answer)
   }
-  const timer = setTimeout(() => {
+  const deadline = new Deadline(timeout, () => {
     upstream?.cancel()
     finish(undefined)
-  }, timeout)
+  })
   host.active++
   upstream = poolFor(context, state.config, request).request(
     host,
@@ -86,7 +87,7 @@ export function sideCall(
   return () => {
     if (over) return
     over = true
-    clearTimeout(timer)
+    deadline.cancel()
     host.active--
     upstream?.cancel()
   }

@@ -1,5 +1,6 @@
 // Sends a request to a cluster: picks hosts, tries again where that is asked for, keeps time. Hot path.
 
+import { Deadline } from '#base'
 import type { RetryPolicy, Route } from '../config/model.ts'
 import type { ClusterState } from '../upstream/cluster-state.ts'
 import { IDEMPOTENT } from '../upstream/h1-pool.ts'
@@ -64,7 +65,7 @@ export class Router {
   #tries = 0
   #stale = 0
   #retryHeld = false
-  #timer: NodeJS.Timeout | undefined
+  #deadline: Deadline | undefined
   #backOff: NodeJS.Timeout | undefined
   /** Priorities that were tried, and those that are left out. */
   #tried: Set<number> | undefined
@@ -168,7 +169,7 @@ export class Router {
   stop(): void {
     if (this.#over) return
     this.#over = true
-    clearTimeout(this.#timer)
+    this.#deadline?.cancel()
     clearTimeout(this.#backOff)
     this.#releaseRetry()
     this.#try?.cancel()
@@ -178,7 +179,7 @@ export class Router {
 
   /** The whole request is here: its time runs. */
   #startTimer(): void {
-    if (this.#timeout > 0 && !this.#over) this.#timer = setTimeout(() => this.#timedOut(), this.#timeout)
+    if (this.#timeout > 0 && !this.#over) this.#deadline = new Deadline(this.#timeout, () => this.#timedOut())
   }
 
   #attempt(): void {
@@ -265,9 +266,11 @@ export class Router {
     if (failure !== 'overflow') this.#cluster.report(attempt.host, 0)
     if (this.#exchange.responded)
       return this.#exchange.abort(FLAGS[failure], `upstream_reset_after_response_started{${DETAILS[failure]}}`)
-    // The server had just closed a connection it was done with: nothing of the request was read.
-    const stale = failure === 'reset' && reused && IDEMPOTENT.has(this.#exchange.request.method)
-    if (stale && this.#replay && this.#stale < STALE_TRIES) {
+    // The server had just closed a connection it was done with, or says that it has done nothing (RFC 9113, 8.7): a
+    // stream it refuses, or one it did not know of when it said GOAWAY.
+    const closing = failure === 'reset' && reused && IDEMPOTENT.has(this.#exchange.request.method)
+    const unread = closing || failure === 'refused'
+    if (unread && this.#replay && this.#stale < STALE_TRIES) {
       this.#stale++
       // Whoever has retries for this has them counted.
       if (!this.#policy || !wantsRetry(this.#policy, { kind: 'failure', failure, sent: true })) {
@@ -409,7 +412,7 @@ class Try implements UpstreamEvents {
   readonly #router: Router
   readonly host: Host
   upstream: Upstream | undefined
-  #timer: NodeJS.Timeout | undefined
+  #deadline: Deadline | undefined
   #over = false
 
   constructor(router: Router, host: Host, timeout: number) {
@@ -418,13 +421,13 @@ class Try implements UpstreamEvents {
     host.active++
     host.stats.requests++
     host.cluster.began()
-    if (timeout > 0) this.#timer = setTimeout(() => router.onPerTryTimeout(this), timeout)
+    if (timeout > 0) this.#deadline = new Deadline(timeout, () => router.onPerTryTimeout(this))
   }
 
   onHead(status: number, fields: string[], end: boolean): void {
     if (this.#over) return
     if (end) this.#finish()
-    else clearTimeout(this.#timer)
+    else this.#deadline?.cancel()
     this.#router.onHead(this, status, fields, end)
   }
 
@@ -463,7 +466,7 @@ class Try implements UpstreamEvents {
 
   #finish(): void {
     this.#over = true
-    clearTimeout(this.#timer)
+    this.#deadline?.cancel()
     this.host.active--
     this.host.cluster.requests--
   }

@@ -1,5 +1,6 @@
 // HTTP/1.1 connections to hosts: idle ones are used again, others are made as far as the cluster bears it.
 
+import { Deadline } from '#base'
 import type { HttpRequest, Upstream, UpstreamEvents, UpstreamFailure } from '../http/request.ts'
 import { type Connector, usableEvent } from './connector.ts'
 import { H1Connection } from './h1-connection.ts'
@@ -88,7 +89,7 @@ class Pending implements Upstream, Waiting {
 export class H1Pool {
   readonly #connector: Connector
   /** Connections that are being made, with the time they are given. */
-  readonly #making = new Map<H1Connection, NodeJS.Timeout | undefined>()
+  readonly #making = new Map<H1Connection, Deadline | undefined>()
 
   constructor(connector: Connector) {
     this.#connector = connector
@@ -134,7 +135,7 @@ export class H1Pool {
       const connection = new H1Connection(this, host, socket, usableEvent(socket))
       const limit = cluster.config.connectTimeout
       host.making++
-      this.#making.set(connection, limit > 0 ? setTimeout(() => connection.timeOut(), limit) : undefined)
+      this.#making.set(connection, limit > 0 ? new Deadline(limit, () => connection.timeOut()) : undefined)
     } catch (error) {
       cluster.connections--
       host.connections--
@@ -150,7 +151,7 @@ export class H1Pool {
   }
 
   #made(connection: H1Connection): void {
-    clearTimeout(this.#making.get(connection))
+    this.#making.get(connection)?.cancel()
     if (this.#making.delete(connection)) connection.host.making--
   }
 

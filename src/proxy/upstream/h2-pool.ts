@@ -1,5 +1,6 @@
 // HTTP/2 connections to hosts: one for all requests, another when its streams are used up.
 
+import { Deadline } from '#base'
 import type { HttpRequest, Upstream, UpstreamEvents, UpstreamFailure } from '../http/request.ts'
 import { type Connector, usableEvent } from './connector.ts'
 import { H2Connection, type H2Keeper } from './h2-connection.ts'
@@ -10,7 +11,7 @@ const UNSETTLED = 100
 
 export class H2Pool implements H2Keeper {
   readonly #connector: Connector
-  readonly #making = new Map<H2Connection, NodeJS.Timeout | undefined>()
+  readonly #making = new Map<H2Connection, Deadline | undefined>()
 
   constructor(connector: Connector) {
     this.#connector = connector
@@ -51,13 +52,13 @@ export class H2Pool implements H2Keeper {
     host.stats.connections++
     cluster.count('upstream_cx_total')
     const limit = cluster.config.connectTimeout
-    this.#making.set(connection, limit > 0 ? setTimeout(() => connection.timeOut(), limit) : undefined)
+    this.#making.set(connection, limit > 0 ? new Deadline(limit, () => connection.timeOut()) : undefined)
     host.sessions.push(connection)
     return connection
   }
 
   connected(connection: H2Connection): void {
-    clearTimeout(this.#making.get(connection))
+    this.#making.get(connection)?.cancel()
     this.#making.delete(connection)
     this.#watchIdle(connection)
     this.#keepAlive(connection)
@@ -96,7 +97,7 @@ export class H2Pool implements H2Keeper {
   }
 
   ended(connection: H2Connection, kind: UpstreamFailure): void {
-    clearTimeout(this.#making.get(connection))
+    this.#making.get(connection)?.cancel()
     this.#making.delete(connection)
     const { host } = connection
     const { cluster } = host
