@@ -50,13 +50,15 @@ export interface AdmissionRequest {
 }
 
 /**
- * A step of admission. `mutate` may change the object; `validate` returns what is wrong with it.
+ * A step of admission. `mutate` may change the object; `validate` returns what is wrong with it, `warn` what is odd.
  * Throw a StatusError to refuse for another reason.
  */
 export interface Admission {
   readonly name: string
   mutate?(request: AdmissionRequest): void | Promise<void>
   validate?(request: AdmissionRequest): FieldError[] | Promise<FieldError[]>
+  /** What the client is told of an object that is taken. */
+  warn?(request: AdmissionRequest): readonly string[]
   /** The write is over: what was held for it meanwhile may go. Called once for each call of `mutate`. */
   settle?(request: AdmissionRequest, stored: boolean): void
 }

@@ -249,6 +249,7 @@ export class Resources {
       if (found) problems.push(...(await found))
     }
     if (problems.length > 0) throw errors.invalid(kind.kind, kind.group, object.metadata.name, problems)
+    for (const step of this.#admission) warnOf(request.context, step.warn?.(request))
   }
 
   #settle(request: AdmissionRequest, stored: boolean): void {
@@ -334,8 +335,7 @@ export class Resources {
       throw errors.badRequest(
         `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: strict decoding error: ${texts.join(', ')}`,
       )
-    // A change that is tried again is warned of once.
-    for (const text of texts) if (!context.warnings.includes(text)) context.warnings.push(text)
+    warnOf(context, texts)
     return object as T
   }
 
@@ -361,6 +361,11 @@ export class Resources {
 /** A wrong type in the words of Go's decoder, which names the struct. */
 function decodeProblem(text: string, kind: string): string {
   return text.startsWith('cannot unmarshal') ? `json: ${text.replace('field ', `field ${kind}.`)}` : text
+}
+
+/** A change that is tried again is warned of once. */
+function warnOf({ warnings }: RequestContext, texts: readonly string[] = []): void {
+  for (const text of texts) if (!warnings.includes(text)) warnings.push(text)
 }
 
 /** Subresources that change a spec, and so are defaulted and validated. */

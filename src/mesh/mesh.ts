@@ -16,6 +16,7 @@ import { type ProxyWorkload, proxyConfigOf } from './inject/proxy-config.ts'
 import { capturedAddresses, capturesDns } from './model/dns-capture.ts'
 import { podLocality } from './model/endpoints.ts'
 import { createSnapshot, type Snapshot } from './model/snapshot.ts'
+import { HOSTNAME } from './model/topology.ts'
 import { matches, type ProxyNode, viewOf } from './model/view.ts'
 import { PushSchedule } from './push-schedule.ts'
 import { publishRootCertificate } from './root-certificate.ts'
@@ -24,7 +25,7 @@ import { allocateAddresses, watchRules } from './status.ts'
 import { INGRESS_GATEWAY } from './translate/gateway.ts'
 import { layersOf } from './translate/translate.ts'
 import { validateGatewayApi } from './validation/gateway-api.ts'
-import { admitIstio } from './validation/validate.ts'
+import { admitIstio, istioWarnings } from './validation/validate.ts'
 import { AdsServer } from './xds/ads-server.ts'
 import { type DebugOptions, debugAnswer } from './xds/debug.ts'
 import { debugResponse, isDebugType } from './xds/debug-types.ts'
@@ -73,7 +74,10 @@ interface AdmissionStep {
   name: string
   mutate?(request: AdmissionRequest): void
   validate?(request: Omit<AdmissionRequest, 'namespace'>): ReturnType<typeof admitIstio>
+  warn?(request: Omit<AdmissionRequest, 'namespace'>): readonly string[]
 }
+
+const isIstio = (group: string): boolean => group.endsWith('.istio.io')
 
 /** A list of protocols would be copied for every connection. */
 const chooseH2 = ({ protocols }: { protocols: string[] }) => (protocols.includes('h2') ? 'h2' : undefined)
@@ -150,8 +154,12 @@ export class Mesh {
           if (operation === 'DELETE' || subresource) return []
           if (kind.group === 'gateway.networking.k8s.io')
             return validateGatewayApi(kind.kind, object.spec ?? {}, old?.spec)
-          return kind.group.endsWith('.istio.io') ? admitIstio({ ...object, kind: kind.kind }) : []
+          return isIstio(kind.group) ? admitIstio({ ...object, kind: kind.kind }) : []
         },
+        warn: ({ kind, operation, subresource, object }) =>
+          operation === 'DELETE' || subresource || !isIstio(kind.group)
+            ? []
+            : istioWarnings({ ...object, kind: kind.kind }),
       },
     ]
   }
@@ -298,7 +306,7 @@ export class Mesh {
   /** What a pod is comes from its object, not from what the proxy says of itself. */
   #nodeOf(proxy: ProxyIdentity): ProxyNode {
     const pod = this.#options.informers.for(resources.pods).get(`${proxy.namespace}/${proxy.name}`)
-    const labels = pod?.metadata.labels ?? {}
+    const labels = { [HOSTNAME]: pod?.spec?.nodeName ?? '', ...pod?.metadata.labels }
     const ports = (proxy.metadata.POD_PORTS ?? []) as { containerPort: number }[]
     const known = proxy.user.peer === undefined
     return {

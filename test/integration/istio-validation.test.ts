@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import type { Json } from '#api'
 import { call, startApi } from '#kit'
 import { installKinds } from '../../src/mesh/schema/install.ts'
-import { admitIstio } from '../../src/mesh/validation/validate.ts'
+import { admitIstio, istioWarnings } from '../../src/mesh/validation/validate.ts'
 
 const PATHS: Record<string, string> = {
   DestinationRule: 'networking.istio.io/v1/namespaces/default/destinationrules',
@@ -27,6 +27,8 @@ const PATHS: Record<string, string> = {
 
 const policy = (trafficPolicy: Json): Json => ({ host: 'a', trafficPolicy })
 const warmup = (more: Json) => policy({ loadBalancer: { simple: 'ROUND_ROBIN', warmup: more } })
+const hashed = (more: Json) => policy({ loadBalancer: { consistentHash: { useSourceIp: true, ...more } } })
+const near = (localityLbSetting: Json) => policy({ outlierDetection: {}, loadBalancer: { localityLbSetting } })
 const entry = (more: Json): Json => ({ hosts: ['a.b'], ...more })
 const port = (number: number, name: string): Json => ({ number, name, protocol: 'HTTP' })
 const jwt = (more: Json): Json => ({ jwtRules: [{ issuer: 'a', jwksUri: 'https://a.b', ...more }] })
@@ -158,6 +160,65 @@ const BAD: readonly [kind: string, spec: Json | undefined, message: string][] = 
     policy({ tls: { mode: 'SIMPLE', insecureSkipVerify: true, credentialName: 'a' } }),
     'cannot specify CaCertificates or CredentialName or SubjectAltNames when InsecureSkipVerify is set true',
   ],
+  ['DestinationRule', policy({}), 'traffic policy must have at least one field'],
+  [
+    'DestinationRule',
+    policy({ tls: { mode: 'SIMPLE', credentialName: 'a', caCertificates: '/a' } }),
+    'cannot specify client certificates or CA certificate or CA CRL If credentialName is set',
+  ],
+  [
+    'DestinationRule',
+    policy({ tunnel: { targetHost: '*.a', targetPort: 1 } }),
+    'tunnel target host must be valid FQDN or IP address',
+  ],
+  [
+    'DestinationRule',
+    policy({ connectionPool: { http: { maxConcurrentStreams: -1 } } }),
+    'max concurrent streams must be non-negative',
+  ],
+  [
+    'DestinationRule',
+    policy({ connectionPool: { http: { http2KeepAlive: { interval: '1s' } } } }),
+    'http2 keepalive timeout is required',
+  ],
+  [
+    'DestinationRule',
+    policy({ outlierDetection: { consecutiveLocalOriginFailures: 1 } }),
+    'consecutive local origin failures is specified, but split external local origin errors is set to false',
+  ],
+  ['DestinationRule', hashed({ maglev: { tableSize: 4 } }), 'tableSize must be a prime number for maglev'],
+  ['DestinationRule', hashed({ maglev: { tableSize: 5_000_011 } }), 'tableSize must be less than 5000011 for maglev'],
+  ['DestinationRule', hashed({ minimumRingSize: 1, ringHash: {} }), 'only one of MinimumRingSize or Maglev/Ringhash'],
+  [
+    'DestinationRule',
+    near({ distribute: [{ from: 'a', to: { b: 100 } }], failover: [{ from: 'a', to: 'b' }] }),
+    "can not simultaneously specify 'distribute' and 'failover'",
+  ],
+  ['DestinationRule', near({ distribute: [{ from: 'a', to: { b: 60, c: 60 } }] }), 'total locality weight 120 != 100'],
+  ['DestinationRule', near({ distribute: [{ from: 'a', to: { b: 0, c: 100 } }] }), 'weight must be in range [1, 100]'],
+  [
+    'DestinationRule',
+    near({ distribute: ['a/b', 'a/b/c'].map((from) => ({ from, to: { b: 100 } })) }),
+    'locality a/b/c overlap with previous specified ones',
+  ],
+  ['DestinationRule', near({ distribute: [{ from: 'a//c', to: { b: 100 } }] }), 'must not contain empty region/zone'],
+  ['DestinationRule', near({ failover: [{ from: 'a', to: 'a' }] }), 'settings must specify different regions'],
+  ['DestinationRule', near({ failover: [{ from: 'a/b', to: 'c' }] }), 'locality lb failover only specify region'],
+  [
+    'DestinationRule',
+    near({ failover: [{ from: 'a', to: 'b' }], failoverPriority: ['topology.kubernetes.io/zone'] }),
+    "can not simultaneously set 'failover' and topology label 'topology.kubernetes.io/zone'",
+  ],
+  [
+    'DestinationRule',
+    policy({ loadBalancer: { localityLbSetting: {}, zoneAwareLbSetting: {} } }),
+    'only one of localityLbSetting and zoneAwareLbSetting can be set',
+  ],
+  [
+    'DestinationRule',
+    policy({ loadBalancer: { zoneAwareLbSetting: { failoverPriority: ['topology.istio.io/subzone'] } } }),
+    "must not use topology label 'topology.istio.io/subzone'",
+  ],
   ['WorkloadEntry', { address: 'a.b:80' }, 'endpoint address "a.b:80" is not a valid FQDN or an IP address'],
   ['WorkloadGroup', { template: {}, metadata: { labels: { '.': '~' } } }, 'invalid tag key: "."'],
   [
@@ -191,6 +252,11 @@ const BAD: readonly [kind: string, spec: Json | undefined, message: string][] = 
 
 const GOOD: readonly [kind: string, spec: Json][] = [
   ['DestinationRule', warmup({ duration: '3s', minimumPercent: 5, aggression: 1.5 })],
+  [
+    'DestinationRule',
+    near({ distribute: ['a/b/c', 'a/b/*', 'a/*', '*'].map((from) => ({ from, to: { b: 1, c: 99 } })) }),
+  ],
+  ['DestinationRule', hashed({ maglev: { tableSize: 65_537 } })],
   ['ServiceEntry', entry({})],
   ['ServiceEntry', entry({ addresses: ['10.0.0.0/8'], ports: [port(1, 'a'), port(2, 'b')] })],
   [
@@ -203,6 +269,50 @@ const GOOD: readonly [kind: string, spec: Json][] = [
   ['RequestAuthentication', jwt({ presence: 'REQUIRED', timeout: '5s' })],
   ['WasmPlugin', { url: 'registry.local/plugin:v1' }],
 ]
+
+const forward = { route: [{ destination: { host: 'a' } }] }
+const WARNED: readonly [kind: string, spec: Json, message: string][] = [
+  [
+    'DestinationRule',
+    policy({ loadBalancer: { localityLbSetting: { failover: [{ from: 'a', to: 'b' }] } } }),
+    'outlier detection policy must be provided for failover',
+  ],
+  ['DestinationRule', policy({ outlierDetection: { consecutiveErrors: 1 } }), 'consecutive errors is deprecated'],
+  ['DestinationRule', hashed({ minimumRingSize: 1 }), 'consistent hash MinimumRingSize is deprecated'],
+  ['VirtualService', { hosts: ['a'], http: [forward, forward] }, 'rule #1 not used (only the last rule can have no'],
+  [
+    'VirtualService',
+    { hosts: ['a'], http: [{ ...forward, mirror: { host: 'b' }, mirrorPercent: 5 }] },
+    'using deprecated setting "mirrorPercent"',
+  ],
+  [
+    'VirtualService',
+    { hosts: ['a'], gateways: ['gw.ns.svc.cluster.local'], http: [forward] },
+    'using legacy gatewayName format "gw.ns.svc.cluster.local"; prefer the <namespace>/<name> format: "ns/gw"',
+  ],
+  ['Sidecar', { egress: [{ hosts: ['a/b', 'a/b'] }] }, 'duplicated egress host: a/b'],
+  ['Sidecar', { workloadSelector: {}, egress: [{ hosts: ['./*'] }] }, 'workload selector specified without labels'],
+  ['ServiceEntry', { ...entry({}), hosts: ['*a.b'] }, 'partial wildcard "*a.b" not allowed'],
+]
+
+test('what is taken and hardly meant is warned of, as Istio’s webhook does', async () => {
+  await using api = await startApi()
+  await installKinds(api.client)
+  api.resources.addAdmission({
+    name: 'IstioValidation',
+    warn: ({ kind, object }) => istioWarnings({ ...object, kind: kind.kind }),
+  })
+  for (const [i, [kind, spec, message]] of WARNED.entries()) {
+    const [group, version] = PATHS[kind]!.split('/')
+    const object = { apiVersion: `${group}/${version}`, kind, metadata: { name: `odd-${i}` }, spec }
+    const { status, headers } = await call(api, 'POST', `/apis/${PATHS[kind]}`, object)
+    assert.equal(status, 201, JSON.stringify(spec))
+    assert.ok(
+      String(headers.warning).includes(message.replaceAll('"', '\\"')),
+      `${headers.warning}\nwanted: ${message}`,
+    )
+  }
+})
 
 test('objects of Istio’s that cannot be are refused in the words of their definitions', async () => {
   await using api = await startApi()

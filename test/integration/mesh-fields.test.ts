@@ -89,7 +89,7 @@ test('every field of MeshConfig that is read takes effect', () => {
     return said(file, structuredClone(others)) === usual
   })
   assert.deepEqual(without, [])
-  // Of these the API server's admission, the webhook, the gateway's and the view's own tests tell.
+  // Of these the API server's admission, the webhook, the gateway's, the zones' and the view's own tests tell.
   const elsewhere = [
     'rootNamespace',
     'trustDomain',
@@ -97,6 +97,7 @@ test('every field of MeshConfig that is read takes effect', () => {
     'enablePrometheusMerge',
     'ingressControllerMode',
     'defaultConfig',
+    'zoneAwareLbSetting',
   ]
   const known = Object.keys(given).map((k) => (k === 'inboundTrafficPolicy' ? 'inboundLocalhost' : k))
   assert.deepEqual(

@@ -782,6 +782,25 @@ test('an edge tells servers who the client is, and takes nothing from strangers'
   assert.equal(r.headers.server, 'istio-envoy')
 })
 
+test('servers are told the host and the port that clients asked for, where that is wanted', async () => {
+  await using t = await through(
+    echo,
+    [toCluster('app', { host_rewrite_literal: 'b', append_x_forwarded_host: true })],
+    {
+      hcm: { use_remote_address: { value: true }, append_x_forwarded_port: true },
+    },
+  )
+  const told = async (headers: Record<string, string>) => {
+    const seen = (await ask(t.port, '/', { headers })).json().headers
+    return [seen.host, seen['x-forwarded-host'], seen['x-forwarded-port']]
+  }
+  const port = String(t.port)
+  assert.deepEqual(await told({ host: 'a' }), ['b', 'a', port])
+  assert.deepEqual(await told({ host: 'a', 'x-forwarded-host': 'c,a' }), ['b', 'c,a', port])
+  assert.deepEqual(await told({ host: 'a', 'x-forwarded-host': 'c', 'x-forwarded-port': '1' }), ['b', 'c,a', port])
+  assert.deepEqual(await told({ host: 'b' }), ['b', undefined, port])
+})
+
 test('metrics bear Istio’s names and labels; access logs in JSON keep numbers as numbers', async () => {
   const json = accessLog({
     json_format: toStruct({

@@ -1,117 +1,20 @@
 // Rules of VirtualServices that follow one which takes everything, and conditions said twice (IST0130, IST0131).
 
-import type { Json, KubeObject } from '#api'
-import type { FieldPath, World } from './world.ts'
-
-/** A condition on a path's prefix, with what else of it is compared. */
-interface PrefixMatch {
-  readonly rule: string
-  readonly match: string
-  readonly path: FieldPath
-  readonly prefix: string
-  readonly port: unknown
-  /** Exact values and prefixes of what else is asked for, by what of the request they are about. */
-  readonly rest: ReadonlyMap<string, string>
-}
+import { unreachableRules } from '../validation/reachability.ts'
+import type { World } from './world.ts'
 
 /** Reports rules nobody reaches and conditions that have no effect. */
 export function unreachable(world: World): void {
   for (const vs of world.of('VirtualService'))
-    for (const protocol of ['http', 'tcp', 'tls'] as const) {
-      const prefixes = repeated(world, vs, protocol)
-      if (protocol === 'http') covered(world, vs, prefixes)
-    }
-}
-
-const label = (named: Json, i: number, protocol: string) =>
-  protocol === 'http' && named.name ? JSON.stringify(named.name) : `#${i}`
-
-/** Reports what prior rules have taken whole; returns the conditions on prefixes that are left. */
-function repeated(world: World, vs: KubeObject, protocol: 'http' | 'tcp' | 'tls'): PrefixMatch[] {
-  const seen = new Map<string, string>()
-  const prefixes: PrefixMatch[] = []
-  let tookAll = false
-  for (const [i, route] of ((vs.spec?.[protocol] ?? []) as Json[]).entries()) {
-    const rule = label(route, i, protocol)
-    const at: FieldPath = ['spec', protocol, i]
-    const unused = (why: string) =>
-      world.report('UNREACHABLE', vs, `VirtualService rule ${rule} not used (${why}).`, at)
-    const conditions: Json[] = route.match ?? []
-    if (conditions.length === 0) {
-      if (tookAll) unused('only the last rule can have no matches')
-      tookAll = true
-      continue
-    }
-    if (tookAll) {
-      for (const _ of conditions) unused('route without matches defined before')
-      continue
-    }
-    let twice = 0
-    for (const [j, match] of conditions.entries()) {
-      const other = seen.get(key(match, protocol))
-      const path: FieldPath = [...at, 'match', j]
-      if (other !== undefined) {
-        twice++
-        ineffective(world, vs, rule, label(match, j, protocol), other, path)
-        continue
-      }
-      seen.set(key(match, protocol), rule)
-      if (match.uri?.prefix) prefixes.push(prefixMatch(match, rule, label(match, j, protocol), path))
-    }
-    if (twice === conditions.length) unused('all matches used by prior rules')
-  }
-  return prefixes
-}
-
-const ineffective = (world: World, vs: KubeObject, rule: string, match: string, other: string, path: FieldPath) =>
-  world.report(
-    'INEFFECTIVE_MATCH',
-    vs,
-    `VirtualService rule ${rule} match ${match} is not used (duplicate/overlapping match in rule ${other}).`,
-    path,
-  )
-
-/** Reports prefixes that a shorter one before them takes. */
-function covered(world: World, vs: KubeObject, prefixes: readonly PrefixMatch[]): void {
-  for (const [i, first] of prefixes.entries())
-    for (const later of prefixes.slice(i + 1))
-      if (first.prefix !== later.prefix && covers(first, later))
-        ineffective(
-          world,
+    unreachableRules(vs.spec ?? {}, {
+      unused: (rule, why, path) =>
+        world.report('UNREACHABLE', vs, `VirtualService rule ${rule} not used (${why}).`, path),
+      ineffective: (rule, match, other, path) =>
+        world.report(
+          'INEFFECTIVE_MATCH',
           vs,
-          later.rule,
-          `${later.match} of prefix ${later.prefix}`,
-          `${first.match} of prefix ${first.prefix} on ${first.rule}`,
-          later.path,
-        )
-}
-
-const covers = (first: PrefixMatch, later: PrefixMatch): boolean =>
-  later.prefix.startsWith(first.prefix) &&
-  first.port === later.port &&
-  first.rest.size === later.rest.size &&
-  [...first.rest].every(([what, value]) => {
-    const other = later.rest.get(what)
-    return other !== undefined && value.startsWith(other)
-  })
-
-function prefixMatch(match: Json, rule: string, name: string, path: FieldPath): PrefixMatch {
-  const text = (m: Json | undefined) => (m?.exact ? `exact ${m.exact}` : m?.prefix ? `prefix ${m.prefix}` : '')
-  const rest = new Map([
-    ['method', text(match.method) || 'exact GET'],
-    ['authority', text(match.authority)],
-  ])
-  for (const field of ['headers', 'queryParams', 'withoutHeaders'])
-    for (const [k, v] of Object.entries((match[field] ?? {}) as Json)) rest.set(`${field} ${k}`, text(v as Json))
-  return { rule, match: name, path, prefix: match.uri.prefix, port: match.port, rest }
-}
-
-/** A condition as text that is the same for the same condition. */
-function key(match: Json, protocol: string): string {
-  const { name, ...rest } = match
-  return JSON.stringify(protocol === 'http' ? rest : { name, ...rest }, (_k, v) =>
-    v && typeof v === 'object' && !Array.isArray(v)
-      ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : v,
-  )
+          `VirtualService rule ${rule} match ${match} is not used (duplicate/overlapping match in rule ${other}).`,
+          path,
+        ),
+    })
 }

@@ -14,6 +14,8 @@ export interface MeshEndpoint {
   readonly locality: string
   readonly weight: number
   readonly network: string
+  /** The node it runs on; "" when it is none of the cluster's. */
+  readonly node: string
   /** False for one that is going but still serves: a last resort. */
   readonly ready: boolean
   /** "workload;namespace;canonical name;revision;cluster", as Istio's telemetry reads it. */
@@ -66,6 +68,7 @@ function podEndpoint(
     locality: podLocality(view, pod) || (zone ? `/${zone}` : ''),
     weight: 1,
     network: pod?.metadata.labels?.['topology.istio.io/network'] ?? '',
+    node: pod?.spec?.nodeName ?? '',
     ready,
     workload: workloadText(pod),
   }
@@ -120,6 +123,7 @@ const bare = (address: string, port: number): MeshEndpoint => ({
   locality: '',
   weight: 1,
   network: '',
+  node: '',
   ready: true,
   workload: '',
 })
@@ -135,6 +139,7 @@ function entryEndpoint(entry: KubeObject, port: MeshPort, number: number): MeshE
     locality: spec.locality ?? '',
     weight: spec.weight || 1,
     network: spec.network ?? '',
+    node: '',
     ready: true,
     workload: [name, namespace, canonicalName(labels, name), canonicalRevision(labels), 'Kubernetes'].join(';'),
   }

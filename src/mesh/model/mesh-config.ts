@@ -23,6 +23,7 @@ export interface MeshConfig {
   readonly h2UpgradePolicy: 'DO_NOT_UPGRADE' | 'UPGRADE'
   readonly tcpKeepalive: Json | undefined
   readonly localityLbSetting: Json
+  readonly zoneAwareLbSetting: Json | undefined
   readonly defaultHttpRetryPolicy: Json | undefined
   readonly pathNormalization: string
   readonly inboundLocalhost: boolean
@@ -51,6 +52,7 @@ export const DEFAULT_MESH: MeshConfig = {
   h2UpgradePolicy: 'DO_NOT_UPGRADE',
   tcpKeepalive: undefined,
   localityLbSetting: { enabled: true },
+  zoneAwareLbSetting: undefined,
   defaultHttpRetryPolicy: undefined,
   pathNormalization: 'BASE',
   inboundLocalhost: false,
@@ -83,6 +85,7 @@ export function meshConfig(map: KubeObject | undefined): { config: MeshConfig; p
 /** Types of fields whose default does not show them. */
 const SPECIAL: Readonly<Record<string, string>> = {
   tcpKeepalive: 'object',
+  zoneAwareLbSetting: 'object',
   defaultHttpRetryPolicy: 'object',
   outboundTrafficPolicy: 'object',
   pathNormalization: 'object',

@@ -3,6 +3,7 @@
 import type { Json } from '#api'
 import { type DestinationRules, indexRules } from './destination-rule.ts'
 import { entryServices, kubeService, type MeshService } from './service.ts'
+import { HOSTNAME, preferredLabels } from './topology.ts'
 import { byAge, type MeshView } from './view.ts'
 import { type VirtualService, virtualServices } from './virtual-service.ts'
 
@@ -49,6 +50,9 @@ function labelKeys(view: MeshView): string[] {
   const add = (labels: Json | undefined) => {
     for (const key of Object.keys(labels ?? {})) keys.add(key)
   }
+  const prefer = (setting: Json | undefined) => {
+    for (const key of (setting?.failoverPriority ?? []) as string[]) keys.add(key.split('=')[0] ?? '')
+  }
   for (const { spec } of view.sidecars) add(spec?.workloadSelector?.labels)
   for (const { spec } of view.envoyFilters) add(spec?.workloadSelector?.labels)
   for (const { spec } of view.virtualServices)
@@ -57,9 +61,10 @@ function labelKeys(view: MeshView): string[] {
   for (const { spec } of view.destinationRules) {
     add(spec?.workloadSelector?.matchLabels)
     for (const policy of [spec?.trafficPolicy, ...(spec?.subsets ?? []).map((s: Json) => s.trafficPolicy)])
-      for (const key of (policy?.loadBalancer?.localityLbSetting?.failoverPriority ?? []) as string[])
-        keys.add(key.split('=')[0] ?? '')
+      for (const setting of ['localityLbSetting', 'zoneAwareLbSetting']) prefer(policy?.loadBalancer?.[setting])
   }
-  for (const key of (view.mesh.localityLbSetting.failoverPriority ?? []) as string[]) keys.add(key.split('=')[0] ?? '')
+  prefer(view.mesh.localityLbSetting)
+  prefer(view.mesh.zoneAwareLbSetting)
+  if (view.services.some((s) => preferredLabels(s)?.includes(HOSTNAME))) keys.add(HOSTNAME)
   return [...keys].sort()
 }

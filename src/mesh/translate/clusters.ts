@@ -11,7 +11,14 @@ import type { MeshPort, MeshService } from '../model/service.ts'
 import { clusterName, emptyResources, matches, type XdsResources } from '../model/view.ts'
 import { addressMessage } from './address.ts'
 import { extension } from './extension.ts'
-import { type LocalityGroup, localityGroups, localityMessage, localitySetting } from './locality.ts'
+import {
+  type LocalityGroup,
+  type LocalityPolicy,
+  localityGroups,
+  localityMessage,
+  localityOptions,
+  localityPolicy,
+} from './locality.ts'
 import type { Place } from './place.ts'
 import { ADS, addAuthority, addCertificate, addSystemRoots } from './sds.ts'
 import { clusterSettings, panicOf } from './traffic-policy.ts'
@@ -164,7 +171,8 @@ function addCluster(
   const { host, namespace } = service
   const name = clusterName(port.number, subset.name, host)
   const policy = place.policy(service, subset.name, port.number)
-  const setting = localitySetting(policy, mesh.localityLbSetting)
+  const near = localityPolicy(policy, service.object, mesh)
+  const nearby = localityOptions(near)
   // A gateway does not look into what it forwards: HTTP/1.1 unless the port says otherwise, as Istio's.
   const protocol = place.node.role === 'router' && port.protocol === 'auto' ? 'http' : port.protocol
   const type = clusterType(place, service, policy)
@@ -178,7 +186,7 @@ function addCluster(
     name,
     type,
     ...clusterSettings(policy, mesh),
-    ...(setting ? { common_lb_config: { ...panicOf(policy), locality_weighted_lb_config: {} } } : {}),
+    ...(nearby ? { common_lb_config: { ...panicOf(policy), ...nearby } } : {}),
     metadata: {
       filter_metadata: {
         istio: toStruct({
@@ -202,13 +210,13 @@ function addCluster(
     if (service.resolution === 'passthrough' && target !== port.number)
       cluster.original_dst_lb_config = { upstream_port_override: { value: target } }
   } else {
-    cluster.load_assignment = assignment(name, groupsOf(place, mine, setting))
+    cluster.load_assignment = assignment(name, groupsOf(place, mine, near))
     cluster.dns_lookup_family = V4_ONLY
     cluster.dns_refresh_rate = toDuration(parseDuration(mesh.dnsRefreshRate) ?? 60_000)
     cluster.respect_dns_ttl = true
   }
   result.clusters.set(name, cluster)
-  if (type === ClusterType.eds) result.endpoints.set(name, assignment(name, groupsOf(place, mine, setting)))
+  if (type === ClusterType.eds) result.endpoints.set(name, assignment(name, groupsOf(place, mine, near)))
 }
 
 /** TLS or nothing, behind the PROXY protocol's line where a policy asks for it. */
@@ -239,9 +247,9 @@ function clusterType(place: Place, service: MeshService, policy: Json): number {
 }
 
 /** What is ready; what is going but still serves only where there is nothing else. */
-function groupsOf(place: Place, endpoints: readonly MeshEndpoint[], setting: Json | undefined): LocalityGroup[] {
+function groupsOf(place: Place, endpoints: readonly MeshEndpoint[], near: LocalityPolicy | undefined): LocalityGroup[] {
   const ready = endpoints.filter((e) => e.ready)
-  return localityGroups(ready.length > 0 ? ready : endpoints, setting, place.node)
+  return localityGroups(ready.length > 0 ? ready : endpoints, near, place.node)
 }
 
 function assignment(name: string, groups: readonly LocalityGroup[]): Message {

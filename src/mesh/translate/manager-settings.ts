@@ -16,16 +16,20 @@ const SILENT: Message = {
 
 /** Settings of headers; `server` is what the proxy calls itself in answers, where it is not Envoy's usual name. */
 export function headerSettings(config: Json, server?: string): Message {
-  const { server: own, requestId }: Json = config.proxyHeaders ?? {}
+  const { server: own, requestId, xForwardedPort }: Json = config.proxyHeaders ?? {}
   const name = own?.value || server
   return {
     ...(own?.disabled ? { server_header_transformation: PASS_THROUGH } : name ? { server_name: name } : {}),
     ...(requestId?.disabled ? { generate_request_id: { value: false } } : {}),
+    ...(xForwardedPort?.enabled ? { append_x_forwarded_port: true } : {}),
   }
 }
 
 /** Whether requests say how often they were tried. */
 export const countsAttempts = (config: Json): boolean => config.proxyHeaders?.attemptCount?.disabled !== true
+
+/** Whether servers are told which host a rewritten one was. */
+export const tellsHost = (config: Json): boolean => config.proxyHeaders?.xForwardedHost?.enabled === true
 
 /** The filter that routes, which tells of itself in x-envoy- fields unless that is not wanted. */
 export const routerOf = (config: Json): Message => (config.proxyHeaders?.envoyDebugHeaders?.disabled ? SILENT : ROUTER)

@@ -9,6 +9,7 @@ import type { MeshService } from '../model/service.ts'
 import { clusterName, matches } from '../model/view.ts'
 import { gatewayName, type VirtualService } from '../model/virtual-service.ts'
 import { extension } from './extension.ts'
+import { tellsHost } from './manager-settings.ts'
 import { type Place, serviceOf } from './place.ts'
 import { filterSettings, mirrors } from './route-filters.ts'
 import { hashPolicies } from './traffic-policy.ts'
@@ -228,6 +229,7 @@ function routeAction(scope: RouteScope, rule: VirtualService, http: Json): Messa
     ...(retry ? { retry_policy: retry } : {}),
     ...hostRewrite(http.headers),
     ...rewrite(http.rewrite),
+    ...(tellsHost(scope.place.node.config) ? { append_x_forwarded_host: true } : {}),
     ...(http.strict ? { cluster_not_found_response_code: NOT_FOUND_500 } : {}),
     ...mirrors(http, (d) => clusterOf(d, scope, namespace)),
     ...(hashes.length > 0 ? { hash_policy: hashes } : {}),

@@ -1,7 +1,20 @@
 // What Istio refuses in DestinationRules, in its wording. Pure.
 
+import { isIP } from 'node:net'
 import type { Json } from '#api'
-import { type Check, durationAtLeast, exportTo, host, isPort, LABEL, type Problems, portMessage } from './problems.ts'
+import { connectionPool } from './connection-pool.ts'
+import { loadBalancer } from './load-balancer.ts'
+import {
+  type Check,
+  durationAtLeast,
+  exportTo,
+  HOST,
+  host,
+  isPort,
+  LABEL,
+  type Problems,
+  portMessage,
+} from './problems.ts'
 
 /** Checks the spec of a DestinationRule. */
 export const destinationRule: Check = (spec, p) => {
@@ -20,121 +33,87 @@ export const destinationRule: Check = (spec, p) => {
   exportTo(spec.exportTo, 'spec.exportTo', p)
 }
 
+const PORT_PARTS = ['outlierDetection', 'connectionPool', 'loadBalancer', 'tls']
+const PARTS = [...PORT_PARTS, 'portLevelSettings', 'tunnel', 'proxyProtocol', 'retryBudget']
+
 function trafficPolicy(policy: Json | undefined, path: string, p: Problems): void {
   if (!policy) return
+  if (!PARTS.some((part) => policy[part])) return p.add(path, 'traffic policy must have at least one field')
+  if (policy.tunnel && policy.proxyProtocol) return p.add(path, 'tunnel and proxyProtocol must not be set together')
   policyPart(policy, path, p)
   const ports = new Set<number>()
   for (const [i, s] of ((policy.portLevelSettings ?? []) as Json[]).entries()) {
     const at = `${path}.portLevelSettings[${i}]`
+    p.check(
+      PORT_PARTS.some((part) => s[part]),
+      at,
+      'port traffic policy must have at least one field',
+    )
     p.check(isPort(s.port?.number), `${at}.port`, portMessage(s.port?.number))
     p.check(!ports.has(s.port?.number), `${at}.port`, `duplicate port ${s.port?.number} in portLevelSettings`)
     ports.add(s.port?.number)
     policyPart(s, at, p)
   }
-  if (policy.tunnel) {
-    p.check(
-      !policy.tunnel.protocol || ['CONNECT', 'POST'].includes(String(policy.tunnel.protocol).toUpperCase()),
-      `${path}.tunnel.protocol`,
-      'tunnel protocol must be "CONNECT" or "POST"',
-    )
-    p.check(isPort(policy.tunnel.targetPort), `${path}.tunnel.targetPort`, portMessage(policy.tunnel.targetPort))
-  }
+  if (policy.tunnel) tunnel(policy.tunnel, `${path}.tunnel`, p)
 }
 
-const DURATIONS: Readonly<Record<string, readonly string[]>> = {
-  'connectionPool.tcp': ['connectTimeout', 'maxConnectionDuration'],
-  'connectionPool.http': ['idleTimeout'],
-  outlierDetection: ['interval', 'baseEjectionTime'],
+function tunnel({ protocol, targetHost = '', targetPort }: Json, path: string, p: Problems): void {
+  p.check(
+    !protocol || ['CONNECT', 'POST'].includes(protocol),
+    `${path}.protocol`,
+    'tunnel protocol must be "CONNECT" or "POST"',
+  )
+  p.check(
+    isIP(targetHost) > 0 || (HOST.test(targetHost) && !targetHost.includes('*')),
+    `${path}.targetHost`,
+    `tunnel target host must be valid FQDN or IP address: ${JSON.stringify(targetHost)}`,
+  )
+  p.check(isPort(targetPort), `${path}.targetPort`, `tunnel target port is invalid: ${portMessage(targetPort)}`)
 }
 
 function policyPart(policy: Json, path: string, p: Problems): void {
-  const { connectionPool: pool, outlierDetection: outlier, loadBalancer: lb, tls } = policy
-  for (const [part, fields] of Object.entries(DURATIONS)) {
-    const of = part.split('.').reduce<Json | undefined>((o, k) => o?.[k], policy)
-    for (const f of fields) durationAtLeast(of?.[f], 1, `${path}.${part}.${f}`, p)
+  outlierDetection(policy.outlierDetection, `${path}.outlierDetection`, p)
+  connectionPool(policy.connectionPool, `${path}.connectionPool`, p)
+  loadBalancer(policy.loadBalancer, Boolean(policy.outlierDetection), `${path}.loadBalancer`, p)
+  clientTls(policy.tls, `${path}.tls`, p)
+}
+
+function outlierDetection(outlier: Json | undefined, path: string, p: Problems): void {
+  if (!outlier) return
+  for (const field of ['interval', 'baseEjectionTime']) durationAtLeast(outlier[field], 1, `${path}.${field}`, p)
+  for (const field of ['maxEjectionPercent', 'minHealthPercent']) {
+    const value = outlier[field] ?? 0
+    p.check(value >= 0 && value <= 100, `${path}.${field}`, `percentage ${value} is not in range 0..100`)
   }
-  if (pool && !pool.tcp && !pool.http) p.add(`${path}.connectionPool`, 'connection pool must have at least one field')
-  for (const [name, value] of Object.entries({ ...pool?.tcp, ...pool?.http }))
-    if (typeof value === 'number') p.check(value >= 0, `${path}.connectionPool`, `${name} must be non-negative`)
-  if (pool?.http?.useClientProtocol && pool.http.h2UpgradePolicy === 'UPGRADE')
-    p.add(`${path}.connectionPool.http`, 'use client protocol must not be true when H2UpgradePolicy is UPGRADE')
-  for (const f of ['maxEjectionPercent', 'minHealthPercent'])
-    if (outlier?.[f] !== undefined)
-      p.check(
-        outlier[f] >= 0 && outlier[f] <= 100,
-        `${path}.outlierDetection.${f}`,
-        `percentage ${outlier[f]} is not in range 0..100`,
-      )
-  if (
-    outlier?.consecutiveErrors !== undefined &&
-    (outlier.consecutive5xxErrors !== undefined || outlier.consecutiveGatewayErrors !== undefined)
+  p.warn(
+    !outlier.consecutiveErrors,
+    'outlier detection consecutive errors is deprecated, use consecutiveGatewayErrors or consecutive5xxErrors instead',
   )
-    p.add(
-      `${path}.outlierDetection`,
-      'consecutiveErrors is deprecated and may not be set beside consecutive5xxErrors or consecutiveGatewayErrors',
-    )
-  if (lb?.simple && lb.consistentHash) p.add(`${path}.loadBalancer`, 'only one of simple and consistentHash may be set')
-  const hash: Json | undefined = lb?.consistentHash
-  if (hash) {
-    const keys = ['httpHeaderName', 'httpCookie', 'useSourceIp', 'httpQueryParameterName'].filter((k) => hash[k])
+  p.check(
+    outlier.splitExternalLocalOriginErrors || !(outlier.consecutiveLocalOriginFailures > 0),
+    `${path}.consecutiveLocalOriginFailures`,
+    'outlier detection consecutive local origin failures is specified, but split external local origin errors is set to false',
+  )
+}
+
+function clientTls(tls: Json | undefined, path: string, p: Problems): void {
+  if (!tls) return
+  const { mode, credentialName, clientCertificate, privateKey, caCertificates, caCrl } = tls
+  // The client's own certificate may come from a Secret; its authority would be of no use.
+  const simple = mode === 'SIMPLE'
+  if (tls.insecureSkipVerify && (simple || mode === 'MUTUAL'))
     p.check(
-      keys.length === 1,
-      `${path}.loadBalancer.consistentHash`,
-      'exactly one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName must be set',
+      !caCertificates && !tls.subjectAltNames && !(simple && credentialName),
+      `${path}.insecureSkipVerify`,
+      `cannot specify CaCertificates ${simple ? 'or CredentialName ' : ''}or SubjectAltNames when InsecureSkipVerify is set true`,
     )
-    if (hash.httpCookie)
-      p.check(
-        hash.httpCookie.name,
-        `${path}.loadBalancer.consistentHash.httpCookie.name`,
-        'name required for HttpCookie',
-      )
-    p.check(
-      !(hash.ringHash && hash.maglev),
-      `${path}.loadBalancer.consistentHash`,
-      'only one of ringHash and maglev may be set',
+  if (credentialName && (simple || mode === 'MUTUAL'))
+    return p.check(
+      !clientCertificate && !privateKey && !caCertificates && !caCrl,
+      path,
+      'cannot specify client certificates or CA certificate or CA CRL If credentialName is set',
     )
-  }
-  const setting: Json | undefined = lb?.localityLbSetting
-  if (setting) {
-    const used = ['distribute', 'failover', 'failoverPriority'].filter((k) => setting[k]?.length)
-    p.check(
-      !(setting.distribute?.length && used.length > 1),
-      `${path}.loadBalancer.localityLbSetting`,
-      "can not simultaneously specify 'distribute' and 'failover' or 'failoverPriority'",
-    )
-    for (const [i, d] of ((setting.distribute ?? []) as Json[]).entries()) {
-      const sum = Object.values<number>(d.to ?? {}).reduce((a, b) => a + b, 0)
-      p.check(
-        sum === 100,
-        `${path}.loadBalancer.localityLbSetting.distribute[${i}]`,
-        `total locality weight ${sum} != 100`,
-      )
-    }
-    for (const [i, f] of ((setting.failover ?? []) as Json[]).entries())
-      p.check(
-        f.from !== f.to,
-        `${path}.loadBalancer.localityLbSetting.failover[${i}]`,
-        `locality lb failover settings must specify different regions`,
-      )
-  }
-  if (tls) {
-    if (tls.mode === 'MUTUAL' && !tls.credentialName) {
-      p.check(tls.clientCertificate, `${path}.tls.clientCertificate`, 'client certificate required for mutual tls')
-      p.check(tls.privateKey, `${path}.tls.privateKey`, 'private key required for mutual tls')
-    }
-    // The client's own certificate may come from a Secret; its authority would be of no use.
-    const names = tls.mode === 'SIMPLE' ? ['caCertificates', 'credentialName'] : ['caCertificates']
-    const called = tls.mode === 'SIMPLE' ? 'CaCertificates or CredentialName' : 'CaCertificates'
-    p.check(
-      !tls.insecureSkipVerify || (!names.some((n) => tls[n]) && !tls.subjectAltNames?.length),
-      `${path}.tls.insecureSkipVerify`,
-      `cannot specify ${called} or SubjectAltNames when InsecureSkipVerify is set true`,
-    )
-    if (tls.credentialName)
-      p.check(
-        !tls.clientCertificate && !tls.privateKey && !tls.caCertificates,
-        `${path}.tls`,
-        'cannot specify client certificates, private keys or CA certificates if credentialName is set',
-      )
-  }
+  if (mode !== 'MUTUAL') return
+  p.check(clientCertificate, `${path}.clientCertificate`, 'client certificate required for mutual tls')
+  p.check(privateKey, `${path}.privateKey`, 'private key required for mutual tls')
 }

@@ -42,12 +42,16 @@ export const gateway: Check = (spec, p) => {
   }
 }
 
+/** Protocols that are HTTP without TLS. */
+const HTTP = new Set(['HTTP', 'HTTP2', 'HTTP_PROXY', 'GRPC', 'GRPC-WEB'])
+
 function serverTls(server: Json, at: string, p: Problems): void {
   const protocol = String(server.port?.protocol ?? '').toUpperCase()
   const tls: Json | undefined = server.tls
   const secure = protocol === 'HTTPS' || protocol === 'TLS'
   if (secure && !tls) return p.add(`${at}.tls`, 'server must have TLS settings for HTTPS/TLS protocols')
   if (!tls) return
+  p.warn(!tls.httpsRedirect || HTTP.has(protocol), 'tls.httpsRedirect should only be used with http servers')
   if (!secure && protocol !== 'TCP') {
     if (tls.httpsRedirect !== true)
       p.check(

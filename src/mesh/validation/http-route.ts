@@ -29,7 +29,11 @@ export function httpRoute(route: Json, path: string, delegate: boolean, p: Probl
       p.check(code >= 300 && code <= 399, `${path}.redirect.redirectCode`, `${code} is not a redirect status code`)
   } else if (route.directResponse) {
     p.check(routes.length === 0, path, 'HTTP route cannot contain both route and direct_response')
-    const { status } = route.directResponse
+    const { status, body } = route.directResponse
+    const size = (body?.string?.length ?? 0) + Math.floor(((body?.bytes?.length ?? 0) * 3) / 4)
+    const large = 'large direct_responses may impact control plane performance'
+    p.check(size <= 1024 * 1024, `${path}.directResponse.body`, `${large}, must be less than 1MB`)
+    p.warn(size <= 100 * 1024 || size > 1024 * 1024, large)
     p.check(status >= 200 && status <= 599, `${path}.directResponse.status`, `invalid HTTP status: ${status}`)
   } else if (route.delegate) {
     p.check(!delegate, `${path}.delegate`, 'delegate virtual service cannot delegate')
@@ -91,6 +95,7 @@ export function httpRoute(route: Json, path: string, delegate: boolean, p: Probl
     if (!destination?.host) p.add(`${at}.host`, 'mirror destination must have a host')
     else host(destination.host, `${at}.host`, p)
   }
+  p.warn(route.mirrorPercent === undefined, 'using deprecated setting "mirrorPercent", use "mirrorPercentage" instead')
   if (route.mirror && route.mirrors?.length) p.add(path, 'HTTP route cannot contain both mirror and mirrors')
   for (const [name, value] of [
     ['mirrorPercentage', route.mirrorPercentage?.value],

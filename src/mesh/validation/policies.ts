@@ -1,10 +1,11 @@
 // What Istio refuses in EnvoyFilters and policies of security and telemetry, in its wording. Pure.
 
 import type { Json } from '#api'
-import { type Check, isPort, selectorLabels } from './problems.ts'
+import { type Check, isPort, selectorLabels, unlabelled } from './problems.ts'
 
 /** Checks the spec of an EnvoyFilter. */
 export const envoyFilter: Check = (spec, p) => {
+  p.warn(...unlabelled(spec.workloadSelector, 'Envoy filter'))
   for (const [i, patch] of ((spec.configPatches ?? []) as Json[]).entries()) {
     const at = `spec.configPatches[${i}]`
     p.check(patch.patch, `${at}.patch`, 'Envoy filter: missing patch')
@@ -53,6 +54,10 @@ export const targeted: Check = (spec, p) => {
     )
   }
   selectorLabels(spec.selector?.matchLabels, 'spec.selector.matchLabels', p)
+  p.warn(
+    !spec.selector || Object.keys(spec.selector.matchLabels ?? {}).length > 0,
+    'workload selector specified without labels',
+  )
 }
 
 /** Checks the spec of a Telemetry. */

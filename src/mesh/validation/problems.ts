@@ -8,9 +8,15 @@ import { socketPath } from '../model/unix-socket.ts'
 /** Gathers problems with where they are. */
 export class Problems {
   readonly found: FieldError[] = []
+  /** What is taken, and hardly meant. */
+  readonly warnings: string[] = []
 
   add(path: string, message: string): void {
     this.found.push({ path, reason: 'FieldValueInvalid', message })
+  }
+
+  warn(unless: boolean, message: string): void {
+    if (!unless) this.warnings.push(message)
   }
 
   check(ok: boolean, path: string, message: string): void {
@@ -65,6 +71,12 @@ export function selectorLabels(labels: Readonly<Record<string, string>> | undefi
     p.check(!`${k}${v}`.includes('*'), path, `wildcard is not supported in selector: ${pair}`)
   }
 }
+
+/** For `Problems.warn`: a selector that is there and selects everything. */
+export const unlabelled = (selector: Json | undefined, what: string): [boolean, string] => [
+  !selector || Object.keys(selector.labels ?? {}).length > 0,
+  `${what}: workload selector specified without labels, will be applied to all services in namespace`,
+]
 
 /** Checks where an object is seen: ".", "*", "~" or names of namespaces. */
 export function exportTo(list: string[] | undefined, path: string, p: Problems): void {

@@ -15,6 +15,7 @@ import {
   portMessage,
   selectorLabels,
   socket,
+  unlabelled,
 } from './problems.ts'
 
 /** Checks the spec of a ServiceEntry. */
@@ -94,6 +95,14 @@ export const serviceEntry: Check = (spec, p) => {
   if (resolution === 'DNS' || resolution === 'DNS_ROUND_ROBIN')
     for (const [i, e] of (endpoints as Json[]).entries()) address(e, `spec.endpoints[${i}].address`, p)
   selectorLabels(workloadSelector?.labels, 'spec.workloadSelector.labels', p)
+  p.warn(...unlabelled(workloadSelector, 'service entry'))
+  for (const h of hosts as string[]) p.warn(!/^\*[^.]/.test(h), `partial wildcard ${JSON.stringify(h)} not allowed`)
+  p.warn(
+    hosts.length < 2 ||
+      !spec.addresses?.length ||
+      !(ports as Json[]).some((port) => TCP.has(String(port.protocol ?? '').toUpperCase())),
+    'service entry can not have more than one host specified simultaneously with address and tcp port',
+  )
   for (const [i, e] of (endpoints as Json[]).entries())
     for (const name of Object.keys(e.ports ?? {}))
       p.check(
@@ -108,6 +117,9 @@ export const serviceEntry: Check = (spec, p) => {
   )
   exportTo(spec.exportTo, 'spec.exportTo', p)
 }
+
+/** Protocols that are bytes to Istio. */
+const TCP = new Set(['TCP', 'HTTPS', 'TLS', 'MONGO', 'REDIS', 'MYSQL'])
 
 /** What stands where a name or an address must. */
 function address({ address: text }: Json, path: string, p: Problems): void {

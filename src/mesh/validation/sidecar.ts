@@ -2,8 +2,19 @@
 
 import type { Json } from '#api'
 import { isSocket } from '../model/unix-socket.ts'
+import { connectionPool } from './connection-pool.ts'
 import { tlsOptions } from './gateway.ts'
-import { type Check, HOST, isPort, LABEL, type Problems, portMessage, socket, wholeHost } from './problems.ts'
+import {
+  type Check,
+  HOST,
+  isPort,
+  LABEL,
+  type Problems,
+  portMessage,
+  socket,
+  unlabelled,
+  wholeHost,
+} from './problems.ts'
 
 /** Checks the spec of a Sidecar. */
 export const sidecar: Check = (spec, p) => {
@@ -13,6 +24,7 @@ export const sidecar: Check = (spec, p) => {
     'spec',
     'sidecar: empty configuration provided',
   )
+  p.warn(...unlabelled(spec.workloadSelector, 'sidecar'))
   const seen = new Set<number>()
   for (const [i, l] of (ingress as Json[]).entries()) {
     const at = `spec.ingress[${i}]`
@@ -24,7 +36,7 @@ export const sidecar: Check = (spec, p) => {
     p.check(!seen.has(l.port?.number), `${at}.port`, `sidecar: ports on IP bound listeners must be unique`)
     seen.add(l.port?.number)
     ingressTls(l, at, p)
-    pool(l.connectionPool, `${at}.connectionPool`, p)
+    connectionPool(l.connectionPool, `${at}.connectionPool`, p)
     const { defaultEndpoint: to } = l
     if (isSocket(to)) socket(to, `${at}.defaultEndpoint`, p)
     else if (to)
@@ -34,7 +46,7 @@ export const sidecar: Check = (spec, p) => {
         'sidecar: defaultEndpoint must be of form 127.0.0.1:<port>,0.0.0.0:<port>,[::1]:port,[::]:port,unix://filepath or unset',
       )
   }
-  pool(spec.inboundConnectionPool, 'spec.inboundConnectionPool', p)
+  connectionPool(spec.inboundConnectionPool, 'spec.inboundConnectionPool', p)
   let catchAll = false
   const taken = new Set<number | string>()
   for (const [i, l] of (egress as Json[]).entries()) {
@@ -73,6 +85,7 @@ export const sidecar: Check = (spec, p) => {
       taken.add(place)
     }
     p.check(l.hosts?.length > 0, `${at}.hosts`, 'sidecar: egress listener must contain at least one host')
+    egressOverlap(l.hosts ?? [], p)
     for (const [j, h] of ((l.hosts ?? []) as string[]).entries()) {
       const parts = h.split('/')
       p.check(
@@ -124,6 +137,16 @@ function ingressTls(l: Json, at: string, p: Problems): void {
   tlsOptions(tls, at, p)
 }
 
-function pool(of: Json | undefined, path: string, p: Problems): void {
-  p.check(!of || of.tcp || of.http, path, 'connection pool must have at least one field')
+/** Warns of hosts that others before them have taken. */
+function egressOverlap(hosts: readonly string[], p: Problems): void {
+  const known = new Map<string, Set<string>>()
+  for (const text of hosts) {
+    const [namespace = '', host] = text.split('/')
+    if (host === undefined || namespace.startsWith('~')) continue
+    const here = known.get(namespace) ?? new Set()
+    known.set(namespace, here)
+    p.warn(host === '*' ? here.size === 0 : !here.has(host) && !here.has('*'), `duplicated egress host: ${text}`)
+    here.add(host)
+  }
+  p.warn(!known.get('*')?.has('*') || known.size === 1, '`*/*` host select all resources, no other hosts can be added')
 }

@@ -58,6 +58,13 @@ function dryRun(kind: string, { name, namespace, annotations }: KubeInput['metad
       )
 }
 
+/** What Istio's webhook warns of in an object that it takes. */
+export function istioWarnings({ kind = '', spec = {} }: KubeInput): string[] {
+  const problems = new Problems()
+  CHECKS[kind]?.(spec, problems)
+  return problems.warnings
+}
+
 /** Problems of an Istio object's spec; empty for kinds that are not looked into. */
 export function validateIstio(kind: string, spec: Json): FieldError[] {
   const misshapen = shapeProblems(kind, spec)

@@ -5,6 +5,7 @@ import type { Json } from '#api'
 import { destinations } from './destinations.ts'
 import { httpRoute } from './http-route.ts'
 import { type Check, cidr, exportTo, host, IP, isPort, type Problems, portMessage } from './problems.ts'
+import { unreachableRules } from './reachability.ts'
 
 /** Checks the spec of a VirtualService. */
 export const virtualService: Check = (spec, p) => {
@@ -61,6 +62,10 @@ export const virtualService: Check = (spec, p) => {
       p.check(m.sniHosts?.length > 0, `${path}.sniHosts`, 'TLS match must have at least one SNI host')
       for (const [k, sni] of ((m.sniHosts ?? []) as string[]).entries()) {
         host(sni, `${path}.sniHosts[${k}]`, p)
+        p.warn(
+          isIP(sni) === 0,
+          `using an IP address (${JSON.stringify(sni)}) goes against SNI spec and most clients do not support this`,
+        )
         p.check(
           isIP(sni) > 0 || (hosts as string[]).some((h) => within(sni, h)),
           `${path}.sniHosts[${k}]`,
@@ -70,6 +75,21 @@ export const virtualService: Check = (spec, p) => {
     }
   }
   exportTo(spec.exportTo, 'spec.exportTo', p)
+  for (const g of gateways as string[]) {
+    const [name, namespace] = g.split('.')
+    p.warn(
+      g.includes('/') || namespace === undefined,
+      `using legacy gatewayName format ${JSON.stringify(g)}; prefer the <namespace>/<name> format: ${JSON.stringify(`${namespace}/${name}`)}`,
+    )
+  }
+  unreachableRules(spec, {
+    unused: (rule, why) => p.warn(false, `virtualService rule ${rule} not used (${why})`),
+    ineffective: (rule, match, other) =>
+      p.warn(
+        false,
+        `virtualService rule ${rule} match ${match} is not used (duplicate/overlapping match in rule ${other})`,
+      ),
+  })
 }
 
 /** True when a host is one of those a pattern covers. A short name may be any host that begins with it. */

@@ -46,6 +46,7 @@ function decodeHttp(hcm: Message, sink: LineSink, what: string): HttpChain {
     edge: hcm.use_remote_address?.value ?? false,
     xffHops: hcm.xff_num_trusted_hops ?? 0,
     skipXff: hcm.skip_xff_append ?? false,
+    tellsPort: hcm.append_x_forwarded_port ?? false,
     filters: ((hcm.http_filters ?? []) as Message[])
       .map((f) => decodeFilter(f, `${what}, filter ${f.name}`))
       .filter((f) => f !== undefined),

@@ -224,6 +224,7 @@ function decodeRoute(m: Message, outer: Outer, what: string): Route {
     directBody: dataOf(m.direct_response?.body),
     redirect: decodeRedirect(m.redirect, match, what),
     rewrite: decodeRewrite(action, match, `${what}.route`),
+    tellsHost: action?.append_x_forwarded_host ?? false,
     request: [...own(edits.request), ...outer.request],
     response: [...own(edits.response), ...outer.response],
     timeout: fromDuration(action?.timeout) ?? 15_000,

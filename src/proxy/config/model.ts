@@ -258,6 +258,8 @@ export interface Route {
   readonly directBody: Buffer
   readonly redirect: Redirect | undefined
   readonly rewrite: Rewrite | undefined
+  /** Whether a host that is rewritten is told in x-forwarded-host. */
+  readonly tellsHost: boolean
   readonly request: readonly HeaderEdits[]
   readonly response: readonly HeaderEdits[]
   /** Milliseconds; 0 is none. */
@@ -311,6 +313,8 @@ export interface HttpChain {
   /** Trusted proxies in front. */
   readonly xffHops: number
   readonly skipXff: boolean
+  /** Whether the port that the client came to is told in x-forwarded-port. */
+  readonly tellsPort: boolean
   readonly filters: readonly HttpFilter[]
   /** Milliseconds; 0 is none. */
   readonly idleTimeout: number

@@ -56,6 +56,9 @@ export function markOrigin(request: HttpRequest, chain: HttpChain, source: Sourc
   // No address is internal unless configuration says so (since Envoy 1.33), and Istio's does not.
   fields.push('x-envoy-external-address', client)
   setField(fields, 'x-forwarded-proto', request.scheme)
+  // What trusted proxies in front say of it stays.
+  if (chain.tellsPort && (chain.xffHops === 0 || fieldOf(fields, 'x-forwarded-port') === undefined))
+    setField(fields, 'x-forwarded-port', String(source.port))
   return client
 }
 

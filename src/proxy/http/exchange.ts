@@ -234,7 +234,7 @@ export class Exchange implements FilterExchange, StreamInfo {
       request.path = changed
     }
     const host = target.host ?? rewrite?.host ?? (rewrite?.hostField && requestField(request, rewrite.hostField))
-    if (host) rewriteHost(request, host)
+    if (host) rewriteHost(request, host, route.tellsHost)
     // The innermost edits come first.
     if (target.request) this.#editRequest(target.request)
     for (const edits of route.request) this.#editRequest(edits)

@@ -124,10 +124,16 @@ export function isGrpc(fields: readonly string[]): boolean {
   return false
 }
 
-/** Asks for another host, and says which one it was. */
-export function rewriteHost(request: HttpRequest, host: string): void {
-  if (request.authority === host) return
-  setField(request.fields, 'x-envoy-original-host', request.authority)
+/** Asks for another host, and says which one it was; in x-forwarded-host too where that is `told`. */
+export function rewriteHost(request: HttpRequest, host: string, told: boolean): void {
+  const { fields, authority } = request
+  if (authority === host) return
+  if (told) {
+    const before = fieldOf(fields, 'x-forwarded-host')
+    const last = before?.slice(before.lastIndexOf(',') + 1).trim()
+    if (last !== authority) setField(fields, 'x-forwarded-host', before ? `${before},${authority}` : authority)
+  }
+  setField(fields, 'x-envoy-original-host', authority)
   request.authority = host
 }
 

@@ -203,7 +203,7 @@ export class Router {
       setField(request.fields, 'x-envoy-attempt-count', String(this.#tries))
     if (this.#route.rewrite?.autoHost && host.endpoint.hostname) {
       request.authority = this.#asked
-      rewriteHost(request, host.endpoint.hostname)
+      rewriteHost(request, host.endpoint.hostname, this.#route.tellsHost)
     }
     const attempt = new Try(this, host, this.#perTry)
     this.#try = attempt
