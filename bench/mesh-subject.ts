@@ -108,18 +108,21 @@ function rule(namespace: string, name: string, weight: number): KubeObject {
 }
 
 let snapshot: Snapshot | undefined
+let last: Snapshot | undefined
 const current = () =>
-  (snapshot ??= createSnapshot(
-    viewOf({
-      services,
-      slices: (s) => slices.get(`${s.metadata.namespace}/${s.metadata.name}`) ?? [],
-      podByIp: (ip) => pods.get(ip),
-      endpointsVersion: (s) => slices.get(`${s.metadata.namespace}/${s.metadata.name}`)?.[0],
-      virtualServices: [...rules.values()],
-      destinationRules,
-      sidecars,
-    }),
-  ))
+  (snapshot ??= last =
+    createSnapshot(
+      viewOf({
+        services,
+        slices: (s) => slices.get(`${s.metadata.namespace}/${s.metadata.name}`) ?? [],
+        podByIp: (ip) => pods.get(ip),
+        endpointsVersion: (s) => slices.get(`${s.metadata.namespace}/${s.metadata.name}`)?.[0],
+        virtualServices: [...rules.values()],
+        destinationRules,
+        sidecars,
+      }),
+      last,
+    ))
 const views = new Views(layersOf, (_key, error) => {
   throw error
 })
@@ -180,29 +183,36 @@ async function timed(what: 'rule' | 'endpoint'): Promise<number> {
 /** 100 changes a second for a minute; how long after each everybody has it. */
 async function storm(): Promise<number[]> {
   const took: number[] = []
-  const waiting: number[] = []
-  let looking = false
+  let waiting: number[] = []
+  const looks: Promise<void>[] = []
+  /** Those of one push are waited for together, while the next goes out. */
   const look = async () => {
-    if (looking) return
-    looking = true
     while (waiting.length > 0) {
-      const here = waiting.splice(0)
+      const here = waiting
+      waiting = []
       await schedule.sent()
-      await ads.caughtUp()
-      const now = performance.now()
-      for (const at of here) took.push(now - at)
+      const record = () => {
+        const now = performance.now()
+        for (const at of here) took.push(now - at)
+      }
+      looks.push(ads.caughtUp().then(record))
     }
     looking = false
   }
+  let looking = false
   const end = performance.now() + 60_000
   for (let next = performance.now(); next < end; next += 10) {
     const wait = next - performance.now()
     if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait))
     change(turn % 2 ? 'rule' : 'endpoint')
     waiting.push(performance.now())
-    void look()
+    if (!looking) {
+      looking = true
+      void look()
+    }
   }
   while (looking) await new Promise((resolve) => setTimeout(resolve, 10))
+  await Promise.all(looks)
   return took.sort((a, b) => a - b)
 }
 

@@ -77,6 +77,17 @@ interface AdmissionStep {
   warn?(request: Omit<AdmissionRequest, 'namespace'>): readonly string[]
 }
 
+const known = new WeakMap<KubeObject, Readonly<Record<string, string>>>()
+const NO_LABELS = {}
+
+/** A pod's labels, with the one that says which node it is on; the same object each time. */
+function labelsOf(pod: KubeObject | undefined): Readonly<Record<string, string>> {
+  if (!pod) return NO_LABELS
+  const labels = known.get(pod) ?? { [HOSTNAME]: pod.spec?.nodeName ?? '', ...pod.metadata.labels }
+  known.set(pod, labels)
+  return labels
+}
+
 const isIstio = (group: string): boolean => group.endsWith('.istio.io')
 
 /** A list of protocols would be copied for every connection. */
@@ -269,7 +280,7 @@ export class Mesh {
   #current(): Snapshot {
     if (this.#snapshot) return this.#snapshot
     try {
-      this.#last = createSnapshot(this.#cluster.now())
+      this.#last = createSnapshot(this.#cluster.now(), this.#last)
     } catch (error) {
       this.#options.log.error('the mesh cannot be read', { error: error instanceof Error ? error.stack : error })
       this.#last ??= createSnapshot(viewOf({}))
@@ -306,7 +317,7 @@ export class Mesh {
   /** What a pod is comes from its object, not from what the proxy says of itself. */
   #nodeOf(proxy: ProxyIdentity): ProxyNode {
     const pod = this.#options.informers.for(resources.pods).get(`${proxy.namespace}/${proxy.name}`)
-    const labels = { [HOSTNAME]: pod?.spec?.nodeName ?? '', ...pod?.metadata.labels }
+    const labels = labelsOf(pod)
     const ports = (proxy.metadata.POD_PORTS ?? []) as { containerPort: number }[]
     const known = proxy.user.peer === undefined
     return {

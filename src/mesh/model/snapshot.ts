@@ -12,6 +12,7 @@ export interface Snapshot {
   /** Those of Kubernetes first, each kind oldest first. */
   readonly services: readonly MeshService[]
   readonly byHost: ReadonlyMap<string, readonly MeshService[]>
+  /** The same list as before where a namespace has the same services as before. */
   readonly byNamespace: ReadonlyMap<string, readonly MeshService[]>
   readonly virtualServices: readonly VirtualService[]
   readonly destinationRules: DestinationRules
@@ -19,30 +20,47 @@ export interface Snapshot {
   readonly labelKeys: readonly string[]
 }
 
-export function createSnapshot(view: MeshView): Snapshot {
-  const services = [
-    ...[...view.services].sort(byAge).flatMap(kubeService),
-    ...[...view.serviceEntries].sort(byAge).flatMap(entryServices),
-  ]
-  const byHost = new Map<string, MeshService[]>()
-  const byNamespace = new Map<string, MeshService[]>()
-  for (const service of services) {
-    const known = byHost.get(service.host)
-    if (known) known.push(service)
-    else byHost.set(service.host, [service])
-    const here = byNamespace.get(service.namespace)
-    if (here) here.push(service)
-    else byNamespace.set(service.namespace, [service])
-  }
+/** `before`: the snapshot of the moment before, if there is one. */
+export function createSnapshot(view: MeshView, before?: Snapshot): Snapshot {
   return {
     view,
-    services,
-    byHost,
-    byNamespace,
+    ...indexServices(view, before),
     virtualServices: virtualServices(view.virtualServices, view.mesh.defaultVirtualServiceExportTo),
     destinationRules: indexRules(view.destinationRules),
     labelKeys: labelKeys(view),
   }
+}
+
+type ServiceIndex = Pick<Snapshot, 'services' | 'byHost' | 'byNamespace'>
+
+function indexServices(view: MeshView, before: Snapshot | undefined): ServiceIndex {
+  if (before && same(view.services, before.view.services) && same(view.serviceEntries, before.view.serviceEntries)) {
+    const { services, byHost, byNamespace } = before
+    return { services, byHost, byNamespace }
+  }
+  const services = [
+    ...[...view.services].sort(byAge).flatMap(kubeService),
+    ...[...view.serviceEntries].sort(byAge).flatMap(entryServices),
+  ]
+  const byHost = grouped(services, (s) => s.host)
+  const byNamespace = grouped(services, (s) => s.namespace)
+  for (const [namespace, here] of byNamespace) {
+    const known = before?.byNamespace.get(namespace)
+    if (known && same(known, here)) byNamespace.set(namespace, known)
+  }
+  return { services, byHost, byNamespace }
+}
+
+const same = <T>(a: readonly T[], b: readonly T[]): boolean => a.length === b.length && a.every((x, i) => x === b[i])
+
+function grouped<T>(all: readonly T[], key: (item: T) => string): Map<string, readonly T[]> {
+  const groups = new Map<string, T[]>()
+  for (const item of all) {
+    const known = groups.get(key(item))
+    if (known) known.push(item)
+    else groups.set(key(item), [item])
+  }
+  return groups
 }
 
 function labelKeys(view: MeshView): string[] {

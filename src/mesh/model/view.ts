@@ -97,6 +97,15 @@ export const byAge = (a: KubeObject, b: KubeObject): number =>
   a.metadata.name.localeCompare(b.metadata.name) ||
   (a.metadata.namespace ?? '').localeCompare(b.metadata.namespace ?? '')
 
+const keys = new WeakMap<Readonly<Record<string, string>>, string>()
+
+/** Labels as text that is the same for the same labels; made once for an object that nobody changes. */
+export function labelsKey(labels: Readonly<Record<string, string>>): string {
+  const key = keys.get(labels) ?? JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)))
+  keys.set(labels, key)
+  return key
+}
+
 /** True when all of a selector's labels are there; an empty selector selects everything. */
 export function matches(
   selector: Readonly<Record<string, string>> | undefined,

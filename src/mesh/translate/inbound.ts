@@ -6,7 +6,7 @@ import type { Message } from '#wire'
 import { declaredProtocol, isHttp, type Protocol, protocolOf } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
 import { isSocket } from '../model/unix-socket.ts'
-import { matches, type XdsResources } from '../model/view.ts'
+import { labelsKey, matches, type XdsResources } from '../model/view.ts'
 import { addressMessage } from './address.ts'
 import { HTTP_INSPECTOR, inboundHttpChain, LOOKS_LIKE_HTTP, ORIGINAL_DST, tcpChain } from './chains.ts'
 import { httpOptions, statName } from './clusters.ts'
@@ -138,9 +138,20 @@ function clusterOf(place: Place, name: string, port: InboundPort): Message {
   }
 }
 
+/** What was found of a namespace's services for workloads, by their labels: many are alike. */
+const selecting = new WeakMap<readonly MeshService[], Map<string, readonly MeshService[]>>()
+
 /** The services that select a workload. */
-export const servicesOf = ({ snapshot, node }: Pick<Place, 'snapshot' | 'node'>): MeshService[] =>
-  (snapshot.byNamespace.get(node.namespace) ?? []).filter((s) => selects(s, node.labels))
+export function servicesOf({ snapshot, node }: Pick<Place, 'snapshot' | 'node'>): readonly MeshService[] {
+  const here = snapshot.byNamespace.get(node.namespace)
+  if (!here) return []
+  const known = selecting.get(here) ?? new Map<string, readonly MeshService[]>()
+  selecting.set(here, known)
+  const key = labelsKey(node.labels)
+  const found = known.get(key) ?? here.filter((s) => selects(s, node.labels))
+  known.set(key, found)
+  return found
+}
 
 /** The workload's ports by number: those its Sidecar declares, else those its containers and Services do. */
 function portsOf(place: Place): InboundPort[] {

@@ -3,7 +3,7 @@
 
 import { sidecarFor } from '../model/sidecar-scope.ts'
 import { createSnapshot, type Snapshot } from '../model/snapshot.ts'
-import { emptyResources, type MeshView, type ProxyNode, type XdsResources } from '../model/view.ts'
+import { emptyResources, labelsKey, type MeshView, type ProxyNode, type XdsResources } from '../model/view.ts'
 import { usesSecrets } from './clusters.ts'
 import { type FilterPatches, filterPatches } from './envoy-filter.ts'
 import { translateGateway } from './gateway.ts'
@@ -25,9 +25,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   const place = once(() => placeOf(snapshot, node))
   const patches = once(() => filterPatches(snapshot, node))
   const { namespace, labels, locality, ports, readsSecrets, trusted, dnsCapture = false, config } = node
-  const all = Object.keys(labels)
-    .sort()
-    .map((k) => [k, labels[k]])
+  const all = labelsKey(labels)
   if (node.role === 'router')
     return [
       {

@@ -63,6 +63,7 @@ test('settled waits for an acknowledgement of now, not for an address to be gone
 
   ips = ['10.0.0.11']
   let settled = false
+  void ads.push()
   const waiting = ads.settled().then(() => {
     settled = true
   })
@@ -74,10 +75,43 @@ test('settled waits for an acknowledgement of now, not for an address to be gone
 
   // A proxy that leaves is not waited for.
   ips = ['10.0.0.12']
+  void ads.push()
   const last = ads.settled()
   await nextTurn()
   call.onClose()
   await last
+})
+
+// Under changes without pause no proxy ever knew "now", so that each pod that went was waited for as long as is allowed.
+test('who waits for the endpoints of a moment need not wait for those that come later', async () => {
+  let ips = ['10.0.0.1']
+  let layer: EncodedLayer | undefined
+  const t = await open({
+    layers: () => [
+      (layer = encodeLayer({ ...emptyResources(), endpoints: new Map([['web', assignment(...ips)]]) }, layer)),
+    ],
+  })
+  const acknowledge = () => t.call.onMessage({ type_url: TYPE.endpoint, response_nonce: t.sent.at(-1)!.nonce })
+  t.call.onMessage({ node: NODE, type_url: TYPE.endpoint, resource_names_subscribe: ['web'] })
+  await nextTurn()
+  // What is on its way is older than what is waited for.
+  ips = ['10.0.0.2']
+  void t.ads.push()
+  let done = false
+  const waiting = t.ads.settled().then(() => {
+    done = true
+  })
+  await nextTurn()
+  assert.equal(t.sent.length, 1)
+  acknowledge()
+  await nextTurn()
+  assert.equal(t.sent.length, 2)
+  assert.equal(done, false)
+  ips = ['10.0.0.3']
+  void t.ads.push()
+  acknowledge()
+  await waiting
+  assert.equal(t.sent.length, 3)
 })
 
 /** A stream under the test's hand. */

@@ -29,7 +29,10 @@ const BATCH = 50
 export class AdsServer {
   readonly #options: AdsOptions
   readonly #connections = new Set<Connection>()
-  readonly #waiters = new Set<() => void>()
+  /** Those who wait for proxies; they are told which one has answered, or nothing when any may have. */
+  readonly #waiters = new Set<(connection?: Connection) => void>()
+  /** How often something has changed: what is sent at a mark has all that there was when it began. */
+  #mark = 0
   #count = 0
   #pushing: Promise<void> | undefined
   #again = false
@@ -56,6 +59,7 @@ export class AdsServer {
 
   /** Something changed: every proxy is looked at again. Resolves when all have been. */
   push(): Promise<void> {
+    this.#mark++
     if (this.#pushing) {
       this.#again = true
       return this.#pushing
@@ -82,33 +86,39 @@ export class AdsServer {
     this.#look()
   }
 
-  /** Resolves when every connected proxy has been sent the endpoints of now and has acknowledged them. */
+  /**
+   * Resolves when every connected proxy has acknowledged the endpoints of the last push, whatever else changes
+   * meanwhile.
+   */
   settled(): Promise<void> {
-    return this.#until((c) => c.settled)
+    return this.#until((c, mark) => c.isSettled(mark))
   }
 
   /** The proxies that have not acknowledged the endpoints of now, by name. */
   get behind(): string[] {
-    return [...this.#connections].filter((c) => !this.#isDone((x) => x.settled, c)).map((c) => c.proxy!.id)
+    return [...this.#connections]
+      .filter((c) => !this.#isDone((x) => x.isSettled(this.#mark), c))
+      .map((c) => c.proxy!.id)
   }
 
-  /** Resolves when every connected proxy has acknowledged everything of now that it asked for. */
+  /** Resolves when every connected proxy has acknowledged everything of the last push that it asked for. */
   caughtUp(): Promise<void> {
-    return this.#until((c) => c.caughtUp)
+    return this.#until((c, mark) => c.isCaughtUp(mark))
   }
 
-  async #until(done: (connection: Connection) => boolean): Promise<void> {
-    await this.push()
+  async #until(done: (connection: Connection, mark: number) => boolean): Promise<void> {
+    const mark = this.#mark
+    const isDone = (connection: Connection) => this.#isDone((c) => done(c, mark), connection)
     // Those found done once need not be looked at again.
-    const open = [...this.#connections]
+    const open = [...this.#connections].filter((c) => !isDone(c))
     const settled = () => {
-      while (open.length > 0 && this.#isDone(done, open.at(-1)!)) open.pop()
+      while (open.length > 0 && isDone(open.at(-1)!)) open.pop()
       return open.length === 0
     }
     if (settled()) return
     await new Promise<void>((resolve) => {
-      const look = () => {
-        if (!settled()) return
+      const look = (connection?: Connection) => {
+        if ((connection && connection !== open.at(-1)) || !settled()) return
         this.#waiters.delete(look)
         resolve()
       }
@@ -130,8 +140,8 @@ export class AdsServer {
     this.#options.log.error('push failed', { proxy: proxy?.id, error: error instanceof Error ? error.stack : error })
   }
 
-  #look(): void {
-    for (const look of [...this.#waiters]) look()
+  #look(connection?: Connection): void {
+    for (const look of [...this.#waiters]) look(connection)
   }
 
   async #accept(call: ServerCall, delta: boolean): Promise<void> {
@@ -157,7 +167,8 @@ export class AdsServer {
       onAnswer,
       onOther: onOther ?? (() => false),
       onError: (proxy, error) => this.#failed(proxy, error),
-      onProgress: () => this.#look(),
+      mark: () => this.#mark,
+      onProgress: (progressed) => this.#look(progressed),
     })
     this.#connections.add(connection)
     call.onClose = () => {

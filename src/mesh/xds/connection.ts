@@ -19,8 +19,10 @@ export interface ConnectionOptions {
   /** A request for something that is not of the mesh's resources; true when it was taken. */
   onOther(connection: Connection, request: Message): boolean
   onError(proxy: ProxyIdentity, error: unknown): void
-  /** A proxy has acknowledged something or has gone. */
-  onProgress(): void
+  /** How often something has changed so far. */
+  mark(): number
+  /** It has acknowledged something. */
+  onProgress(connection: Connection): void
 }
 
 /** Routes and listeners wait so long for a proxy to ask for the endpoints of clusters that are new to it. */
@@ -56,18 +58,18 @@ export class Connection {
     return [...this.#subscriptions.values()]
   }
 
-  /** The endpoints of now are acknowledged; what is not asked for cannot be. */
-  get settled(): boolean {
+  /** The endpoints of a mark, or newer ones, are acknowledged; what is not asked for cannot be. */
+  isSettled(mark: number): boolean {
     const endpoints = this.#subscriptions.get('endpoints')
     if (!this.#open || !this.proxy || !endpoints) return true
-    return endpoints.answered && !endpoints.isBehind(this.#options.layers(this.proxy))
+    return endpoints.hasAnswered(mark, this.#options.layers(this.proxy))
   }
 
-  /** Everything of now that it asked for is sent and answered. */
-  get caughtUp(): boolean {
+  /** Everything of a mark, or newer, that it asked for is sent and answered. */
+  isCaughtUp(mark: number): boolean {
     if (!this.#open || !this.proxy) return true
     const layers = this.#options.layers(this.proxy)
-    return this.subscriptions.every((s) => s.answered && !s.isBehind(layers) && !s.holding)
+    return this.subscriptions.every((s) => s.hasAnswered(mark, layers) && !s.holding)
   }
 
   close(): void {
@@ -99,7 +101,7 @@ export class Connection {
     const asks = this.#options.delta ? s.requestDelta(request) : s.request(request)
     if (request.response_nonce && request.response_nonce === s.nonce) {
       this.#options.onAnswer(this.proxy, entry.url, s.error)
-      this.#options.onProgress()
+      this.#options.onProgress(this)
     }
     if (!asks && !request.response_nonce && acked === s.acked) return
     try {
@@ -135,8 +137,7 @@ export class Connection {
       underWay ||= named
       // A cluster that changed is warmed again: its endpoints are told again.
       if (kind === 'clusters') this.#subscriptions.get('endpoints')?.refresh(next.changed.map((r) => r.name))
-      s.nonce = String(++this.#nonce)
-      s.error = ''
+      s.send(String(++this.#nonce), this.#options.mark())
       const { resources, removed } = next
       const { call, delta } = this.#options
       call.sendParts(responseParts({ url: s.url, nonce: s.nonce, delta, resources, removed }))

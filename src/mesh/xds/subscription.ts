@@ -55,6 +55,9 @@ export class Subscription {
   /** Resources that are gone from the layers but not from the proxy: something may still name them. */
   readonly #held = new Map<string, WireResource>()
   nonce = ''
+  /** The mark of what is on its way, and of the last that was answered: marks only grow. */
+  #sentMark = 0
+  #answeredMark = 0
   /** The nonce last accepted. */
   acked = ''
   error = ''
@@ -147,7 +150,20 @@ export class Subscription {
     this.#narrow = true
   }
 
+  /** Notes that something is sent under a nonce, at a time that has this mark. */
+  send(nonce: string, mark: number): void {
+    this.nonce = nonce
+    this.error = ''
+    this.#sentMark = mark
+  }
+
+  /** Whether the proxy has answered what was made at this mark or later, or would be told nothing new by it. */
+  hasAnswered(mark: number, layers: readonly EncodedLayer[]): boolean {
+    return this.#answeredMark >= mark || (this.answered && !this.isBehind(layers))
+  }
+
   #answer(message: Message): void {
+    this.#answeredMark = this.#sentMark
     this.error = message.error_detail ? (message.error_detail.message ?? 'refused without a reason') : ''
     if (!this.error) this.acked = this.nonce
   }
