@@ -1,7 +1,7 @@
 // etcd's own puts, as the yardstick of what writes cost: one member of Debian's etcd, spoken to by gRPC, nobody watching.
 
 import { spawn } from 'node:child_process'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -30,8 +30,7 @@ export async function etcdPuts(
   tls: boolean,
   ownConnections = false,
 ): Promise<{ rate: number }> {
-  const data = join(folder, `etcd-${tls}-${ownConnections}`)
-  mkdirSync(data, { recursive: true, mode: 0o700 })
+  const data = mkdtempSync(join(folder, 'etcd-'))
   const [client, peer] = [await freePort(), await freePort()]
   const url = `${tls ? 'https' : 'http'}://127.0.0.1:${client}`
   const file = (name: string) => join(folder, name)
