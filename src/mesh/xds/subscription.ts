@@ -184,16 +184,19 @@ export class Subscription {
 
   /** Whether what is subscribed differs between what was sent and what is now. */
   isBehind(layers: readonly EncodedLayer[]): boolean {
-    return this.#first || this.#fresh.size > 0 || this.#changes(this.#seen(layers)).some((r) => r)
+    if (this.#first || this.#fresh.size > 0) return true
+    const seen = this.#seen(layers)
+    // Mostly nothing has changed since: this is asked at every answer of every proxy.
+    return seen !== this.#sent && seen.some((layer, i) => this.#differs(layer, this.#sent[i]))
   }
 
-  #changes(layers: readonly EncodedLayer[]): boolean[] {
-    return layers.map((layer, i) => {
-      const before = this.#sent[i]?.[this.kind]
-      if (!before) return layer[this.kind].size > 0
-      const { changed, removed } = difference(before, layer[this.kind])
-      return changed.some((r) => this.wants(r.name, r.host)) || removed.some((n) => this.wants(n))
-    })
+  #differs(layer: EncodedLayer, sent: EncodedLayer | undefined): boolean {
+    const now = layer[this.kind]
+    const before = sent?.[this.kind]
+    if (!before) return now.size > 0
+    if (before === now) return false
+    const { changed, removed } = difference(before, now)
+    return changed.some((r) => this.wants(r.name, r.host)) || removed.some((n) => this.wants(n))
   }
 
   /** What is to be sent now, if anything. `hold`: what is gone stays with the proxy for now. */
