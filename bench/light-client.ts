@@ -1,4 +1,4 @@
-// A client of HTTP/1.1 that does as little as can be done: what it asks with is ready, of answers it reads where they end.
+// A client of HTTP/1.1 that does as little as can be done: what it asks is ready, of answers it reads where they end.
 
 import { connect, type TLSSocket } from 'node:tls'
 

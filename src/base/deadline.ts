@@ -1,5 +1,8 @@
 // The end of a wait for an answer.
 
+/** Longer than this a timer would end at once. */
+const MOST_MS = 0x7fffffff
+
 /**
  * Calls `fn` after `ms`, once what has come by then is read. Node looks at timers before it looks at sockets: a process
  * that stood still would give up answers that lie before it.
@@ -9,9 +12,12 @@ export class Deadline {
   #turn: NodeJS.Immediate | undefined
 
   constructor(ms: number, fn: () => void) {
-    this.#timer = setTimeout(() => {
-      this.#turn = setImmediate(fn)
-    }, ms)
+    this.#timer = setTimeout(
+      () => {
+        this.#turn = setImmediate(fn)
+      },
+      Math.min(ms, MOST_MS),
+    )
   }
 
   cancel(): void {

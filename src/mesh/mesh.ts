@@ -16,7 +16,6 @@ import { type ProxyWorkload, proxyConfigOf } from './inject/proxy-config.ts'
 import { capturedAddresses, capturesDns } from './model/dns-capture.ts'
 import { podLocality } from './model/endpoints.ts'
 import { createSnapshot, type Snapshot } from './model/snapshot.ts'
-import { HOSTNAME } from './model/topology.ts'
 import { matches, type ProxyNode, viewOf } from './model/view.ts'
 import { PushSchedule } from './push-schedule.ts'
 import { publishRootCertificate } from './root-certificate.ts'
@@ -77,16 +76,7 @@ interface AdmissionStep {
   warn?(request: Omit<AdmissionRequest, 'namespace'>): readonly string[]
 }
 
-const known = new WeakMap<KubeObject, Readonly<Record<string, string>>>()
-const NO_LABELS = {}
-
-/** A pod's labels, with the one that says which node it is on; the same object each time. */
-function labelsOf(pod: KubeObject | undefined): Readonly<Record<string, string>> {
-  if (!pod) return NO_LABELS
-  const labels = known.get(pod) ?? { [HOSTNAME]: pod.spec?.nodeName ?? '', ...pod.metadata.labels }
-  known.set(pod, labels)
-  return labels
-}
+const NO_LABELS: Readonly<Record<string, string>> = {}
 
 const isIstio = (group: string): boolean => group.endsWith('.istio.io')
 
@@ -317,7 +307,7 @@ export class Mesh {
   /** What a pod is comes from its object, not from what the proxy says of itself. */
   #nodeOf(proxy: ProxyIdentity): ProxyNode {
     const pod = this.#options.informers.for(resources.pods).get(`${proxy.namespace}/${proxy.name}`)
-    const labels = labelsOf(pod)
+    const labels = pod?.metadata.labels ?? NO_LABELS
     const ports = (proxy.metadata.POD_PORTS ?? []) as { containerPort: number }[]
     const known = proxy.user.peer === undefined
     return {
@@ -326,6 +316,7 @@ export class Mesh {
       namespace: proxy.namespace,
       labels,
       ip: proxy.ip,
+      nodeName: pod?.spec?.nodeName,
       locality: podLocality(this.#current().view, pod),
       ports: Array.isArray(ports) ? ports : [],
       trusted: known,

@@ -1,4 +1,5 @@
-// When changes are sent: the first at once, those of a storm together, so that pushing takes at most four fifths of the time.
+// When changes are sent: the first at once, those of a storm together, so that pushing takes four fifths of the time at
+// most.
 
 import type { Clock } from '#base'
 

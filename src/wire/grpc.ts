@@ -223,12 +223,14 @@ class Connection {
     socket.on('close', () => this.#end())
     let unanswered = 0
     if (!keepAliveMs) return
-    this.#beat = setInterval(() => {
+    const look = () => {
       if (unanswered++ > 0) {
         this.#reason = 'the server does not answer'
         this.#end()
       } else this.#session.ping(() => (unanswered = 0))
-    }, keepAliveMs).unref()
+    }
+    // What came while this process stood still is read first.
+    this.#beat = setInterval(() => setImmediate(look), keepAliveMs).unref()
   }
 
   /** Whether no new call may begin here. */

@@ -147,6 +147,7 @@ const BAD: readonly [kind: string, spec: Json | undefined, message: string][] = 
     policy({ loadBalancer: { consistentHash: { useSourceIp: true, httpHeaderName: 'a' } } }),
     '"spec.trafficPolicy.loadBalancer.consistentHash" must validate one and only one schema (oneOf)',
   ],
+  ['ServiceEntry', { hosts: 'a.b' }, 'spec.hosts'],
   // What Istio itself looks into.
   ['Gateway', { servers: [{ port: port(1, 'a'), hosts: ['*a.b'] }] }, 'partial wildcard "*a.b" not allowed'],
   [
@@ -257,6 +258,10 @@ const GOOD: readonly [kind: string, spec: Json][] = [
     near({ distribute: ['a/b/c', 'a/b/*', 'a/*', '*'].map((from) => ({ from, to: { b: 1, c: 99 } })) }),
   ],
   ['DestinationRule', hashed({ maglev: { tableSize: 65_537 } })],
+  ['DestinationRule', policy({ loadBalancer: { consistentHash: { ringHash: { minimumRingSize: 4096 } } } })],
+  ['DestinationRule', near({ distribute: [{ from: 'a', to: { 'us/*': 80, 'us/a': 20 } }] })],
+  ['DestinationRule', policy({ tunnel: { targetHost: 'a.example.com.', targetPort: 80 } })],
+  ['DestinationRule', policy({ tls: { mode: 'SIMPLE', insecureSkipVerify: true, subjectAltNames: [] } })],
   ['ServiceEntry', entry({})],
   ['ServiceEntry', entry({ addresses: ['10.0.0.0/8'], ports: [port(1, 'a'), port(2, 'b')] })],
   [

@@ -4,7 +4,7 @@ import type { Json } from '#api'
 import { type DestinationRules, indexRules } from './destination-rule.ts'
 import { entryServices, kubeService, type MeshService } from './service.ts'
 import { HOSTNAME, preferredLabels } from './topology.ts'
-import { byAge, type MeshView } from './view.ts'
+import { byAge, type MeshView, type ProxyNode } from './view.ts'
 import { type VirtualService, virtualServices } from './virtual-service.ts'
 
 export interface Snapshot {
@@ -30,6 +30,10 @@ export function createSnapshot(view: MeshView, before?: Snapshot): Snapshot {
     labelKeys: labelKeys(view),
   }
 }
+
+/** What tells a proxy from others, as far as anything depends on it. */
+export const distinction = ({ labelKeys }: Snapshot, { labels, nodeName }: ProxyNode): (string | null)[] =>
+  labelKeys.map((key) => labels[key] ?? (key === HOSTNAME ? nodeName : undefined) ?? null)
 
 type ServiceIndex = Pick<Snapshot, 'services' | 'byHost' | 'byNamespace'>
 
@@ -78,11 +82,13 @@ function labelKeys(view: MeshView): string[] {
       for (const match of (route.match ?? []) as Json[]) add(match.sourceLabels)
   for (const { spec } of view.destinationRules) {
     add(spec?.workloadSelector?.matchLabels)
-    for (const policy of [spec?.trafficPolicy, ...(spec?.subsets ?? []).map((s: Json) => s.trafficPolicy)])
+    const policies: Json[] = [spec?.trafficPolicy, ...(spec?.subsets ?? []).map((s: Json) => s.trafficPolicy)]
+    for (const policy of policies.flatMap((p) => [p, ...(p?.portLevelSettings ?? [])]))
       for (const setting of ['localityLbSetting', 'zoneAwareLbSetting']) prefer(policy?.loadBalancer?.[setting])
   }
   prefer(view.mesh.localityLbSetting)
   prefer(view.mesh.zoneAwareLbSetting)
-  if (view.services.some((s) => preferredLabels(s)?.includes(HOSTNAME))) keys.add(HOSTNAME)
+  for (const service of [...view.services, ...view.serviceEntries])
+    for (const key of preferredLabels(service) ?? []) keys.add(key)
   return [...keys].sort()
 }

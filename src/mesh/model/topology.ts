@@ -8,15 +8,19 @@ export const REGION = 'topology.kubernetes.io/region'
 export const ZONE = 'topology.kubernetes.io/zone'
 export const SUBZONE = 'topology.istio.io/subzone'
 
+const SAME_ZONE = [NETWORK, REGION, ZONE]
+const SAME_NODE = [...SAME_ZONE, SUBZONE, HOSTNAME]
 /** What a Service's trafficDistribution prefers, most important first. */
-const DISTRIBUTIONS: Readonly<Record<string, readonly string[]>> = {
-  PreferClose: [NETWORK, REGION, ZONE],
-  PreferSameZone: [NETWORK, REGION, ZONE],
-  PreferSameNode: [NETWORK, REGION, ZONE, SUBZONE, HOSTNAME],
-}
+const DISTRIBUTIONS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['PreferClose', SAME_ZONE],
+  ['PreferSameZone', SAME_ZONE],
+  ['PreferSameNode', SAME_NODE],
+])
+/** The same as annotations say it, in whatever case. */
+const ANNOTATED = new Map([...DISTRIBUTIONS].map(([name, labels]) => [name.toLowerCase(), labels]))
 
-/** The labels that a service's own preference looks at: by its annotation, else by its spec; undefined without one. */
-export function preferredLabels(service: KubeObject): readonly string[] | undefined {
-  const given = service.metadata.annotations?.['networking.istio.io/traffic-distribution']
-  return DISTRIBUTIONS[given ?? service.spec?.trafficDistribution ?? '']
+/** The labels that a service's own preference looks at: by its spec, else by its annotation; undefined without one. */
+export function preferredLabels({ metadata, spec }: KubeObject): readonly string[] | undefined {
+  const noted = metadata.annotations?.['networking.istio.io/traffic-distribution'] ?? ''
+  return DISTRIBUTIONS.get(spec?.trafficDistribution) ?? ANNOTATED.get(noted.toLowerCase())
 }

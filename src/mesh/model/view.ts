@@ -59,6 +59,8 @@ export interface ProxyNode {
   readonly namespace: string
   readonly labels: Readonly<Record<string, string>>
   readonly ip: string
+  /** The node it runs on, where that is known. */
+  readonly nodeName?: string
   /** "region/zone/subzone", as far as it is known. */
   readonly locality: string
   /** The pod's declared container ports. */

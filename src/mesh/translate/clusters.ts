@@ -8,6 +8,7 @@ import { endpointsOf, type MeshEndpoint } from '../model/endpoints.ts'
 import type { MeshConfig } from '../model/mesh-config.ts'
 import { isHttp, type Protocol } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
+import { distinction } from '../model/snapshot.ts'
 import { clusterName, emptyResources, matches, type XdsResources } from '../model/view.ts'
 import { addressMessage } from './address.ts'
 import { extension } from './extension.ts'
@@ -134,7 +135,7 @@ export function addClusters(result: XdsResources, place: Place, service: MeshSer
   const rule = place.rule(service)
   // What a Secret says may change without anything else.
   if (rule && usesSecrets(rule)) return makeClusters(result, place, service, port)
-  const labels = place.snapshot.labelKeys.map((k) => node.labels[k] ?? '').join()
+  const labels = distinction(place.snapshot, node).join()
   const key = `${node.role} ${node.namespace} ${node.locality} ${labels} ${port.number}`
   const inputs = [rule, view.mesh, view.endpointsVersion(service.object)]
   const known = made.get(service) ?? new Map<string, Made>()

@@ -6,7 +6,7 @@ import type { Message } from '#wire'
 import { declaredProtocol, isHttp, type Protocol, protocolOf } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
 import { isSocket } from '../model/unix-socket.ts'
-import { labelsKey, matches, type XdsResources } from '../model/view.ts'
+import { matches, type XdsResources } from '../model/view.ts'
 import { addressMessage } from './address.ts'
 import { HTTP_INSPECTOR, inboundHttpChain, LOOKS_LIKE_HTTP, ORIGINAL_DST, tcpChain } from './chains.ts'
 import { httpOptions, statName } from './clusters.ts'
@@ -138,20 +138,31 @@ function clusterOf(place: Place, name: string, port: InboundPort): Message {
   }
 }
 
-/** What was found of a namespace's services for workloads, by their labels: many are alike. */
-const selecting = new WeakMap<readonly MeshService[], Map<string, readonly MeshService[]>>()
+/** What was found of a namespace's services for workloads, by those of their labels that a selector names. */
+interface Selecting {
+  readonly keys: readonly string[]
+  readonly found: Map<string, readonly MeshService[]>
+}
+const selecting = new WeakMap<readonly MeshService[], Selecting>()
 
 /** The services that select a workload. */
 export function servicesOf({ snapshot, node }: Pick<Place, 'snapshot' | 'node'>): readonly MeshService[] {
   const here = snapshot.byNamespace.get(node.namespace)
   if (!here) return []
-  const known = selecting.get(here) ?? new Map<string, readonly MeshService[]>()
+  const known = selecting.get(here) ?? { keys: selectorKeys(here), found: new Map() }
   selecting.set(here, known)
-  const key = labelsKey(node.labels)
-  const found = known.get(key) ?? here.filter((s) => selects(s, node.labels))
-  known.set(key, found)
+  const key = JSON.stringify(known.keys.map((k) => node.labels[k] ?? null))
+  const found = known.found.get(key) ?? here.filter((s) => selects(s, node.labels))
+  known.found.set(key, found)
   return found
 }
+
+const selectorOf = ({ object: { kind, spec } }: MeshService): Readonly<Record<string, string>> =>
+  (kind === 'ServiceEntry' ? spec?.workloadSelector?.labels : spec?.selector) ?? {}
+
+const selectorKeys = (services: readonly MeshService[]): string[] => [
+  ...new Set(services.flatMap((s) => Object.keys(selectorOf(s)))),
+]
 
 /** The workload's ports by number: those its Sidecar declares, else those its containers and Services do. */
 function portsOf(place: Place): InboundPort[] {
@@ -194,9 +205,8 @@ function sidecarPort(
 const isGrpc = (text: unknown) => /^grpc($|-(?!web))/i.test(String(text ?? ''))
 
 function selects(service: MeshService, labels: Readonly<Record<string, string>>): boolean {
-  const spec: Json = service.object.spec ?? {}
-  const selector = service.object.kind === 'ServiceEntry' ? spec.workloadSelector?.labels : spec.selector
-  return selector !== undefined && Object.keys(selector).length > 0 && matches(selector, labels)
+  const selector = selectorOf(service)
+  return Object.keys(selector).length > 0 && matches(selector, labels)
 }
 
 /** The ports of the workload that a service's ports lead to. */

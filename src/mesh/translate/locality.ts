@@ -18,6 +18,7 @@ export interface LocalityGroup {
 export interface LocalityClient {
   readonly locality: string
   readonly labels: Readonly<Record<string, string>>
+  readonly nodeName?: string
 }
 
 /** What is near counts, and how: as Istio's LocalityLoadBalancerSetting or its ZoneAwareLoadBalancerSetting says. */
@@ -118,8 +119,14 @@ function within(pattern: string, locality: string): boolean {
 
 /** Weights in percent by destination; localities that get none are left out. */
 function shared(groups: readonly LocalityGroup[], to: Readonly<Record<string, number>>): LocalityGroup[] {
-  return Object.entries(to).flatMap(([pattern, percent]) => {
-    const here = groups.filter((g) => within(pattern, g.locality))
+  const left = new Set(groups)
+  // A wildcard is for the rest.
+  const patterns = Object.entries(to).sort(
+    ([a], [b]) => Number(a.includes('*')) - Number(b.includes('*')) || b.length - a.length,
+  )
+  return patterns.flatMap(([pattern, percent]) => {
+    const here = [...left].filter((g) => within(pattern, g.locality))
+    for (const g of here) left.delete(g)
     const sum = here.reduce((n, g) => n + total(g.endpoints), 0)
     return here
       .map((g) => ({ ...g, weight: Math.round((percent * 100 * total(g.endpoints)) / sum) }))
@@ -158,7 +165,8 @@ function byLabels(endpoint: MeshEndpoint, keys: readonly string[], client: Local
     value(key, endpoint.labels, endpoint.locality)
   const differs = (text: string) => {
     const [key = '', given] = text.split('=')
-    return own(key) !== (given ?? value(key, client.labels, client.locality))
+    const wanted = given ?? ((key === HOSTNAME && client.nodeName) || value(key, client.labels, client.locality))
+    return own(key) !== wanted
   }
   const abroad = keys[0] === NETWORK && differs(keys[0])
   const first = keys.findIndex((text, i) => !(abroad && i === 0) && differs(text))

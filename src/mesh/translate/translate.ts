@@ -2,7 +2,7 @@
 // Names and shapes follow Istio's (pilot/pkg/networking), so that its tools and habits fit.
 
 import { sidecarFor } from '../model/sidecar-scope.ts'
-import { createSnapshot, type Snapshot } from '../model/snapshot.ts'
+import { createSnapshot, distinction, type Snapshot } from '../model/snapshot.ts'
 import { emptyResources, labelsKey, type MeshView, type ProxyNode, type XdsResources } from '../model/view.ts'
 import { usesSecrets } from './clusters.ts'
 import { type FilterPatches, filterPatches } from './envoy-filter.ts'
@@ -26,10 +26,21 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   const patches = once(() => filterPatches(snapshot, node))
   const { namespace, labels, locality, ports, readsSecrets, trusted, dnsCapture = false, config } = node
   const all = labelsKey(labels)
+  const relevant = distinction(snapshot, node)
   if (node.role === 'router')
     return [
       {
-        key: JSON.stringify(['router', namespace, all, locality, readsSecrets, trusted, node.servesIngresses, config]),
+        key: JSON.stringify([
+          'router',
+          namespace,
+          all,
+          relevant,
+          locality,
+          readsSecrets,
+          trusted,
+          node.servesIngresses,
+          config,
+        ]),
         inputs: () => undefined,
         make: () => withClusters(translateGateway(place(), patches()), patches()),
       },
@@ -37,12 +48,11 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
   if (node.generator === 'grpc')
     return [
       {
-        key: JSON.stringify(['grpc', namespace, all, ports, node.ip]),
+        key: JSON.stringify(['grpc', namespace, all, relevant, ports, node.ip]),
         inputs: () => undefined,
         make: () => translateGrpc(place()),
       },
     ]
-  const relevant = snapshot.labelKeys.map((k) => labels[k] ?? null)
   // Only a Sidecar may send what arrives to the workload's own address.
   const ip = snapshot.view.sidecars.length > 0 ? node.ip : ''
   return [

@@ -64,7 +64,7 @@ function tunnel({ protocol, targetHost = '', targetPort }: Json, path: string, p
     'tunnel protocol must be "CONNECT" or "POST"',
   )
   p.check(
-    isIP(targetHost) > 0 || (HOST.test(targetHost) && !targetHost.includes('*')),
+    isIP(targetHost) > 0 || (HOST.test(targetHost.replace(/\.$/, '')) && !targetHost.includes('*')),
     `${path}.targetHost`,
     `tunnel target host must be valid FQDN or IP address: ${JSON.stringify(targetHost)}`,
   )
@@ -103,7 +103,7 @@ function clientTls(tls: Json | undefined, path: string, p: Problems): void {
   const simple = mode === 'SIMPLE'
   if (tls.insecureSkipVerify && (simple || mode === 'MUTUAL'))
     p.check(
-      !caCertificates && !tls.subjectAltNames && !(simple && credentialName),
+      !caCertificates && !tls.subjectAltNames?.length && !(simple && credentialName),
       `${path}.insecureSkipVerify`,
       `cannot specify CaCertificates ${simple ? 'or CredentialName ' : ''}or SubjectAltNames when InsecureSkipVerify is set true`,
     )

@@ -22,9 +22,9 @@ export function loadBalancer(lb: Json | undefined, ejects: boolean, path: string
 function consistentHash(hash: Json, path: string, p: Problems): void {
   const keys = ['httpHeaderName', 'httpCookie', 'useSourceIp', 'httpQueryParameterName'].filter((k) => hash[k])
   p.check(
-    keys.length === 1,
+    keys.length <= 1,
     path,
-    'exactly one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName must be set',
+    'at most one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName may be set',
   )
   const { httpCookie: cookie, ringHash, maglev, minimumRingSize } = hash
   if (cookie) {
@@ -76,7 +76,12 @@ function localitySetting(setting: Json, ejects: boolean, path: string, p: Proble
     const sum = shares.reduce((a, b) => a + b, 0)
     if (shares.some((n) => n <= 0 || n > 100)) p.add(at, 'locality weight must be in range [1, 100]')
     else p.check(sum === 100, at, `total locality weight ${sum} != 100`)
-    localities(Object.keys(to), at, p)
+    // A map has no order: what is for the rest comes last.
+    localities(
+      Object.keys(to).sort((a, b) => Number(a.includes('*')) - Number(b.includes('*')) || b.length - a.length),
+      at,
+      p,
+    )
   }
   localities(
     (distribute as Json[]).map((d) => d.from ?? ''),

@@ -157,7 +157,8 @@ export function brokenRules(kind: string, spec: Json): FieldError[] {
     }
   }
   const look = (value: Json, type: Type, path: string, field: string): void => {
-    if (value === undefined || value === null) return
+    // Of what has not the right type others tell.
+    if (value === undefined || value === null || !fits(value, type)) return
     apply(field, value, path)
     switch (type.kind) {
       case 'duration':
@@ -179,6 +180,12 @@ export function brokenRules(kind: string, spec: Json): FieldError[] {
   }
   look(spec, { kind: 'message', name: kind }, 'spec', `${kind}/spec`)
   return problems
+}
+
+/** Whether a value has the type's form, as far as its parts are looked into. */
+function fits(value: unknown, { kind }: Type): boolean {
+  if (kind === 'list') return Array.isArray(value)
+  return (kind !== 'map' && kind !== 'message') || (typeof value === 'object' && !Array.isArray(value))
 }
 
 function typeOf(value: unknown): string {

@@ -99,6 +99,7 @@ export const serviceEntry: Check = (spec, p) => {
   for (const h of hosts as string[]) p.warn(!/^\*[^.]/.test(h), `partial wildcard ${JSON.stringify(h)} not allowed`)
   p.warn(
     hosts.length < 2 ||
+      (resolution !== 'DNS' && resolution !== 'DNS_ROUND_ROBIN') ||
       !spec.addresses?.length ||
       !(ports as Json[]).some((port) => TCP.has(String(port.protocol ?? '').toUpperCase())),
     'service entry can not have more than one host specified simultaneously with address and tcp port',

@@ -32,7 +32,7 @@ export class AdsServer {
   /** Those who wait for proxies; they are told which one has answered, or nothing when any may have. */
   readonly #waiters = new Set<(connection?: Connection) => void>()
   /** How often something has changed: what is sent at a mark has all that there was when it began. */
-  #mark = 0
+  #mark = 1
   #count = 0
   #pushing: Promise<void> | undefined
   #again = false

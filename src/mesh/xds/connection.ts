@@ -101,7 +101,6 @@ export class Connection {
     const asks = this.#options.delta ? s.requestDelta(request) : s.request(request)
     if (request.response_nonce && request.response_nonce === s.nonce) {
       this.#options.onAnswer(this.proxy, entry.url, s.error)
-      this.#options.onProgress(this)
     }
     if (!asks && !request.response_nonce && acked === s.acked) return
     try {
@@ -110,6 +109,7 @@ export class Connection {
       // What it asked for is noted: it is sent with the next push.
       this.#options.onError(this.proxy, error)
     }
+    if (request.response_nonce) this.#options.onProgress(this)
   }
 
   /**

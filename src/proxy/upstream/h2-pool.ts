@@ -70,13 +70,13 @@ export class H2Pool implements H2Keeper {
     if (!keepAlive) return
     const ask = () => {
       if (connection.over) return
-      const late = setTimeout(() => {
+      const late = new Deadline(keepAlive.timeout, () => {
         if (connection.over) return
         connection.host.cluster.count('http2.keepalive_timeout')
         connection.giveUp()
-      }, keepAlive.timeout).unref()
+      })
       connection.ping(() => {
-        clearTimeout(late)
+        late.cancel()
         setTimeout(ask, keepAlive.interval).unref()
       })
     }
