@@ -30,7 +30,7 @@ spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080
 `
 
 /** What a new connection is answered with. */
-const page = (url: string) => ok(exec('curl', ['-sf', '-m', '2', url]))
+const page = (url: string) => ok(exec('curl', ['-sf', '-m', '10', url]))
 
 before(async () => {
   await ok(sampan('up'))
@@ -107,7 +107,7 @@ test('no request is lost in a rolling update', async () => {
   const seen = new Set<string>()
   const load = (async () => {
     while (!stop) {
-      const r = await exec('curl', ['-s', '-m', '5', `http://${ip}`])
+      const r = await exec('curl', ['-s', '-m', '20', `http://${ip}`])
       if (r.code !== 0) lost.push(`curl exit ${r.code}`)
       seen.add(/This is (v\d)/.exec(r.stdout)?.[1] ?? 'nothing')
     }
@@ -170,7 +170,7 @@ test('the mesh splits traffic by weight and follows a change', async () => {
     await ok(kubectl('get pods -n mesh -l app=k8s-combat-service-v1 -o jsonpath={.items[0].metadata.name}'))
   ).trim()
   const ask = async (count: number): Promise<number> => {
-    const loop = `i=0; while [ $i -lt ${count} ]; do curl -s -m 5 'http://127.0.0.1:8081/grpc_client?name=k8s-combat-service-istio-mesh'; echo; i=$((i+1)); done`
+    const loop = `i=0; while [ $i -lt ${count} ]; do curl -s -m 20 'http://127.0.0.1:8081/grpc_client?name=k8s-combat-service-istio-mesh'; echo; i=$((i+1)); done`
     const answers = await ok(
       exec('kubectl', ['exec', '-n', 'mesh', pod, '-c', 'istio-proxy', '--', 'sh', '-c', loop], { env }),
     )
