@@ -300,31 +300,14 @@ const WARNED: readonly [kind: string, spec: Json, message: string][] = [
   ['ServiceEntry', { ...entry({}), hosts: ['*a.b'] }, 'partial wildcard "*a.b" not allowed'],
 ]
 
-test('what is taken and hardly meant is warned of, as Istio’s webhook does', async () => {
-  await using api = await startApi()
-  await installKinds(api.client)
-  api.resources.addAdmission({
-    name: 'IstioValidation',
-    warn: ({ kind, object }) => istioWarnings({ ...object, kind: kind.kind }),
-  })
-  for (const [i, [kind, spec, message]] of WARNED.entries()) {
-    const [group, version] = PATHS[kind]!.split('/')
-    const object = { apiVersion: `${group}/${version}`, kind, metadata: { name: `odd-${i}` }, spec }
-    const { status, headers } = await call(api, 'POST', `/apis/${PATHS[kind]}`, object)
-    assert.equal(status, 201, JSON.stringify(spec))
-    assert.ok(
-      String(headers.warning).includes(message.replaceAll('"', '\\"')),
-      `${headers.warning}\nwanted: ${message}`,
-    )
-  }
-})
-
-test('objects of Istio’s that cannot be are refused in the words of their definitions', async () => {
-  await using api = await startApi()
+/** An API server of Istio's kinds with the mesh's admission, and a way to create objects there. */
+async function admitting() {
+  const api = await startApi()
   await installKinds(api.client)
   api.resources.addAdmission({
     name: 'IstioValidation',
     validate: ({ kind, object }) => admitIstio({ ...object, kind: kind.kind }),
+    warn: ({ kind, object }) => istioWarnings({ ...object, kind: kind.kind }),
   })
   const create = (kind: string, spec: Json | undefined, name: string) => {
     const [group, version] = PATHS[kind]!.split('/')
@@ -335,13 +318,30 @@ test('objects of Istio’s that cannot be are refused in the words of their defi
       ...(spec === undefined ? {} : { spec }),
     })
   }
+  return { create, [Symbol.asyncDispose]: () => api[Symbol.asyncDispose]() }
+}
+
+test('what is taken and hardly meant is warned of, as Istio’s webhook does', async () => {
+  await using api = await admitting()
+  for (const [i, [kind, spec, message]] of WARNED.entries()) {
+    const { status, headers } = await api.create(kind, spec, `odd-${i}`)
+    assert.equal(status, 201, JSON.stringify(spec))
+    assert.ok(
+      String(headers.warning).includes(message.replaceAll('"', '\\"')),
+      `${headers.warning}\nwanted: ${message}`,
+    )
+  }
+})
+
+test('objects of Istio’s that cannot be are refused in the words of their definitions', async () => {
+  await using api = await admitting()
   for (const [i, [kind, spec, message]] of BAD.entries()) {
-    const { status, body } = await create(kind, spec, `bad-${i}`)
+    const { status, body } = await api.create(kind, spec, `bad-${i}`)
     assert.equal(status, 422, `${kind} ${JSON.stringify(spec)}: ${JSON.stringify(body)}`)
     assert.ok(body.message.includes(message), `${body.message}\nwanted: ${message}`)
   }
   for (const [i, [kind, spec]] of GOOD.entries()) {
-    const { status, body } = await create(kind, spec, `good-${i}`)
+    const { status, body } = await api.create(kind, spec, `good-${i}`)
     assert.equal(status, 201, `${kind} ${JSON.stringify(spec)}: ${body.message}`)
   }
 })

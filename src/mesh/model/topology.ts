@@ -24,3 +24,7 @@ export function preferredLabels({ metadata, spec }: KubeObject): readonly string
   const noted = metadata.annotations?.['networking.istio.io/traffic-distribution'] ?? ''
   return DISTRIBUTIONS.get(spec?.trafficDistribution) ?? ANNOTATED.get(noted.toLowerCase())
 }
+
+/** Orders patterns of localities: a wildcard is for what narrower ones leave. */
+export const narrowFirst = (a: string, b: string): number =>
+  Number(a.includes('*')) - Number(b.includes('*')) || b.length - a.length

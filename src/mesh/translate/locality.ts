@@ -4,7 +4,7 @@
 import type { Json, KubeObject } from '#api'
 import type { Message } from '#wire'
 import type { MeshEndpoint } from '../model/endpoints.ts'
-import { HOSTNAME, NETWORK, preferredLabels, REGION, SUBZONE, ZONE } from '../model/topology.ts'
+import { HOSTNAME, NETWORK, narrowFirst, preferredLabels, REGION, SUBZONE, ZONE } from '../model/topology.ts'
 
 /** Endpoints of one locality that are used at one priority. */
 export interface LocalityGroup {
@@ -121,9 +121,7 @@ function within(pattern: string, locality: string): boolean {
 function shared(groups: readonly LocalityGroup[], to: Readonly<Record<string, number>>): LocalityGroup[] {
   const left = new Set(groups)
   // A wildcard is for the rest.
-  const patterns = Object.entries(to).sort(
-    ([a], [b]) => Number(a.includes('*')) - Number(b.includes('*')) || b.length - a.length,
-  )
+  const patterns = Object.entries(to).sort(([a], [b]) => narrowFirst(a, b))
   return patterns.flatMap(([pattern, percent]) => {
     const here = [...left].filter((g) => within(pattern, g.locality))
     for (const g of here) left.delete(g)

@@ -1,6 +1,7 @@
 // What Istio refuses in the settings of load balancers, in its wording. Pure.
 
 import type { Json } from '#api'
+import { narrowFirst } from '../model/topology.ts'
 import type { Problems } from './problems.ts'
 
 /** Labels that say where something is: what is near by them is known without being said. */
@@ -77,11 +78,7 @@ function localitySetting(setting: Json, ejects: boolean, path: string, p: Proble
     if (shares.some((n) => n <= 0 || n > 100)) p.add(at, 'locality weight must be in range [1, 100]')
     else p.check(sum === 100, at, `total locality weight ${sum} != 100`)
     // A map has no order: what is for the rest comes last.
-    localities(
-      Object.keys(to).sort((a, b) => Number(a.includes('*')) - Number(b.includes('*')) || b.length - a.length),
-      at,
-      p,
-    )
+    localities(Object.keys(to).sort(narrowFirst), at, p)
   }
   localities(
     (distribute as Json[]).map((d) => d.from ?? ''),

@@ -22,7 +22,7 @@ import { Shadow } from './shadow.ts'
 
 /** A body up to this size is kept, so that the request can be sent again. */
 const REPLAY_LIMIT = 64 * 1024
-/** Tries that the proxy makes of its own accord when a server has just closed an idle connection. */
+/** Tries that the proxy makes of its own accord when a server says, or its closing shows, that it has done nothing. */
 const STALE_TRIES = 3
 
 const FLAGS: Readonly<Record<UpstreamFailure, string>> = {
