@@ -104,10 +104,11 @@ export class CacheEntry {
     }
     const stored = this.#stored
     const version = this.#version()
-    out.set(start === stored.length ? stored : stored.subarray(0, start), at)
+    const end = at + stored.length
+    out.set(stored, at)
+    out.copyWithin(at + start + version.length, at + start, end)
     out.write(version, at + start, 'latin1')
-    out.set(stored.subarray(start), at + start + version.length)
-    return at + stored.length + version.length
+    return end + version.length
   }
 
   /** The object as JSON. */

@@ -179,23 +179,24 @@ export function sendBytes(
 }
 
 /**
- * Answers with JSON that is made while it is sent: `length` bytes in `pieces`, each when the reader has taken the
- * one before. Who asked for compression is sent all of it at once.
+ * Answers with JSON of `length` bytes that is made while it is sent, in pieces of a size that `pieces` is given: each
+ * is made when the reader has taken the one before, and may use its memory again. Who asked for compression is sent
+ * all of it at once.
  */
 export async function sendPieces(
   response: ServerResponse,
   length: number,
-  pieces: Iterable<Uint8Array>,
+  pieces: (size: number) => Iterable<Uint8Array>,
 ): Promise<void> {
   const zips = length >= GZIP_MIN && wantsGzip(response)
-  if (zips || length < PIECE) return sendBytes(response, 200, 'application/json', Buffer.concat([...pieces], length))
+  if (zips || length < PIECE) return sendBytes(response, 200, 'application/json', Buffer.concat([...pieces(length)]))
   response.writeHead(200, { ...JSON_HEADERS, 'Content-Length': length })
-  for (const piece of pieces) if (!response.write(piece) && !(await drained(response))) return
+  for (const piece of pieces(PIECE)) if (!response.write(piece) && !(await drained(response))) return
   response.end()
 }
 
-/** Bytes of a piece of an answer that is sent in several, about. */
-export const PIECE = 256 * 1024
+/** Bytes of a piece: more than a stream takes without saying that it is full, so that every one is waited for. */
+const PIECE = 128 * 1024
 
 const JSON_HEADERS = { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache, private' }
 

@@ -17,7 +17,7 @@ import {
   storedKind,
 } from '#api'
 import type { CacheEntry } from './cache-entry.ts'
-import { PIECE, sendBytes, sendJson, sendPieces } from './http-io.ts'
+import { sendBytes, sendJson, sendPieces } from './http-io.ts'
 import { represent, tableOf, type Wanted } from './negotiate.ts'
 import type { ObjectStore } from './object-store.ts'
 import type { ResourceRequest } from './request-info.ts'
@@ -132,32 +132,50 @@ function listAnswer(kind: ResourceKind, metadata: Json, entries: readonly CacheE
   if (!servedAsStored(kind)) {
     const items = entries.map((e) => JSON.stringify(asVersion(kind, e.object))).join(',')
     const whole = Buffer.from(head + items + tail)
-    return { length: whole.length, pieces: [whole] }
+    return { length: whole.length, pieces: () => [whole] }
   }
-  const sizes = entries.map((entry) => entry.size)
   let length = Buffer.byteLength(head) + tail.length + Math.max(0, entries.length - 1)
-  for (const size of sizes) length += size
-  function* pieces(): Iterable<Uint8Array> {
-    let left = length
-    let out = Buffer.allocUnsafe(Math.min(left, PIECE))
-    let at = out.write(head)
-    for (let i = 0; i < entries.length; i++) {
-      // With the comma before it, and the end of the list behind it.
-      if (at + sizes[i]! + 1 + tail.length > out.length) {
-        yield out.subarray(0, at)
-        left -= at
-        out = Buffer.allocUnsafe(Math.min(left, Math.max(PIECE, sizes[i]! + 1 + tail.length)))
+  for (const entry of entries) length += entry.size
+  return { length, pieces: (size: number) => listPieces(head, entries, tail, Math.min(length, size)) }
+}
+
+/**
+ * A list in pieces of `size` bytes, the last one perhaps shorter. All are one block, filled anew: a piece is what it
+ * was until the next one is asked for.
+ */
+function* listPieces(head: string, entries: readonly CacheEntry[], tail: string, size: number): Iterable<Uint8Array> {
+  const out = Buffer.allocUnsafe(size)
+  let at = 0
+  /** What does not fit as a whole is cut. */
+  function* put(bytes: Uint8Array): Iterable<Uint8Array> {
+    for (let from = 0; from < bytes.length; ) {
+      if (at === size) {
+        yield out
         at = 0
       }
-      if (i > 0) out[at++] = COMMA
-      at = entries[i]!.writeJson(out, at)
+      const part = bytes.subarray(from, from + size - at)
+      out.set(part, at)
+      at += part.length
+      from += part.length
     }
-    yield out.subarray(0, at + out.write(tail, at))
   }
-  return { length, pieces: pieces() }
+  yield* put(Buffer.from(head))
+  let first = true
+  for (const entry of entries) {
+    if (!first) {
+      if (at < size) out[at++] = COMMA
+      else yield* put(COMMA_BYTES)
+    }
+    first = false
+    if (at + entry.size <= size) at = entry.writeJson(out, at)
+    else yield* put(entry.json())
+  }
+  yield* put(Buffer.from(tail))
+  yield out.subarray(0, at)
 }
 
 const COMMA = 0x2c
+const COMMA_BYTES = Uint8Array.of(COMMA)
 
 interface Page {
   entries: CacheEntry[]

@@ -1,8 +1,10 @@
 // HTTP/1.1 as clients may send it: cut anywhere, several at once, and all that is handed to Node's own server.
 
 import assert from 'node:assert/strict'
+import http2 from 'node:http2'
 import { test } from 'node:test'
 import { connect, type TLSSocket } from 'node:tls'
+import { gunzipSync } from 'node:zlib'
 import { call, startApi, type TestApi } from '#kit'
 
 const MAPS = '/api/v1/namespaces/default/configmaps'
@@ -144,9 +146,10 @@ test('a connection asked to close closes, and one of HTTP/1.0 too', async () => 
 
 test('a long list goes out in pieces as it is read: whole, in order, and others are answered meanwhile', async () => {
   await using api = await startApi()
-  const text = 'x'.repeat(60_000)
   const names = Array.from({ length: 300 }, (_, i) => `long-${String(i).padStart(4, '0')}`)
-  await Promise.all(names.map((name) => call(api, 'POST', MAPS, { metadata: { name }, data: { text } })))
+  // Every one is told from the others, and one is longer than a piece.
+  const texts = names.map((name, i) => name.repeat(i === 150 ? 40_000 : 5000 + i * 7))
+  await Promise.all(names.map((name, i) => call(api, 'POST', MAPS, { metadata: { name }, data: { text: texts[i] } })))
   const { socket } = await dial(api)
   socket.pause()
   socket.write(`GET ${MAPS} HTTP/1.1\r\nHost: x\r\n\r\nGET ${MAPS}/long-0007 HTTP/1.1\r\nHost: x\r\n\r\n`)
@@ -171,7 +174,7 @@ test('a long list goes out in pieces as it is read: whole, in order, and others 
     list.items.map((o: { metadata: { name: string } }) => o.metadata.name),
     names,
   )
-  assert.ok(list.items.every((o: { data: { text: string } }) => o.data.text === text))
+  assert.ok(list.items.every((o: { data: { text: string } }, i: number) => o.data.text === texts[i]))
   assert.match(whole.toString('latin1', head + length), /^HTTP\/1\.1 404 Not Found/)
   socket.destroy()
 
@@ -182,6 +185,23 @@ test('a long list goes out in pieces as it is read: whole, in order, and others 
   await call(api, 'GET', `${MAPS}/long-0250`)
   gone.socket.destroy()
   assert.equal((await call(api, 'GET', MAPS)).body.items.length, 280)
+
+  // By HTTP/2, and compressed, it is the same.
+  const session = http2.connect(`https://127.0.0.1:${api.port}`, {
+    ca: api.ca.cert,
+    cert: api.admin.cert,
+    key: api.admin.key,
+  })
+  for (const encoding of ['identity', 'gzip']) {
+    const stream = session.request({ ':path': MAPS, 'accept-encoding': encoding })
+    const body = Buffer.concat(await Array.fromAsync(stream as AsyncIterable<Buffer>))
+    const { items } = JSON.parse((encoding === 'gzip' ? gunzipSync(body) : body).toString())
+    assert.deepEqual(
+      items.map((o: { data: { text: string } }) => o.data.text),
+      texts.slice(20),
+    )
+  }
+  session.close()
 })
 
 test('pages of a list begin where the last ended, at one state, and say how many are left', async () => {
