@@ -59,29 +59,61 @@ export function frameMessage(body: Uint8Array): Buffer {
   return frame
 }
 
-const EMPTY = Buffer.alloc(0)
 const MAX_MESSAGE = 64 * 1024 * 1024
+/** What a message may claim before its bytes come. */
+const FIRST_ROOM = 64 * 1024
 
-/** Cuts a byte stream into messages. */
+/** Cuts a byte stream into messages. Each is memory of its own: nothing of what was pushed is kept. */
 export class MessageReader {
-  #buffer: Buffer = EMPTY
+  readonly #head = Buffer.alloc(5)
+  #headRead = 0
+  #message: Buffer | undefined
+  #length = 0
+  #read = 0
 
   /** Adds bytes; returns the messages that are now whole. Fails with GrpcError on a message that is too large. */
   push(data: Buffer): Buffer[] {
-    this.#buffer = this.#buffer.length === 0 ? data : Buffer.concat([this.#buffer, data])
     const messages: Buffer[] = []
-    while (this.#buffer.length >= 5) {
-      const length = this.#buffer.readUInt32BE(1)
-      if (length > MAX_MESSAGE || this.#buffer[0] !== 0)
-        throw new GrpcError(
-          GrpcCode.internal,
-          `Cannot read a gRPC message: ${length} bytes, compression ${this.#buffer[0]}`,
-        )
-      if (this.#buffer.length < 5 + length) break
-      messages.push(this.#buffer.subarray(5, 5 + length))
-      this.#buffer = this.#buffer.length === 5 + length ? EMPTY : this.#buffer.subarray(5 + length)
+    for (let at = 0; ; ) {
+      if (!this.#message) {
+        if (at === data.length) return messages
+        const part = data.copy(this.#head, this.#headRead, at)
+        at += part
+        this.#headRead += part
+        if (this.#headRead < 5) return messages
+        this.#begin()
+      }
+      const part = Math.min(this.#length - this.#read, data.length - at)
+      const message = this.#room(this.#read + part)
+      data.copy(message, this.#read, at, at + part)
+      at += part
+      this.#read += part
+      if (this.#read < this.#length) return messages
+      messages.push(message)
+      this.#message = undefined
+      this.#headRead = 0
     }
-    return messages
+  }
+
+  #begin(): void {
+    this.#length = this.#head.readUInt32BE(1)
+    if (this.#length > MAX_MESSAGE || this.#head[0] !== 0)
+      throw new GrpcError(
+        GrpcCode.internal,
+        `Cannot read a gRPC message: ${this.#length} bytes, compression ${this.#head[0]}`,
+      )
+    this.#message = Buffer.allocUnsafe(Math.min(this.#length, FIRST_ROOM))
+    this.#read = 0
+  }
+
+  /** The message's memory, grown to hold so many bytes. */
+  #room(needed: number): Buffer {
+    const before = this.#message!
+    if (needed <= before.length) return before
+    const room = Buffer.allocUnsafe(Math.min(this.#length, Math.max(needed, before.length * 2)))
+    before.copy(room, 0, 0, this.#read)
+    this.#message = room
+    return room
   }
 }
 

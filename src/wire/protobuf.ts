@@ -76,6 +76,7 @@ export class MessageType {
     return out.finish()
   }
 
+  /** Decodes a message. Fields that are bytes are views of `bytes`: whoever keeps few of them copies those. */
   decode(bytes: Uint8Array): Message {
     return this.read(new Reader(bytes), bytes.length, 0)
   }
@@ -406,7 +407,7 @@ export class Reader {
   bytes(): Uint8Array {
     const length = this.length()
     this.at += length
-    return new Uint8Array(this.#data.subarray(this.at - length, this.at))
+    return new Uint8Array(this.#data.buffer, this.#data.byteOffset + this.at - length, length)
   }
 
   double(): number {

@@ -92,12 +92,12 @@ export class Resources {
     const present = new Set(told.map((t) => t.name))
     for (const { name, version, bytes } of told) {
       const before = known.get(name)
-      const copy = Buffer.from(bytes)
-      if (before?.bytes.equals(copy)) {
+      if (before?.bytes.equals(bytes)) {
         known.set(name, { ...before, version })
         errors.delete(name)
         continue
       }
+      const copy = Buffer.from(bytes)
       try {
         const decoded = this.#decode(type, MESSAGE[type]!.decode(copy))
         known.set(name, { version, bytes: copy, updated: Date.now(), decoded })

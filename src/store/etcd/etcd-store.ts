@@ -74,7 +74,8 @@ function prefixEnd(prefix: string): Uint8Array {
 function toKv(kv: Message): KeyValue {
   return {
     key: decoder.decode(kv.key),
-    value: kv.value ?? new Uint8Array(),
+    // A copy: what is kept does not keep the whole answer.
+    value: new Uint8Array(kv.value ?? 0),
     createRevision: kv.createRevision,
     modRevision: kv.modRevision,
   }
