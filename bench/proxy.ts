@@ -11,11 +11,13 @@ import { toJson, xds } from '#api/xds'
 import type { Message } from '#wire'
 import { type ProxyKind, proxyConfig } from './proxy-config.ts'
 import { load } from './proxy-load.ts'
-import type { report as Report } from './report.ts'
+import { median, type report as Report } from './report.ts'
 import { atRest, cpuMicros, residentMb, Workbench } from './subject.ts'
 
 const CONNECTIONS = 32
-const REQUESTS = 40_000
+const REQUESTS = 20_000
+/** Rounds in which ours and its peers are measured in turn. */
+const ROUNDS = 5
 const LATENCY_ROUNDS = 7
 const HAPROXY = '/usr/sbin/haproxy'
 const ENVOY = process.env.ENVOY ?? ''
@@ -171,20 +173,15 @@ interface Target {
   readonly pid: number
 }
 
-/** Microseconds of CPU for each request; the better of two runs, each after a warm-up. */
+/** Microseconds of CPU for each request. */
 async function cost(
   target: Target,
-  requests: number,
+  total: number,
   run: (port: number, total: number) => Promise<unknown>,
 ): Promise<number> {
-  await run(target.port, Math.floor(requests / 4))
-  const runs: number[] = []
-  for (let i = 0; i < 2; i++) {
-    const before = cpuMicros(target.pid)
-    await run(target.port, requests)
-    runs.push((cpuMicros(target.pid) - before) / requests)
-  }
-  return Math.min(...runs)
+  const before = cpuMicros(target.pid)
+  await run(target.port, total)
+  return (cpuMicros(target.pid) - before) / total
 }
 
 function h2load(target: Target, port: number, total: number, grpc: boolean): Promise<void> {
@@ -204,26 +201,18 @@ function h2load(target: Target, port: number, total: number, grpc: boolean): Pro
   })
 }
 
-/** Microseconds of CPU for each request of wrk's; the better of two runs, each of five seconds, after a warm-up. */
+/** Microseconds of CPU for each request of wrk's. */
 async function wrkCost(target: Target): Promise<number> {
-  const run = (seconds: number) =>
-    new Promise<number>((resolve, reject) => {
-      const args = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, `http://127.0.0.1:${target.port}/hello`]
-      execFile('wrk', args, (error, stdout) => {
-        const n = Number(/(\d+) requests in/.exec(stdout)?.[1] ?? 0)
-        if (error || n === 0 || /Non-2xx|Socket errors/.test(stdout))
-          reject(new Error(`wrk, ${target.name}: ${stdout}`))
-        else resolve(n)
-      })
+  const before = cpuMicros(target.pid)
+  const requests = await new Promise<number>((resolve, reject) => {
+    const args = ['-t1', `-c${CONNECTIONS}`, '-d3s', `http://127.0.0.1:${target.port}/hello`]
+    execFile('wrk', args, (error, stdout) => {
+      const n = Number(/(\d+) requests in/.exec(stdout)?.[1] ?? 0)
+      if (error || n === 0 || /Non-2xx|Socket errors/.test(stdout)) reject(new Error(`wrk, ${target.name}: ${stdout}`))
+      else resolve(n)
     })
-  await run(2)
-  const runs: number[] = []
-  for (let i = 0; i < 2; i++) {
-    const before = cpuMicros(target.pid)
-    const requests = await run(5)
-    runs.push((cpuMicros(target.pid) - before) / requests)
-  }
-  return Math.min(...runs)
+  })
+  return (cpuMicros(target.pid) - before) / requests
 }
 
 /** Bytes for each second of CPU, read from a server that sends all it can. */
@@ -266,6 +255,10 @@ export async function run(report: typeof Report): Promise<void> {
   }
 }
 
+/**
+ * Measures all of them in turn, round by round, after a round that does not count: a machine that is slow for a while is
+ * slow for all. The medians are told.
+ */
 async function compare(
   report: typeof Report,
   metric: string,
@@ -275,9 +268,13 @@ async function compare(
   unit = 'µs',
 ): Promise<void> {
   await sleep(1500)
-  const figures: { name: string; value: number }[] = []
-  for (const target of targets) if (target) figures.push({ name: target.name, value: await measure(target) })
-  const [ours, ...peers] = figures
+  const figures = targets.filter((t) => t !== undefined).map((target) => ({ target, values: [] as number[] }))
+  for (let round = 0; round <= ROUNDS; round++)
+    for (const { target, values } of figures) {
+      const value = await measure(target)
+      if (round > 0) values.push(value)
+    }
+  const [ours, ...peers] = figures.map(({ target, values }) => ({ name: target.name, value: median(values) }))
   for (const peer of peers) report({ metric, unit, ours: ours!.value, peer: peer.value, peerName: peer.name, budget })
   if (peers.length === 0) report({ metric, unit, ours: ours!.value, budget })
 }
@@ -346,7 +343,7 @@ async function tcp(field: Field, report: typeof Report): Promise<void> {
     'TCP: bytes for each second of CPU',
     targets,
     'half of HAProxy',
-    async (t) => (await bytesRate(t, 4)) / 1e6,
+    async (t) => (await bytesRate(t, 2)) / 1e6,
     'MB',
   )
 }
@@ -388,8 +385,6 @@ async function latency(field: Field, report: typeof Report): Promise<void> {
       report({ ...line, peer: other(q) - direct!(q), peerName: `two of ${peers[i]!.name}` })
   }
 }
-
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1]!
 
 /** What others feel while slow, huge, endless and reset-happy clients are at work: with them and without in turn. */
 async function hostile(field: Field, report: typeof Report): Promise<void> {

@@ -64,6 +64,9 @@ export function service(o: Json, old?: Json): FieldError[] {
     )
   problems.push(...oneOf(spec.internalTrafficPolicy, 'spec.internalTrafficPolicy', ['Cluster', 'Local']))
   problems.push(
+    ...oneOf(spec.trafficDistribution, 'spec.trafficDistribution', ['PreferClose', 'PreferSameNode', 'PreferSameZone']),
+  )
+  problems.push(
     ...oneOf(spec.ipFamilyPolicy, 'spec.ipFamilyPolicy', ['SingleStack', 'PreferDualStack', 'RequireDualStack']),
   )
   if (spec.loadBalancerClass && spec.type !== 'LoadBalancer')

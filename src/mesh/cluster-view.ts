@@ -9,6 +9,7 @@ import { type Converted, convertGatewayApi } from './gateway-api/convert.ts'
 import { discovery } from './model/discovery.ts'
 import { MESH_CONFIG, type MeshConfig, meshConfig } from './model/mesh-config.ts'
 import { smiRules } from './model/smi.ts'
+import { inPreferringNamespace } from './model/topology.ts'
 import type { MeshView } from './model/view.ts'
 import { servesIngress } from './translate/ingress.ts'
 
@@ -86,9 +87,10 @@ export class ClusterView {
       if (authority || keyOf(object) === MESH_CONFIG) this.#converted = undefined
       if (authority || keyOf(object) === MESH_CONFIG) changed()
     })
-    // Routes are allowed by the labels of their namespace.
+    // Routes are allowed by the labels of their namespace, services prefer what its annotations say.
     informers.for(resources.namespaces).on(({ type, object, old }) => {
-      if (type === 'updated' && sameJson(object.metadata.labels, old?.metadata.labels)) return
+      const same = (what: 'labels' | 'annotations') => sameJson(object.metadata[what], old?.metadata[what])
+      if (type === 'updated' && same('labels') && same('annotations')) return
       this.#converted = undefined
       changed()
     })
@@ -124,15 +126,17 @@ export class ClusterView {
   now(): MeshView {
     const informers = this.#informers
     const { mesh } = this
-    const sees = discovery(mesh.discoverySelectors, (name) => informers.for(resources.namespaces).get(name))
+    const namespaces = informers.for(resources.namespaces)
+    const sees = discovery(mesh.discoverySelectors, (name) => namespaces.get(name))
     const list = (resource: Resource) => informers.for(resource).list().filter(sees)
+    const preferring = (o: KubeObject) => inPreferringNamespace(o, namespaces.get(o.metadata.namespace ?? ''))
     const slices = informers.for(resources.endpointSlices)
     const pods = informers.for(resources.pods)
     const converted = (this.#converted ??= convertGatewayApi(gatewayApiView(informers, mesh)))
     const classes = list(resources.ingressClasses)
     const splits = smiRules(list(resources.trafficSplits), list(resources.httpRouteGroups))
     return {
-      services: list(resources.services),
+      services: list(resources.services).map(preferring),
       slices: (service) => slices.byIndex('service', keyOf(service)),
       podByIp: (ip) => pods.byIndex('ip', ip)[0],
       endpointsVersion: (service) => this.#endpoints.of(keyOf(service)),
@@ -141,7 +145,7 @@ export class ClusterView {
       virtualServices: [...list(resources.virtualServices), ...converted.virtualServices, ...splits],
       destinationRules: [...list(resources.destinationRules), ...converted.destinationRules],
       gateways: [...list(resources.gateways), ...converted.gateways],
-      serviceEntries: list(resources.serviceEntries),
+      serviceEntries: list(resources.serviceEntries).map(preferring),
       workloadEntries: list(resources.workloadEntries),
       sidecars: list(resources.sidecars),
       envoyFilters: list(resources.envoyFilters),

@@ -3,6 +3,7 @@
 import type { Json, KubeObject } from '#api'
 import { OWN_NAMESPACE } from '../model/gateway-labels.ts'
 import { intersection } from '../model/host.ts'
+import { NETWORK } from '../model/topology.ts'
 import { listenerCertificateProblem } from './certificate-ref.ts'
 import { frontendTls } from './frontend-tls.ts'
 import { listenerSetsOf } from './listener-sets.ts'
@@ -135,6 +136,13 @@ function modeOf(listener: Json): string {
   return ['MUTUAL', 'OPTIONAL_MUTUAL', 'ISTIO_MUTUAL'].includes(asked) ? asked : 'SIMPLE'
 }
 
+/** Whether a listener passes TLS between workloads on from another network: by its option, or by the usual port. */
+function crossesNetworks(gateway: KubeObject, listener: Json): boolean {
+  if (listener.tls?.options?.['gateway.istio.io/listener-protocol'] === 'auto-passthrough') return true
+  const { labels = {} } = gateway.metadata
+  return NETWORK in labels && String(listener.port) === (labels['networking.istio.io/gatewayPort'] ?? '15443')
+}
+
 const PROTOCOLS: Readonly<Record<string, string>> = { HTTP: 'HTTP', HTTPS: 'HTTPS', TLS: 'TLS', TCP: 'TCP' }
 
 /** The Istio Gateway of a listener. `selector`: of the pods that serve it. */
@@ -155,7 +163,7 @@ export function istioGateway(
         ...(state.frontend?.mode === 'OPTIONAL_MUTUAL' ? { insecureSkipVerify: true } : {}),
       }
     : listener.protocol === 'TLS'
-      ? { mode: 'PASSTHROUGH' }
+      ? { mode: crossesNetworks(gateway, listener) ? 'AUTO_PASSTHROUGH' : 'PASSTHROUGH' }
       : undefined
   return {
     apiVersion: 'networking.istio.io/v1',

@@ -19,10 +19,27 @@ const DISTRIBUTIONS: ReadonlyMap<string, readonly string[]> = new Map([
 /** The same as annotations say it, in whatever case. */
 const ANNOTATED = new Map([...DISTRIBUTIONS].map(([name, labels]) => [name.toLowerCase(), labels]))
 
+const ANNOTATION = 'networking.istio.io/traffic-distribution'
+
 /** The labels that a service's own preference looks at: by its spec, else by its annotation; undefined without one. */
 export function preferredLabels({ metadata, spec }: KubeObject): readonly string[] | undefined {
-  const noted = metadata.annotations?.['networking.istio.io/traffic-distribution'] ?? ''
+  const noted = metadata.annotations?.[ANNOTATION] ?? ''
   return DISTRIBUTIONS.get(spec?.trafficDistribution) ?? ANNOTATED.get(noted.toLowerCase())
+}
+
+/** Services with the preference of their namespace, the same as long as both are. */
+const inheriting = new WeakMap<KubeObject, KubeObject>()
+
+/** A Service or ServiceEntry that, without an annotation of its own, prefers what its namespace's annotation says. */
+export function inPreferringNamespace(service: KubeObject, namespace: KubeObject | undefined): KubeObject {
+  const value = namespace?.metadata.annotations?.[ANNOTATION]
+  const { annotations } = service.metadata
+  if (!value || annotations?.[ANNOTATION]) return service
+  const known = inheriting.get(service)
+  if (known?.metadata.annotations?.[ANNOTATION] === value) return known
+  const made = { ...service, metadata: { ...service.metadata, annotations: { ...annotations, [ANNOTATION]: value } } }
+  inheriting.set(service, made)
+  return made
 }
 
 /** Orders patterns of localities: a wildcard is for what narrower ones leave. */

@@ -93,6 +93,9 @@ export function emptyResources(): XdsResources {
 /** The name of a cluster, Istio's. */
 export const clusterName = (port: number, subset: string, host: string) => `outbound|${port}|${subset}|${host}`
 
+/** The same as a name that TLS may ask for: what a gateway between networks passes on without opening it. */
+export const sealedName = (port: number, subset: string, host: string) => `outbound_.${port}_.${subset}_.${host}`
+
 /** Orders objects by age, then by name: the older of two that conflict wins. */
 export const byAge = (a: KubeObject, b: KubeObject): number =>
   a.metadata.creationTimestamp.localeCompare(b.metadata.creationTimestamp) ||

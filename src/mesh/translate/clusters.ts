@@ -9,7 +9,7 @@ import type { MeshConfig } from '../model/mesh-config.ts'
 import { isHttp, type Protocol } from '../model/protocol.ts'
 import type { MeshPort, MeshService } from '../model/service.ts'
 import { distinction } from '../model/snapshot.ts'
-import { clusterName, emptyResources, matches, type XdsResources } from '../model/view.ts'
+import { clusterName, emptyResources, matches, sealedName, type XdsResources } from '../model/view.ts'
 import { addressMessage } from './address.ts'
 import { extension } from './extension.ts'
 import {
@@ -160,6 +160,23 @@ function makeClusters(result: XdsResources, place: Place, service: MeshService, 
   for (const subset of subsets) addCluster(result, place, service, port, subset, endpoints)
 }
 
+/** A subset's cluster for TLS that is passed on as it is: to endpoints that speak the mesh's own (Istio's sni-dnat). */
+export function addSealedCluster(
+  result: XdsResources,
+  place: Place,
+  service: MeshService,
+  port: MeshPort,
+  subset: string,
+): void {
+  const subsets: Json[] = place.rule(service)?.subsets ?? []
+  const { name = '', labels = {} } = subsets.find((s) => s.name === subset) ?? {}
+  addCluster(result, place, service, port, { name, labels }, endpointsOf(place.snapshot.view, service, port), true)
+}
+
+/** Whether an endpoint is spoken to by the mesh's own TLS: as a rule says, else by what its workload bears. */
+const speaksMeshTls = (endpoint: MeshEndpoint, policy: Json): boolean =>
+  policy.tls ? policy.tls.mode === 'ISTIO_MUTUAL' : endpoint.labels['security.istio.io/tlsMode'] === 'istio'
+
 function addCluster(
   result: XdsResources,
   place: Place,
@@ -167,22 +184,23 @@ function addCluster(
   port: MeshPort,
   subset: Json,
   endpoints: readonly MeshEndpoint[],
+  sealed = false,
 ): void {
   const { mesh } = place.snapshot.view
   const { host, namespace } = service
-  const name = clusterName(port.number, subset.name, host)
+  const name = (sealed ? sealedName : clusterName)(port.number, subset.name, host)
   const policy = place.policy(service, subset.name, port.number)
   const near = localityPolicy(policy, service.object, mesh)
   const nearby = localityOptions(near)
   // A gateway does not look into what it forwards: HTTP/1.1 unless the port says otherwise, as Istio's.
   const protocol = place.node.role === 'router' && port.protocol === 'auto' ? 'http' : port.protocol
   const type = clusterType(place, service, policy)
-  const tls = upstreamTls(place, service, policy.tls, spoken(protocol, upgrading(policy, mesh)))
+  const tls = sealed ? undefined : upstreamTls(place, service, policy.tls, spoken(protocol, upgrading(policy, mesh)))
   if (tls && policy.tls.credentialName) addCredential(result, place, policy.tls)
   if (tls?.systemRoots) addSystemRoots(result)
-  const shown = gatewayCertificate(place, policy.tls)?.split('/')
+  const shown = sealed ? undefined : gatewayCertificate(place, policy.tls)?.split('/')
   if (shown) addCertificate({ result, view: place.snapshot.view, node: place.node }, shown[0]!, shown[1]!, true)
-  const mine = endpoints.filter((e) => matches(subset.labels, e.labels))
+  const mine = endpoints.filter((e) => matches(subset.labels, e.labels) && (!sealed || speaksMeshTls(e, policy)))
   const cluster: Message = {
     name,
     type,
@@ -202,7 +220,7 @@ function addCluster(
     ...(isHttp(protocol) || protocol === 'auto' || policy.connectionPool?.http
       ? { typed_extension_protocol_options: httpOptions(protocol, upgrading(policy, mesh), tls?.options) }
       : {}),
-    ...transportOf(tls?.socket, policy.proxyProtocol),
+    ...(sealed ? {} : transportOf(tls?.socket, policy.proxyProtocol)),
   }
   if (type === ClusterType.eds) cluster.eds_cluster_config = { eds_config: ADS, service_name: name }
   else if (type === ClusterType.originalDst) {

@@ -8,6 +8,7 @@ import { intersection } from '../model/host.ts'
 import { byAge, emptyResources, type MeshView, matches, type ProxyNode, type XdsResources } from '../model/view.ts'
 import type { VirtualService } from '../model/virtual-service.ts'
 import { isExported } from '../model/visibility.ts'
+import { autoPassthroughChains } from './auto-passthrough.ts'
 import { httpChain, PROXY_PROTOCOL, TLS_INSPECTOR } from './chains.ts'
 import { addClusters } from './clusters.ts'
 import { distinctChains } from './distinct-chains.ts'
@@ -242,6 +243,7 @@ function secureChains(making: Making, server: Server, taken: Set<string>): Messa
   if (tls?.mode === 'PASSTHROUGH')
     // The names a client asks for decide; what it says stays sealed.
     return rules.flatMap((rule) => tlsRoutes(scope, rule, hosts).map((r) => ({ ...r.chain, ...chainMatch(r) })))
+  if (tls?.mode === 'AUTO_PASSTHROUGH') return autoPassthroughChains(result, place, hosts)
   if (!TERMINATED.has(tls?.mode ?? '')) return []
   // Of two servers for one name the older Gateway's has it.
   const names = hosts.filter((h) => !taken.has(h))
