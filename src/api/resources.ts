@@ -68,6 +68,7 @@ export const resources = {
   destinationRules: r('networking.istio.io', 'v1', 'destinationrules', 'DestinationRule'),
   serviceEntries: r('networking.istio.io', 'v1', 'serviceentries', 'ServiceEntry'),
   workloadEntries: r('networking.istio.io', 'v1', 'workloadentries', 'WorkloadEntry'),
+  workloadGroups: r('networking.istio.io', 'v1', 'workloadgroups', 'WorkloadGroup'),
   sidecars: r('networking.istio.io', 'v1', 'sidecars', 'Sidecar'),
   gatewayClasses: r('gateway.networking.k8s.io', 'v1', 'gatewayclasses', 'GatewayClass', false),
   k8sGateways: r('gateway.networking.k8s.io', 'v1', 'gateways', 'Gateway'),

@@ -192,6 +192,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
           clock,
           log: log('istiod'),
           proxyImage: PROXY_IMAGE,
+          instance: `${hostname()}_${cluster.name}`,
           rootCa: credentials.meshCa.cert,
           excludeCidrs: [`${cluster.gatewayIp}/32`, `${cluster.kubernetesIp}/32`],
         })

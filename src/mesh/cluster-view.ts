@@ -43,6 +43,7 @@ const READ: readonly Resource[] = [
   resources.configMaps,
   resources.deployments,
   resources.proxyConfigs,
+  resources.workloadGroups,
 ]
 
 export class ClusterView {

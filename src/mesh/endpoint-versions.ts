@@ -2,6 +2,7 @@
 
 import { isPodReady, type KubeObject, keyOf, type Resource, resources, sameJson } from '#api'
 import type { Informers } from '#client'
+import { isHealthy } from './model/workload-entry.ts'
 
 const SERVICE = 'kubernetes.io/service-name'
 
@@ -33,7 +34,8 @@ export class EndpointVersions {
           type === 'updated' &&
           old &&
           sameJson(object.metadata.labels, old.metadata.labels) &&
-          sameJson(object.spec, old.spec)
+          sameJson(object.spec, old.spec) &&
+          isHealthy(object) === isHealthy(old)
         if (same) return
         this.#all++
         changed()

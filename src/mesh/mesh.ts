@@ -17,6 +17,7 @@ import { capturedAddresses, capturesDns } from './model/dns-capture.ts'
 import { podLocality } from './model/endpoints.ts'
 import { createSnapshot, type Snapshot } from './model/snapshot.ts'
 import { matches, type ProxyNode, viewOf } from './model/view.ts'
+import { labelsOf } from './model/workload-entry.ts'
 import { PushSchedule } from './push-schedule.ts'
 import { publishRootCertificate } from './root-certificate.ts'
 import { installKinds } from './schema/install.ts'
@@ -25,6 +26,7 @@ import { INGRESS_GATEWAY } from './translate/gateway.ts'
 import { layersOf } from './translate/translate.ts'
 import { validateGatewayApi } from './validation/gateway-api.ts'
 import { admitIstio, istioWarnings } from './validation/validate.ts'
+import { WorkloadRegistration } from './workload-registration.ts'
 import { AdsServer } from './xds/ads-server.ts'
 import { type DebugOptions, debugAnswer } from './xds/debug.ts'
 import { debugResponse, isDebugType } from './xds/debug-types.ts'
@@ -41,6 +43,8 @@ export interface MeshOptions {
   clock: Clock
   log: Log
   proxyImage: string
+  /** This server, by a name that it keeps over restarts. */
+  instance: string
   /** PEM of the mesh's certificate authority. */
   rootCa: string
   excludeCidrs: readonly string[]
@@ -90,6 +94,7 @@ export class Mesh {
   readonly #refusals: Refusals
   readonly #schedule: PushSchedule
   readonly #cluster: ClusterView
+  readonly #registration: WorkloadRegistration
   #snapshot: Snapshot | undefined
   /** The last that could be made. */
   #last: Snapshot | undefined
@@ -101,6 +106,7 @@ export class Mesh {
   constructor(options: MeshOptions) {
     this.#options = options
     this.#cluster = new ClusterView(options.informers, options.log)
+    this.#registration = new WorkloadRegistration(options)
     this.#refusals = new Refusals()
     this.#views = new Views(layersOf, (key, error) =>
       options.log.error('resources not made', { for: key, error: error instanceof Error ? error.stack : error }),
@@ -110,12 +116,17 @@ export class Mesh {
       layers: (proxy) => this.#layersOf(proxy),
       authenticate: (call) => this.#authenticate(call),
       refuse: (proxy) => this.#refuse(proxy),
+      admit: (connection) => this.#registration.admit(connection),
       onAnswer: (proxy, url, message) => {
         if (this.#refusals.note(proxy.id, url, message)) this.#lookAtRules()
         if (message) options.log.warn('configuration refused by a proxy', { proxy: proxy.id, type: url, message })
       },
-      onGone: (proxy) => this.#refusals.forget(proxy.id),
+      onGone: (connection, proxy) => {
+        this.#refusals.forget(proxy.id)
+        this.#registration.gone(connection)
+      },
       onOther: (connection, request) => {
+        if (this.#registration.hear(connection, request)) return true
         const url = String(request.type_url ?? '')
         if (!isDebugType(url)) return false
         // Only the mesh's own operators see everybody.
@@ -193,6 +204,7 @@ export class Mesh {
       refusals: () => this.#refusals.byObject(this.#current()),
     })
     allocateAddresses(informers, log)
+    this.#registration.start()
     new GatewayController({
       informers,
       clock,
@@ -246,6 +258,7 @@ export class Mesh {
   }
 
   close(): void {
+    this.#registration.close()
     for (const streams of this.#streams) streams.destroy()
     for (const server of this.#servers) server.close()
   }
@@ -307,7 +320,8 @@ export class Mesh {
   /** What a pod is comes from its object, not from what the proxy says of itself. */
   #nodeOf(proxy: ProxyIdentity): ProxyNode {
     const pod = this.#options.informers.for(resources.pods).get(`${proxy.namespace}/${proxy.name}`)
-    const labels = pod?.metadata.labels ?? NO_LABELS
+    const entry = pod ? undefined : this.#registration.entryOf(proxy)
+    const labels = pod?.metadata.labels ?? (entry ? labelsOf(entry) : NO_LABELS)
     const ports = (proxy.metadata.POD_PORTS ?? []) as { containerPort: number }[]
     const known = proxy.user.peer === undefined
     return {
@@ -317,7 +331,7 @@ export class Mesh {
       labels,
       ip: proxy.ip,
       nodeName: pod?.spec?.nodeName,
-      locality: podLocality(this.#current().view, pod),
+      locality: entry ? (entry.spec?.locality ?? '') : podLocality(this.#current().view, pod),
       ports: Array.isArray(ports) ? ports : [],
       trusted: known,
       dnsCapture: capturesDns(pod),

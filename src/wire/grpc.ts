@@ -26,10 +26,11 @@ export const GrpcCode = {
   invalidArgument: 3,
   deadline: 4,
   notFound: 5,
+  permissionDenied: 7,
+  failedPrecondition: 9,
   unimplemented: 12,
   internal: 13,
   unavailable: 14,
-  permissionDenied: 7,
   unauthenticated: 16,
 } as const
 

@@ -4,6 +4,7 @@ import { isPodReady, type Json, type KubeObject } from '#api'
 import type { MeshPort, MeshService } from './service.ts'
 import { type MeshView, matches } from './view.ts'
 import { canonicalName, canonicalRevision, workloadOf } from './workload.ts'
+import { isHealthy, labelsOf } from './workload-entry.ts'
 
 export interface MeshEndpoint {
   /** An IP address, or a name to be resolved. */
@@ -48,7 +49,7 @@ function kubeEndpoints(view: MeshView, service: MeshService, port: MeshPort): Me
   if (!selector) return found
   const target = ((service.object.spec?.ports ?? []) as Json[]).find((p) => p.port === port.number)?.targetPort
   for (const entry of view.workloadEntries)
-    if (entry.metadata.namespace === service.namespace && matches(selector, labelsOf(entry)))
+    if (entry.metadata.namespace === service.namespace && matches(selector, labelsOf(entry)) && isHealthy(entry))
       found.push(entryEndpoint(entry, port, typeof target === 'number' ? target : port.number))
   return found
 }
@@ -85,8 +86,6 @@ export function podLocality(view: MeshView, pod: KubeObject | undefined): string
   return parts.join('/').replace(/\/+$/, '')
 }
 
-const labelsOf = (entry: KubeObject): Record<string, string> => ({ ...entry.metadata.labels, ...entry.spec?.labels })
-
 /** Endpoints of a ServiceEntry: those it names, those its selector finds, or the host itself. */
 function entryEndpoints(view: MeshView, service: MeshService, port: MeshPort): MeshEndpoint[] {
   const spec: Json = service.object.spec ?? {}
@@ -98,7 +97,7 @@ function entryEndpoints(view: MeshView, service: MeshService, port: MeshPort): M
       .filter((p) => p.status?.podIP && matches(selector, p.metadata.labels) && isServing(p))
       .map((p) => podEndpoint(view, p, p.status.podIP, number, true))
     const entries = view.workloadEntries
-      .filter((e) => e.metadata.namespace === service.namespace && matches(selector, labelsOf(e)))
+      .filter((e) => e.metadata.namespace === service.namespace && matches(selector, labelsOf(e)) && isHealthy(e))
       .map((e) => entryEndpoint(e, port, number))
     return [...pods, ...entries]
   }

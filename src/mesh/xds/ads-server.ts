@@ -16,11 +16,13 @@ export interface AdsOptions {
   authenticate(call: ServerCall): Promise<ProxyUser | undefined> | undefined
   /** Why a proxy is not served; "" when it is for certain, undefined leaves it to its token. */
   refuse?(proxy: ProxyIdentity): string | undefined
+  /** A proxy that is not refused is here; a reason, with gRPC's code, sends it away all the same. */
+  admit?(connection: Connection): { code: number; reason: string } | undefined
   /** A proxy has answered: with the reason of a refusal, or "" when it took what it was sent. */
   onAnswer(proxy: ProxyIdentity, url: string, message: string): void
   onOther?(connection: Connection, request: Message): boolean
   /** A proxy has gone. */
-  onGone?(proxy: ProxyIdentity): void
+  onGone?(connection: Connection, proxy: ProxyIdentity): void
 }
 
 /** So many proxies are looked at in one turn of the event loop. */
@@ -156,7 +158,7 @@ export class AdsServer {
     if (closed) return
     if (!user)
       return call.end(GrpcCode.unauthenticated, 'a service-account token for the audience istio-ca is required')
-    const { layers, refuse, onAnswer, onOther, onGone } = this.#options
+    const { layers, refuse, admit, onAnswer, onOther, onGone } = this.#options
     const connection = new Connection({
       call,
       user,
@@ -164,6 +166,7 @@ export class AdsServer {
       id: `${call.peer}-${++this.#count}`,
       layers,
       refuse: refuse ?? (() => undefined),
+      admit: admit ?? (() => undefined),
       onAnswer,
       onOther: onOther ?? (() => false),
       onError: (proxy, error) => this.#failed(proxy, error),
@@ -174,7 +177,7 @@ export class AdsServer {
     call.onClose = () => {
       connection.close()
       this.#connections.delete(connection)
-      if (connection.proxy) onGone?.(connection.proxy)
+      if (connection.proxy) onGone?.(connection, connection.proxy)
       this.#look()
     }
     call.onEnd = () => call.end()

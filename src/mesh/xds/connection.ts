@@ -15,6 +15,8 @@ export interface ConnectionOptions {
   readonly id: string
   layers(proxy: ProxyIdentity): readonly EncodedLayer[]
   refuse(proxy: ProxyIdentity): string | undefined
+  /** A proxy that is not refused is here; a reason, with gRPC's code, sends it away all the same. */
+  admit(connection: Connection): { code: number; reason: string } | undefined
   onAnswer(proxy: ProxyIdentity, url: string, message: string): void
   /** A request for something that is not of the mesh's resources; true when it was taken. */
   onOther(connection: Connection, request: Message): boolean
@@ -35,6 +37,7 @@ export class Connection {
   readonly connectedAt = new Date().toISOString()
   #nonce = 0
   #open = true
+  #admitted = false
   #warming: NodeJS.Timeout | undefined
   /** The endpoints that this proxy has been found to have asked for. */
   #warm: readonly ResourceSet[] = []
@@ -89,6 +92,11 @@ export class Connection {
     if (!entry || !this.proxy) return
     const refusal = this.#options.refuse(this.proxy) ?? mismatch(this.proxy)
     if (refusal) return this.#options.call.end(GrpcCode.permissionDenied, refusal)
+    if (!this.#admitted) {
+      const problem = this.#options.admit(this)
+      if (problem) return this.#options.call.end(problem.code, problem.reason)
+      this.#admitted = true
+    }
     let s = this.#subscriptions.get(entry.kind)
     if (!s) {
       const clusters = this.proxy.metadata.ON_DEMAND === 'true'

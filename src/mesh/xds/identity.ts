@@ -25,6 +25,8 @@ export interface ProxyIdentity {
   readonly ip: string
   readonly namespace: string
   readonly metadata: Readonly<Record<string, unknown>>
+  /** "region/zone/subzone", as far as it says. */
+  readonly locality: string
 }
 
 /** "sidecar~ip~pod.namespace~domain", Istio's node id. */
@@ -39,9 +41,13 @@ export function identify(node: Message, user: ProxyUser): ProxyIdentity {
     name: id.slice(0, dot),
     namespace: id.slice(dot + 1),
     metadata: fromStruct(node.metadata),
+    locality: localityOf(node.locality),
     user,
   }
 }
+
+const localityOf = ({ region = '', zone = '', sub_zone = '' }: Message = {}): string =>
+  [region, zone, sub_zone].join('/').replace(/\/+$/, '')
 
 /** Why a proxy may not call itself what it does: its token is for another pod or namespace. */
 export function mismatch({ id, name, namespace, user }: ProxyIdentity): string | undefined {
