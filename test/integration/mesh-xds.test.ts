@@ -293,6 +293,67 @@ test('of a large mesh a proxy is told the services that it uses, when it uses th
   assert.deepEqual(portsOf(await wanted(name(8))), [10008])
 })
 
+test('of a large mesh a proxy is told the listeners of the addresses that it connects to', async (t) => {
+  const tcp = (i: number) => {
+    const { service, slices } = serviceAt(`s${i}`, 3306, 'tcp-db', [8000 + i])
+    return { service: { ...service, spec: { ...service.spec, clusterIP: `10.255.${i >> 8}.${i & 255}` } }, slices }
+  }
+  const all = Array.from({ length: 300 }, (_, i) => tcp(i + 1))
+  const of = (services: typeof all) => ({
+    services: services.map((s) => s.service),
+    slices: (s: KubeObject) => services.find((x) => x.service === s)?.slices ?? [],
+  })
+  const first = await startMesh(of(all.slice(0, 50)))
+  const proxy = dataPlane(first, true, { ON_DEMAND: 'true' })
+  const whole = dataPlane(first, true)
+  t.after(() => {
+    proxy.close()
+    whole.close()
+  })
+  const { config } = proxy
+  const told = () => [...config.listeners.keys()].filter((n) => n.endsWith('_3306')).sort()
+  const wanted = (host: string) =>
+    config.knowsListener(host, 3306)
+      ? Promise.resolve()
+      : new Promise<void>((resolve) => config.awaitListener(host, 3306, resolve))
+  await turns(() => config.ready && whole.config.ready)
+  assert.equal(told().length, 50)
+  assert.equal(config.knowsListener('192.0.2.1', 3306), true, 'a small mesh is known whole')
+
+  // It becomes large: what the proxy has it keeps, what is new it asks for.
+  await first.update(of(all.slice(0, 280)))
+  await turns(() => config.listeners.get('virtualOutbound')?.onDemand === true)
+  assert.equal(told().length, 50)
+  await Promise.all([wanted('10.255.1.1'), wanted('10.255.1.1'), wanted('192.0.2.1')])
+  assert.equal(config.outboundListener('10.255.1.1', 3306)?.name, '10.255.1.1_3306')
+  assert.equal(config.outboundListener('192.0.2.1', 3306)?.name, 'virtualOutbound')
+  assert.equal(config.knowsListener('192.0.2.1', 3306), true, 'it is asked for once')
+  assert.equal(told().length, 51)
+  await turns(() => whole.config.listeners.has('10.255.1.24_3306'))
+
+  // An address that had none gets one, and one goes.
+  await wanted('10.255.1.30')
+  assert.equal(config.outboundListener('10.255.1.30', 3306)?.name, 'virtualOutbound')
+  await first.update(of(all.slice(1)))
+  await turns(() => config.outboundListener('10.255.1.30', 3306)?.name === '10.255.1.30_3306')
+  await turns(() => !config.listeners.has('10.255.0.1_3306'))
+
+  // A proxy that begins in a large mesh has none before it asks; a control plane that comes back tells what it had.
+  const late = dataPlane(first, true, { ON_DEMAND: 'true' })
+  t.after(() => late.close())
+  await turns(() => late.config.ready)
+  assert.deepEqual(
+    [...late.config.listeners.keys()].filter((n) => n.endsWith('_3306')),
+    [],
+  )
+  await first.close()
+  const second = await startMesh(of(all.slice(2)), first.port)
+  t.after(() => second.close())
+  await turns(() => !config.listeners.has('10.255.0.2_3306'))
+  assert.ok(config.listeners.has('10.255.1.30_3306'))
+  assert.equal(told().length, 50)
+})
+
 test('a mesh that becomes large is told on demand from then on; what a proxy has it keeps', async (t) => {
   const all = Array.from({ length: 300 }, (_, i) => serviceAt(`s${i}`, 80, 'http', [8000 + i]))
   const of = (services: typeof all) => ({

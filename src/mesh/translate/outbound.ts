@@ -1,6 +1,6 @@
 // What a sidecar does with what leaves its workload: listeners by address and port, routes by host. Pure.
 
-import { ClusterType, Direction, LbPolicy, toDuration } from '#api/xds'
+import { ClusterType, Direction, LbPolicy, toDuration, toStruct } from '#api/xds'
 import { parseDuration } from '#base'
 import type { Message } from '#wire'
 import { endpointsOf } from '../model/endpoints.ts'
@@ -25,6 +25,13 @@ export const PASSTHROUGH = 'PassthroughCluster'
 export const BLACK_HOLE = 'BlackHoleCluster'
 
 const ANY = '0.0.0.0'
+/**
+ * Beside more clusters than this a sidecar is told to ask for listeners that it has not got: sooner than any are left
+ * out (`xds/subscription.ts`), for a question too many does no harm.
+ */
+const ASKS_FROM = 100
+/** What says so, in the listener of all addresses. */
+const ASKS = { filter_metadata: { sampan: toStruct({ listeners_on_demand: true }) } }
 
 /** One listener while it is being gathered: HTTP by a table, and chains of bytes. */
 interface Gathered {
@@ -355,5 +362,6 @@ function addVirtual(result: XdsResources, place: Place): void {
     },
     use_original_dst: { value: true },
     traffic_direction: Direction.outbound,
+    ...(result.clusters.size > ASKS_FROM ? { metadata: ASKS } : {}),
   })
 }

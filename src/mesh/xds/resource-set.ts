@@ -18,7 +18,10 @@ export const KINDS: readonly { readonly kind: Kind; readonly url: string; readon
 
 export interface WireResource {
   readonly name: string
-  /** The service's host that the name is of; undefined of what every proxy has. */
+  /**
+   * What a client may ask for it by: the service's host that a cluster is of, the name of a listener that connections to
+   * one address are redirected to. Undefined of what every proxy has.
+   */
   readonly host: string | undefined
   readonly body: Buffer
   /** Of the content: the same after a restart. */
@@ -62,7 +65,12 @@ function encodeOne(type: MessageType, name: string, message: Message, old: WireR
   // Of its own size: what is cut out of a larger piece would keep all of that.
   const body = Buffer.allocUnsafeSlow(bytes.length)
   body.set(bytes)
-  return wireResource(name, hostOf(name), body)
+  return wireResource(name, type === Listener ? addressed(name, message) : hostOf(name), body)
+}
+
+/** The name of a listener that is for connections to one address; others must be there before anybody connects. */
+function addressed(name: string, { bind_to_port, address }: Message): string | undefined {
+  return bind_to_port?.value === false && address?.socket_address?.address !== '0.0.0.0' ? name : undefined
 }
 
 /** A resource out of its bytes. */

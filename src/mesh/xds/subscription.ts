@@ -19,7 +19,7 @@ const MANY = 250
 /** What a client asks for when it needs it, and is not told before. */
 export interface OnDemand {
   readonly clusters: boolean
-  /** Hosts of route tables. */
+  /** Hosts of route tables, and listeners of single addresses. */
   readonly hosts: boolean
 }
 
@@ -41,11 +41,14 @@ export class Subscription {
   /** Versions a client of the delta protocol has from before; they need not be sent again. */
   #known: ReadonlyMap<string, string> = new Map()
   readonly #onDemand: boolean
-  /** Hosts one of whose clusters was asked for: all of theirs are told, so that a new route finds them there. */
+  /**
+   * What was asked for: hosts one of whose clusters was (all of theirs are told, so that a new route finds them there),
+   * or listeners.
+   */
   readonly #hosts = new Set<string>()
   /** Those of them that were first asked for since the last sending. */
   readonly #newHosts = new Set<string>()
-  /** Whether other hosts' clusters are left out. */
+  /** Whether others are left out. */
   #narrow = false
   readonly #hostsOnDemand: boolean
   /** Route tables as they are told in parts, once there is too much to tell. */
@@ -66,7 +69,7 @@ export class Subscription {
     this.kind = kind
     this.url = url
     this.delta = delta
-    this.#onDemand = onDemand.clusters && delta && kind === 'clusters'
+    this.#onDemand = delta && ((kind === 'clusters' && onDemand.clusters) || (kind === 'listeners' && onDemand.hosts))
     this.#hostsOnDemand = onDemand.hosts && delta && kind === 'routes'
   }
 
@@ -130,12 +133,15 @@ export class Subscription {
         this.#names?.add(name)
         this.#demand(name)
       }
-    for (const name of drop) this.#names?.delete(name)
+    for (const name of drop) {
+      this.#names?.delete(name)
+      if (this.kind === 'listeners') this.#hosts.delete(name)
+    }
     return this.#first || this.#fresh.size > 0
   }
 
   #demand(name: string): void {
-    const host = this.#onDemand ? hostOf(name) : undefined
+    const host = !this.#onDemand ? undefined : this.kind === 'listeners' ? name : hostOf(name)
     if (host === undefined || this.#hosts.has(host)) return
     this.#hosts.add(host)
     if (this.#narrow) this.#newHosts.add(host)
@@ -145,7 +151,7 @@ export class Subscription {
   #narrowAmong(layers: readonly EncodedLayer[]): void {
     if (!this.#onDemand || this.#narrow || this.#names) return
     if (!isMuch(layers)) return
-    for (const layer of this.#sent) for (const name of layer.clusters.keys()) this.#demand(name)
+    for (const layer of this.#sent) for (const name of layer[this.kind].keys()) this.#demand(name)
     for (const name of this.#known.keys()) this.#demand(name)
     this.#narrow = true
   }

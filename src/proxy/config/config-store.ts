@@ -4,7 +4,7 @@ import { ClusterState } from '../upstream/cluster-state.ts'
 import { Demand } from './demand.ts'
 import type { Chain, Cluster, Endpoint, HttpChain, Listener, RouteTable, TlsSecret } from './model.ts'
 
-/** As many hosts of routes are asked for at most. */
+/** As many hosts of routes are asked for at most, and as many addresses that have no listener of their own. */
 const MOST_HOSTS = 2000
 
 /** Everything the data path reads. Replaced type by type, never half of one. */
@@ -24,6 +24,10 @@ export class ConfigStore {
   readonly demandedClusters = new Demand()
   /** Tables of one host that were asked for, by their names. */
   readonly demandedRoutes = new Demand(MOST_HOSTS)
+  /** Listeners of single addresses that were asked for, by their names. */
+  readonly demandedListeners = new Demand(MOST_HOSTS, true)
+  /** Whether listeners were ever said to be told on demand. */
+  #listenersOnDemand = false
 
   /** True once every type is here: the proxy may serve. */
   get ready(): boolean {
@@ -80,6 +84,24 @@ export class ConfigStore {
   setEndpoints(name: string, endpoints: readonly Endpoint[]): void {
     for (const cluster of this.clusters.values())
       if (cluster.config.type === 'eds' && cluster.config.edsName === name) cluster.update(endpoints)
+  }
+
+  /** Puts listeners in force. */
+  setListeners(listeners: ReadonlyMap<string, Listener>): void {
+    this.listeners = listeners
+    // The control plane does not go back to telling all to one whom it has told few.
+    this.#listenersOnDemand ||= this.onDemand && listeners.get('virtualOutbound')?.onDemand === true
+  }
+
+  /** Whether the listener for `host:port` is known: one of its own, or that there is none. */
+  knowsListener(host: string, port: number): boolean {
+    const name = `${host}_${port}`
+    return !this.#listenersOnDemand || this.listeners.has(name) || this.demandedListeners.isAbsent(name)
+  }
+
+  /** Asks for the listener of an address; `done` is called when it is here, or when there is none. */
+  awaitListener(host: string, port: number, done: () => void): void {
+    this.demandedListeners.ask(`${host}_${port}`, done)
   }
 
   /** The listener for a connection that was on its way to `host:port`. */

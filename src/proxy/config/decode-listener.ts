@@ -1,6 +1,6 @@
 // Listeners, their filter chains and secrets out of xDS.
 
-import { fromDuration, unpackAny } from '#api/xds'
+import { fromDuration, fromStruct, unpackAny } from '#api/xds'
 import type { Message } from '#wire'
 import { decodeFilter } from '../filters/registry.ts'
 import { type AccessLog, decodeAccessLog, type LineSink } from '../telemetry/access-log.ts'
@@ -207,5 +207,6 @@ export function decodeListener(m: Message, sink: LineSink): Listener {
     proxyProtocol: inspects('proxy_protocol'),
     inspectTimeout: timeout && m.continue_on_listener_filters_timeout ? timeout : INSPECT_MS,
     maxConnections: m.per_connection_limit?.max_connections ?? 0,
+    onDemand: fromStruct(m.metadata?.filter_metadata?.sampan).listeners_on_demand === true,
   }
 }

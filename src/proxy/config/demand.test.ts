@@ -30,3 +30,14 @@ test('of too many names the first is forgotten, and who waits for it goes on', (
   assert.deepEqual([[...demand.names], forgotten, told], [['b', 'c'], ['a'], 1])
   for (const name of demand.names) demand.tell(name)
 })
+
+test('where there is a way without it, only what is absent is forgotten', () => {
+  const demand = new Demand(2, true)
+  const forgotten: string[] = []
+  demand.onForget = (name) => forgotten.push(name)
+  for (const name of ['here', 'absent', 'next']) {
+    demand.ask(name, () => {})
+    demand.tell(name, name === 'absent')
+  }
+  assert.deepEqual([[...demand.names], forgotten], [['here', 'next'], ['absent']])
+})

@@ -12,14 +12,19 @@ interface Asked {
 export class Demand {
   readonly #asked = new Map<string, Asked>()
   readonly #most: number
+  readonly #lenient: boolean
   /** Asks for a name that was not asked for before. */
   onAsk: (name: string) => void = () => {}
   /** A name is not asked for any more. */
   onForget: (name: string) => void = () => {}
 
-  /** `most`: of more names the one asked for first is forgotten. */
-  constructor(most = Number.POSITIVE_INFINITY) {
+  /**
+   * `most`: of more names the one asked for first is forgotten. `lenient`: there is a way without what is asked for; what
+   * does not come in time counts as absent, and only what is absent is forgotten.
+   */
+  constructor(most = Number.POSITIVE_INFINITY, lenient = false) {
     this.#most = most
+    this.#lenient = lenient
   }
 
   /** Everything that is asked for. */
@@ -44,12 +49,15 @@ export class Demand {
     if (!asked) {
       asked = { absent: false, waiting: [], timer: undefined }
       this.#asked.set(name, asked)
-      const [first] = this.#asked.keys()
-      if (this.#asked.size > this.#most && first !== undefined) this.forget(first)
+      if (this.#asked.size > this.#most) this.#forgetOne()
     }
     asked.waiting.push(done)
-    asked.timer ??= setTimeout(() => this.tell(name), DEMAND_MS).unref()
+    asked.timer ??= setTimeout(() => this.tell(name, this.#lenient), DEMAND_MS).unref()
     if (fresh) this.onAsk(name)
+  }
+
+  #forgetOne(): void {
+    for (const [name, { absent }] of this.#asked) if (absent || !this.#lenient) return this.forget(name)
   }
 
   /** Asks for it no more. */

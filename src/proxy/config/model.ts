@@ -419,6 +419,8 @@ export interface Listener {
   readonly bind: boolean
   /** Connections at once; 0 is any number. */
   readonly maxConnections: number
+  /** Whether there may be listeners of single addresses that are told to whoever asks for them. */
+  readonly onDemand: boolean
 }
 
 /** A certificate with its key, or authorities to check peers by. PEM. */

@@ -48,8 +48,8 @@ export class Resources {
   readonly #warming = new Map<string, { table: Model.RouteTable; timer: NodeJS.Timeout }>()
   /** Called with everything that was put in force, as it came. */
   onApply: (type: string, told: readonly Told[], removed: readonly string[], whole: boolean) => void = () => {}
-  /** Called when the routes of a host that was asked for are not kept any more. */
-  onForget: (name: string) => void = () => {}
+  /** Called when something that was asked for is not kept any more. */
+  onForget: (what: 'routes' | 'listeners', name: string) => void = () => {}
   /** Resources that were refused, with the reason, by type and name. */
   readonly errors = new Map<string, Map<string, string>>()
 
@@ -58,8 +58,9 @@ export class Resources {
     this.#sink = sink
     config.demandedRoutes.onForget = (name) => {
       if (this.#known.get(TYPE.route)!.delete(name)) this.#putRoutes(name, undefined)
-      this.onForget(name)
+      this.onForget('routes', name)
     }
+    config.demandedListeners.onForget = (name) => this.onForget('listeners', name)
     for (const type of Object.keys(MESSAGE)) {
       this.#known.set(type, new Map())
       this.errors.set(type, new Map())
@@ -116,6 +117,7 @@ export class Resources {
     for (const name of [...gone, ...removed]) if (known.delete(name)) changed.push(name)
     this.#put(type, changed)
     if (type === TYPE.cluster) for (const name of removed) this.#config.demandedClusters.tell(name, true)
+    if (type === TYPE.listener) for (const name of removed) this.#config.demandedListeners.tell(name, true)
     if (type === TYPE.route) for (const name of removed) this.#config.demandedRoutes.tell(name, true)
     this.onApply(type, told, removed, whole)
     return reasons.length > 0 ? reasons.join('; ') : undefined
@@ -162,11 +164,12 @@ export class Resources {
         break
       case TYPE.listener: {
         const before = config.listeners
-        config.listeners = new Map([...known].map(([name, k]) => [name, k.decoded as Model.Listener]))
+        config.setListeners(new Map([...known].map(([name, k]) => [name, k.decoded as Model.Listener])))
         for (const [name, listener] of before)
           if (config.listeners.get(name) !== listener)
             for (const { chain } of chainsOf(listener)) config.retired.add(chain)
         config.delivered.add('listeners')
+        for (const name of changed) if (config.listeners.has(name)) config.demandedListeners.tell(name)
         if (changed.length > 0) config.onListeners()
         break
       }

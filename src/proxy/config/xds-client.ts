@@ -64,6 +64,7 @@ export class XdsClient {
     }
     config.demandedClusters.onAsk = ask
     config.demandedRoutes.onAsk = ask
+    config.demandedListeners.onAsk = ask
   }
 
   /** Connects, and stays connected until closed. */
@@ -176,6 +177,8 @@ export class XdsClient {
         return config.endpointNames()
       case TYPE.cluster:
         return wholeAnd([...config.demandedClusters.names])
+      case TYPE.listener:
+        return wholeAnd([...config.demandedListeners.names])
       default:
         return []
     }

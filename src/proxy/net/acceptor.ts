@@ -31,23 +31,17 @@ export function accept(options: AcceptorOptions): Promise<Server> {
     const address = options.originalDestination(socket)
     // Straight to the proxy's own port: nobody's destination, and a loop if followed.
     if (address.port === options.port) return void socket.destroy()
-    const listener = inbound
-      ? context.config.listeners.get('virtualInbound')
-      : context.config.outboundListener(address.host, address.port)
-    if (!listener) return void socket.destroy()
+    const { config } = context
+    const { host, port } = address
     const client = plain(socket.remoteAddress)
-    dispatch(
-      socket,
-      listener,
-      {
-        ...address,
-        inbound,
-        client,
-        remote: `${client}:${socket.remotePort}`,
-        local: `${address.host}:${address.port}`,
-      },
-      context,
-    )
+    const source = { host, port, inbound, client, remote: `${client}:${socket.remotePort}`, local: `${host}:${port}` }
+    const go = () => {
+      const listener = inbound ? config.listeners.get('virtualInbound') : config.outboundListener(host, port)
+      if (listener && !socket.destroyed) dispatch(socket, listener, source, context)
+      else socket.destroy()
+    }
+    if (inbound || config.knowsListener(host, port)) go()
+    else config.awaitListener(host, port, go)
   })
 }
 

@@ -18,15 +18,18 @@ export function startWorkers(count: number, { config }: ProxyContext, resources:
         return delivered ? [{ kind: 'apply', type, told, removed: [], whole: true } as const] : []
       }),
     onAsk: (what, name, answer) => {
-      const [type, demand] =
-        what === 'clusters' ? [TYPE.cluster, config.demandedClusters] : [TYPE.route, config.demandedRoutes]
+      const [type, demand] = {
+        clusters: [TYPE.cluster, config.demandedClusters] as const,
+        routes: [TYPE.route, config.demandedRoutes] as const,
+        listeners: [TYPE.listener, config.demandedListeners] as const,
+      }[what]
       // What comes, or turns out not to be there, is told to all.
       if (demand.isAbsent(name)) answer({ kind: 'apply', type, told: [], removed: [name], whole: false })
       else demand.ask(name, () => {})
     },
   })
   resources.onApply = (type, told, removed, whole) => workers.send({ kind: 'apply', type, told, removed, whole })
-  resources.onForget = (name) => workers.send({ kind: 'forget', name })
+  resources.onForget = (what, name) => workers.send({ kind: 'forget', what, name })
   workers.start()
   return workers
 }

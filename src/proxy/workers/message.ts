@@ -12,10 +12,13 @@ export interface Update {
   readonly whole: boolean
 }
 
+/** What is asked for by name. */
+export type Demanded = 'clusters' | 'routes' | 'listeners'
+
 export type ToWorker =
   | Update
-  /** Routes of a host that are not kept in step any more. */
-  | { readonly kind: 'forget'; readonly name: string }
+  /** What is not kept in step any more: routes of a host, that an address has no listener. */
+  | { readonly kind: 'forget'; readonly what: 'routes' | 'listeners'; readonly name: string }
   | { readonly kind: 'tally'; readonly id: number }
   /** Answers say that connections end. */
   | { readonly kind: 'drain' }
@@ -25,5 +28,5 @@ export type ToWorker =
 export type FromWorker =
   /** Its addresses are open. */
   | { readonly kind: 'serving' }
-  | { readonly kind: 'ask'; readonly what: 'clusters' | 'routes'; readonly name: string }
+  | { readonly kind: 'ask'; readonly what: Demanded; readonly name: string }
   | { readonly kind: 'tally'; readonly id: number; readonly tally: Tally }

@@ -3,7 +3,7 @@
 
 import cluster, { type Worker } from 'node:cluster'
 import type { Log } from '#base'
-import type { FromWorker, ToWorker, Update } from './message.ts'
+import type { Demanded, FromWorker, ToWorker, Update } from './message.ts'
 import { addTallies, departed, type Tally } from './tally.ts'
 
 /** A worker that cannot live is begun anew so often at most, milliseconds. */
@@ -17,7 +17,7 @@ export interface WorkerPoolOptions {
   /** All there is, for a worker that begins. */
   readonly everything: () => readonly Update[]
   /** A worker asks for what the control plane tells only when asked. */
-  readonly onAsk: (what: 'clusters' | 'routes', name: string, answer: (message: ToWorker) => void) => void
+  readonly onAsk: (what: Demanded, name: string, answer: (message: ToWorker) => void) => void
 }
 
 interface Known {

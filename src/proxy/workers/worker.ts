@@ -23,6 +23,7 @@ export function followAgent({ context, resources, onDemand, serve, closeListener
   config.onDemand = onDemand
   config.demandedClusters.onAsk = (name) => tell({ kind: 'ask', what: 'clusters', name })
   config.demandedRoutes.onAsk = (name) => tell({ kind: 'ask', what: 'routes', name })
+  config.demandedListeners.onAsk = (name) => tell({ kind: 'ask', what: 'listeners', name })
   let begun = false
   process.on('message', (message: ToWorker) => {
     switch (message.kind) {
@@ -34,7 +35,7 @@ export function followAgent({ context, resources, onDemand, serve, closeListener
         serve().then(() => tell({ kind: 'serving' }), quit)
         break
       case 'forget':
-        config.demandedRoutes.forget(message.name)
+        ;(message.what === 'routes' ? config.demandedRoutes : config.demandedListeners).forget(message.name)
         break
       case 'tally':
         tell({ kind: 'tally', id: message.id, tally: tallyOf(context) })
