@@ -539,7 +539,7 @@ test('a sidecar of two workers outlives one of them, and counts as one', async (
     assert.ok(now.length === 2 && !now.includes(first!))
   })
   assert.match(await inside('pilot-agent request GET stats'), /http\.downstream_rq_total: [1-9]/)
-  assert.match(await inside('pilot-agent request GET clusters'), /inbound\|8080\|\|::.*rq_total::[1-9]/)
+  assert.match(await inside('pilot-agent request GET /clusters'), /inbound\|8080\|\|::.*rq_total::[1-9]/)
   await remove(workload('twofold', 'x', 8080) + service('twofold', 8000, 8080, 'http'))
 })
 

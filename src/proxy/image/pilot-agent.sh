@@ -83,7 +83,8 @@ case ${1:-} in
     done
     ;;
   request)
-    exec curl -s -X "${2:-GET}" "http://127.0.0.1:15000/${3:-}"
+    path=${3:-}
+    exec curl -s -X "${2:-GET}" "http://127.0.0.1:15000/${path#/}"
     ;;
   *)
     echo "usage: pilot-agent proxy|istio-iptables|wait|request" >&2
