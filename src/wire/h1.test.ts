@@ -112,7 +112,11 @@ test('H1Parser reads a response without a length until the connection closes', (
   assert.deepEqual(parse('HTTP/1.1 204 No Content\r\nA: b\r\n\r\n', 1, 'response'), ['204   a|b', 'end'])
 })
 
-test('H1Parser passes over an empty line before a request, and keeps fields of the connection to itself', () => {
+test('H1Parser passes over an empty line before a message, and keeps fields of the connection to itself', () => {
+  assert.deepEqual(
+    parse('HTTP/1.1 100 Continue\r\n\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno', 1, 'response'),
+    ['100   ', 'end', '404   content-length|2', 'end no'],
+  )
   assert.deepEqual(
     parse('\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close, X-Mine\r\nX-Mine: 1\r\nX-Own: 2\r\n\r\n', 1),
     ['GET / x x-own|2', 'end'],

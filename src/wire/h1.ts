@@ -120,10 +120,11 @@ export class H1Parser {
     const buffer = this.#buffer
     switch (this.#state) {
       case State.head: {
-        // An empty line before a request is passed over (RFC 9112, 2.2).
-        if (this.#request && buffer[0] === CR && this.#seen === 0) {
+        // An empty line before a request is passed over (RFC 9112, 2.2), and before a response, where some servers
+        // have one too many.
+        if (buffer[0] === CR && this.#seen === 0) {
           if (buffer.length < 2) return false
-          if (buffer[1] !== LF) throw new H1Error(400, 'Cannot read a request: a bare CR')
+          if (buffer[1] !== LF) throw new H1Error(400, 'Cannot read a message: a bare CR')
           this.#buffer = buffer.subarray(2)
           return true
         }
