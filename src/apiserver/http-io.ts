@@ -180,29 +180,37 @@ export function sendBytes(
 
 /**
  * Answers with JSON of `length` bytes that is made while it is sent, in pieces of a size that `pieces` is given: each
- * is made when the reader has taken the one before, and may use its memory again. Who asked for compression is sent
+ * is made when the reader has taken the one before, whose memory may then be used again. Who asked for compression is sent
  * all of it at once.
  */
 export async function sendPieces(
   response: ServerResponse,
   length: number,
-  pieces: (size: number) => Iterable<Uint8Array>,
+  pieces: (size: number) => Pieces,
 ): Promise<void> {
   const zips = length >= GZIP_MIN && wantsGzip(response)
   if (zips || length < PIECE) return sendBytes(response, 200, 'application/json', Buffer.concat([...pieces(length)]))
   response.writeHead(200, { ...JSON_HEADERS, 'Content-Length': length })
-  for (const piece of pieces(PIECE)) if (!response.write(piece) && !(await drained(response))) return
+  const all = pieces(PIECE)
+  for (let next = all.next(false); !next.done; ) {
+    const held = response.write(next.value)
+    if (!held && !(await drained(response))) return
+    next = all.next(held)
+  }
   response.end()
 }
 
-/** Bytes of a piece: more than a stream takes without saying that it is full, so that every one is waited for. */
+/** Pieces of an answer; whoever asks for the next one says whether the one before is still held. */
+export type Pieces = Generator<Uint8Array, void, boolean | undefined>
+
+/** Bytes of a piece: more than streams hold by themselves, so that each is taken before the next is made. */
 const PIECE = 128 * 1024
 
 const JSON_HEADERS = { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache, private' }
 
 /** Resolves when more may be written; false when the reader has gone. */
 export function drained(response: ServerResponse): Promise<boolean> {
-  if (response.destroyed) return Promise.resolve(false)
+  if (isGone(response)) return Promise.resolve(false)
   return new Promise((resolve) => {
     const done = (open: boolean) => {
       response.off('drain', onDrain)

@@ -17,7 +17,7 @@ import {
   storedKind,
 } from '#api'
 import type { CacheEntry } from './cache-entry.ts'
-import { sendBytes, sendJson, sendPieces } from './http-io.ts'
+import { type Pieces, sendBytes, sendJson, sendPieces } from './http-io.ts'
 import { represent, tableOf, type Wanted } from './negotiate.ts'
 import type { ObjectStore } from './object-store.ts'
 import type { ResourceRequest } from './request-info.ts'
@@ -132,25 +132,29 @@ function listAnswer(kind: ResourceKind, metadata: Json, entries: readonly CacheE
   if (!servedAsStored(kind)) {
     const items = entries.map((e) => JSON.stringify(asVersion(kind, e.object))).join(',')
     const whole = Buffer.from(head + items + tail)
-    return { length: whole.length, pieces: () => [whole] }
+    return { length: whole.length, pieces: () => inOne(whole) }
   }
   let length = Buffer.byteLength(head) + tail.length + Math.max(0, entries.length - 1)
   for (const entry of entries) length += entry.size
   return { length, pieces: (size: number) => listPieces(head, entries, tail, Math.min(length, size)) }
 }
 
+function* inOne(whole: Uint8Array): Pieces {
+  yield whole
+}
+
 /**
- * A list in pieces of `size` bytes, the last one perhaps shorter. All are one block, filled anew: a piece is what it
- * was until the next one is asked for.
+ * A list in pieces of `size` bytes, the last one perhaps shorter. A piece that is not held any more when the next one is
+ * asked for is filled anew.
  */
-function* listPieces(head: string, entries: readonly CacheEntry[], tail: string, size: number): Iterable<Uint8Array> {
-  const out = Buffer.allocUnsafe(size)
+function* listPieces(head: string, entries: readonly CacheEntry[], tail: string, size: number): Pieces {
+  let out = Buffer.allocUnsafe(size)
   let at = 0
   /** What does not fit as a whole is cut. */
-  function* put(bytes: Uint8Array): Iterable<Uint8Array> {
+  function* put(bytes: Uint8Array): Pieces {
     for (let from = 0; from < bytes.length; ) {
       if (at === size) {
-        yield out
+        if (yield out) out = Buffer.allocUnsafe(size)
         at = 0
       }
       const part = bytes.subarray(from, from + size - at)

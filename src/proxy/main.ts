@@ -108,6 +108,7 @@ async function main(env: NodeJS.ProcessEnv, argv: readonly string[]): Promise<vo
       INSTANCE_IPS: env.INSTANCE_IP,
       GENERATOR: 'sampan',
       ON_DEMAND: 'true',
+      ON_DEMAND_LISTENERS: 'true',
     },
   }
   const xds = new XdsClient({

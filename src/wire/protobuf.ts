@@ -394,7 +394,8 @@ export class Reader {
   /** A length prefix that must fit in what is left. */
   length(): number {
     const length = this.varint()
-    if (this.at + length > this.#data.length) throw this.#short()
+    // A varint of ten bytes may be negative.
+    if (!(length >= 0 && this.at + length <= this.#data.length)) throw this.#short()
     return length
   }
 

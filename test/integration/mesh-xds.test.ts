@@ -164,7 +164,7 @@ function dataPlane(mesh: TestMesh, delta: boolean, metadata = {}) {
     log: silentLog,
   })
   client.start()
-  return { config, close: () => client.close() }
+  return { config, client, close: () => client.close() }
 }
 
 const portsOf = (cluster: ClusterState | undefined) => [...(cluster?.hosts.values() ?? [])].map((h) => h.endpoint.port)
@@ -231,7 +231,7 @@ test('of a large mesh a proxy is told the services that it uses, when it uses th
     ...rest,
   })
   const first = await startMesh(of(all))
-  const proxy = dataPlane(first, true, { ON_DEMAND: 'true' })
+  const proxy = dataPlane(first, true, { ON_DEMAND: 'true', ON_DEMAND_LISTENERS: 'true' })
   t.after(() => proxy.close())
   const { config } = proxy
   const told = () => [...config.clusters.keys()].filter((n) => n.startsWith('outbound|'))
@@ -299,12 +299,14 @@ test('of a large mesh a proxy is told the listeners of the addresses that it con
     return { service: { ...service, spec: { ...service.spec, clusterIP: `10.255.${i >> 8}.${i & 255}` } }, slices }
   }
   const all = Array.from({ length: 300 }, (_, i) => tcp(i + 1))
+  const { service } = serviceAt('looked-into', 8088, '', [9100])
+  const lookedInto = { ...service, spec: { ...service.spec, clusterIP: '10.255.1.2' } }
   const of = (services: typeof all) => ({
-    services: services.map((s) => s.service),
+    services: [...services.map((s) => s.service), lookedInto],
     slices: (s: KubeObject) => services.find((x) => x.service === s)?.slices ?? [],
   })
   const first = await startMesh(of(all.slice(0, 50)))
-  const proxy = dataPlane(first, true, { ON_DEMAND: 'true' })
+  const proxy = dataPlane(first, true, { ON_DEMAND: 'true', ON_DEMAND_LISTENERS: 'true' })
   const whole = dataPlane(first, true)
   t.after(() => {
     proxy.close()
@@ -312,10 +314,10 @@ test('of a large mesh a proxy is told the listeners of the addresses that it con
   })
   const { config } = proxy
   const told = () => [...config.listeners.keys()].filter((n) => n.endsWith('_3306')).sort()
-  const wanted = (host: string) =>
-    config.knowsListener(host, 3306)
+  const wanted = (host: string, port = 3306) =>
+    config.knowsListener(host, port)
       ? Promise.resolve()
-      : new Promise<void>((resolve) => config.awaitListener(host, 3306, resolve))
+      : new Promise<void>((resolve) => config.awaitListener(host, port, resolve))
   await turns(() => config.ready && whole.config.ready)
   assert.equal(told().length, 50)
   assert.equal(config.knowsListener('192.0.2.1', 3306), true, 'a small mesh is known whole')
@@ -331,6 +333,11 @@ test('of a large mesh a proxy is told the listeners of the addresses that it con
   assert.equal(told().length, 51)
   await turns(() => whole.config.listeners.has('10.255.1.24_3306'))
 
+  // A port that is looked into has routes of its own: they are here as well when the connection goes on.
+  await wanted('10.255.1.2', 8088)
+  assert.equal(config.outboundListener('10.255.1.2', 8088)?.name, '10.255.1.2_8088')
+  assert.ok(config.routes.has('looked-into.default.svc.cluster.local:8088'), 'it had no routes yet: 404')
+
   // An address that had none gets one, and one goes.
   await wanted('10.255.1.30')
   assert.equal(config.outboundListener('10.255.1.30', 3306)?.name, 'virtualOutbound')
@@ -339,7 +346,7 @@ test('of a large mesh a proxy is told the listeners of the addresses that it con
   await turns(() => !config.listeners.has('10.255.0.1_3306'))
 
   // A proxy that begins in a large mesh has none before it asks; a control plane that comes back tells what it had.
-  const late = dataPlane(first, true, { ON_DEMAND: 'true' })
+  const late = dataPlane(first, true, { ON_DEMAND: 'true', ON_DEMAND_LISTENERS: 'true' })
   t.after(() => late.close())
   await turns(() => late.config.ready)
   assert.deepEqual(
@@ -347,11 +354,20 @@ test('of a large mesh a proxy is told the listeners of the addresses that it con
     [],
   )
   await first.close()
+  await turns(() => !proxy.client.connected)
+  // Nobody can be asked: what is not known goes where it would without a listener, at once.
+  let goesOn = false
+  config.awaitListener('10.255.1.20', 3306, () => {
+    goesOn = true
+  })
+  assert.ok(goesOn)
+  assert.equal(config.outboundListener('10.255.1.20', 3306)?.name, 'virtualOutbound')
   const second = await startMesh(of(all.slice(2)), first.port)
   t.after(() => second.close())
   await turns(() => !config.listeners.has('10.255.0.2_3306'))
   assert.ok(config.listeners.has('10.255.1.30_3306'))
-  assert.equal(told().length, 50)
+  await turns(() => config.outboundListener('10.255.1.20', 3306)?.name === '10.255.1.20_3306')
+  assert.equal(told().length, 51)
 })
 
 test('a mesh that becomes large is told on demand from then on; what a proxy has it keeps', async (t) => {
@@ -361,7 +377,7 @@ test('a mesh that becomes large is told on demand from then on; what a proxy has
     slices: (s: KubeObject) => services.find((x) => x.service === s)?.slices ?? [],
   })
   const mesh = await startMesh(of(all.slice(0, 100)))
-  const proxy = dataPlane(mesh, true, { ON_DEMAND: 'true' })
+  const proxy = dataPlane(mesh, true, { ON_DEMAND: 'true', ON_DEMAND_LISTENERS: 'true' })
   t.after(async () => {
     proxy.close()
     await mesh.close()

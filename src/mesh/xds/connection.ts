@@ -80,29 +80,38 @@ export class Connection {
     clearTimeout(this.#warming)
   }
 
+  /** Sends the proxy away. */
+  end(code: number, reason: string): void {
+    this.close()
+    this.#options.call.end(code, reason)
+  }
+
   /** Sends a message that is not one of the mesh's resources. */
   send(message: Message): void {
     this.#options.call.send({ ...message, nonce: String(++this.#nonce) })
   }
 
   receive(request: Message): void {
+    if (!this.#open) return
     if (request.node && !this.proxy) this.proxy = identify(request.node, this.#options.user)
     if (this.#options.onOther(this, request)) return
     const entry = KINDS.find((k) => k.url === request.type_url)
     if (!entry || !this.proxy) return
     const refusal = this.#options.refuse(this.proxy) ?? mismatch(this.proxy)
-    if (refusal) return this.#options.call.end(GrpcCode.permissionDenied, refusal)
+    if (refusal) return this.end(GrpcCode.permissionDenied, refusal)
     if (!this.#admitted) {
       const problem = this.#options.admit(this)
-      if (problem) return this.#options.call.end(problem.code, problem.reason)
+      if (problem) return this.end(problem.code, problem.reason)
       this.#admitted = true
     }
     let s = this.#subscriptions.get(entry.kind)
     if (!s) {
-      const clusters = this.proxy.metadata.ON_DEMAND === 'true'
+      const { metadata, role } = this.proxy
+      const clusters = metadata.ON_DEMAND === 'true'
       // Who asks a gateway for hosts is anybody.
-      const hosts = clusters && this.proxy.role === 'sidecar'
-      s = new Subscription(entry.kind, entry.url, this.#options.delta, { clusters, hosts })
+      const hosts = clusters && role === 'sidecar'
+      const listeners = metadata.ON_DEMAND_LISTENERS === 'true' && role === 'sidecar'
+      s = new Subscription(entry.kind, entry.url, this.#options.delta, { clusters, hosts, listeners })
       this.#subscriptions.set(entry.kind, s)
     }
     const { acked } = s

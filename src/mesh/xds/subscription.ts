@@ -19,9 +19,13 @@ const MANY = 250
 /** What a client asks for when it needs it, and is not told before. */
 export interface OnDemand {
   readonly clusters: boolean
-  /** Hosts of route tables, and listeners of single addresses. */
+  /** Hosts of route tables. */
   readonly hosts: boolean
+  /** Listeners of single addresses. */
+  readonly listeners: boolean
 }
+
+const NONE: OnDemand = { clusters: false, hosts: false, listeners: false }
 
 export class Subscription {
   readonly kind: Kind
@@ -65,11 +69,12 @@ export class Subscription {
   acked = ''
   error = ''
 
-  constructor(kind: Kind, url: string, delta: boolean, onDemand: OnDemand = { clusters: false, hosts: false }) {
+  constructor(kind: Kind, url: string, delta: boolean, onDemand: OnDemand = NONE) {
     this.kind = kind
     this.url = url
     this.delta = delta
-    this.#onDemand = delta && ((kind === 'clusters' && onDemand.clusters) || (kind === 'listeners' && onDemand.hosts))
+    this.#onDemand =
+      delta && ((kind === 'clusters' && onDemand.clusters) || (kind === 'listeners' && onDemand.listeners))
     this.#hostsOnDemand = onDemand.hosts && delta && kind === 'routes'
   }
 
@@ -135,7 +140,8 @@ export class Subscription {
       }
     for (const name of drop) {
       this.#names?.delete(name)
-      if (this.kind === 'listeners') this.#hosts.delete(name)
+      // One that is there stays with the client, and is kept up to date.
+      if (this.kind === 'listeners' && !find(this.#sent, this.kind, name)) this.#hosts.delete(name)
     }
     return this.#first || this.#fresh.size > 0
   }

@@ -18,7 +18,7 @@ export class Views {
   readonly #onError: (key: string, error: unknown) => void
   readonly #entries = new Map<string, Entry>()
   /** What each proxy that was looked at in this epoch sees. */
-  readonly #found = new Map<object, EncodedLayer[]>()
+  #found = new WeakMap<object, EncodedLayer[]>()
   #epoch = 0
 
   /** `onError`: a layer, by its key, that could not be made. */
@@ -34,7 +34,7 @@ export class Views {
   invalidate(): void {
     for (const [key, entry] of this.#entries) if (entry.used < this.#epoch - 1) this.#entries.delete(key)
     this.#epoch++
-    this.#found.clear()
+    this.#found = new WeakMap()
   }
 
   /** The layers of a proxy as the mesh is now; who it is is asked only when that is not known yet. */

@@ -27,7 +27,7 @@ export class ConfigStore {
   /** Listeners of single addresses that were asked for, by their names. */
   readonly demandedListeners = new Demand(MOST_HOSTS, true)
   /** Whether listeners were ever said to be told on demand. */
-  #listenersOnDemand = false
+  listenersOnDemand = false
 
   /** True once every type is here: the proxy may serve. */
   get ready(): boolean {
@@ -90,13 +90,30 @@ export class ConfigStore {
   setListeners(listeners: ReadonlyMap<string, Listener>): void {
     this.listeners = listeners
     // The control plane does not go back to telling all to one whom it has told few.
-    this.#listenersOnDemand ||= this.onDemand && listeners.get('virtualOutbound')?.onDemand === true
+    this.listenersOnDemand ||= this.onDemand && listeners.get('virtualOutbound')?.onDemand === true
   }
 
-  /** Whether the listener for `host:port` is known: one of its own, or that there is none. */
+  /** Whether the listener for `host:port` is known: one of its own with its routes, or that there is none. */
   knowsListener(host: string, port: number): boolean {
+    if (!this.listenersOnDemand) return true
     const name = `${host}_${port}`
-    return !this.#listenersOnDemand || this.listeners.has(name) || this.demandedListeners.isAbsent(name)
+    return this.#isComplete(name) || this.demandedListeners.isAbsent(name)
+  }
+
+  /** Tells those who wait for listeners that are here now with their routes. */
+  tellListeners(): void {
+    for (const name of this.demandedListeners.names)
+      if (this.demandedListeners.isAwaited(name) && this.#isComplete(name)) this.demandedListeners.tell(name)
+  }
+
+  #isComplete(name: string): boolean {
+    const listener = this.listeners.get(name)
+    return (
+      listener !== undefined &&
+      chainsOf(listener).every(
+        ({ chain }) => chain.kind !== 'http' || typeof chain.route !== 'string' || this.routes.has(chain.route),
+      )
+    )
   }
 
   /** Asks for the listener of an address; `done` is called when it is here, or when there is none. */

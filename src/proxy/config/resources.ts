@@ -169,7 +169,7 @@ export class Resources {
           if (config.listeners.get(name) !== listener)
             for (const { chain } of chainsOf(listener)) config.retired.add(chain)
         config.delivered.add('listeners')
-        for (const name of changed) if (config.listeners.has(name)) config.demandedListeners.tell(name)
+        config.tellListeners()
         if (changed.length > 0) config.onListeners()
         break
       }
@@ -202,7 +202,9 @@ export class Resources {
     if (table) routes.set(name, table)
     else routes.delete(name)
     this.#config.routes = routes
-    if (table) this.#config.demandedRoutes.tell(name)
+    if (!table) return
+    this.#config.demandedRoutes.tell(name)
+    this.#config.tellListeners()
   }
 
   #wake(): void {

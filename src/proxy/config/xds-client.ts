@@ -64,7 +64,11 @@ export class XdsClient {
     }
     config.demandedClusters.onAsk = ask
     config.demandedRoutes.onAsk = ask
-    config.demandedListeners.onAsk = ask
+    // There is a way without them, which is taken while nobody can be asked.
+    config.demandedListeners.onAsk = (name) => {
+      if (this.connected) ask()
+      else config.demandedListeners.tell(name, true)
+    }
   }
 
   /** Connects, and stays connected until closed. */

@@ -11,21 +11,27 @@ export function startWorkers(count: number, { config }: ProxyContext, resources:
   const workers = new WorkerPool({
     count,
     log,
-    everything: () =>
-      [TYPE.cluster, TYPE.endpoint, TYPE.secret, TYPE.listener, TYPE.route].flatMap((type) => {
+    everything: () => [
+      ...(config.listenersOnDemand ? [{ kind: 'asksForListeners' } as const] : []),
+      ...[TYPE.cluster, TYPE.endpoint, TYPE.secret, TYPE.listener, TYPE.route].flatMap((type) => {
         const told = [...resources.of(type)].map(([name, { version, bytes }]) => ({ name, version, bytes }))
         const delivered = told.length > 0 || config.delivered.has(DELIVERED[type] ?? '')
         return delivered ? [{ kind: 'apply', type, told, removed: [], whole: true } as const] : []
       }),
+    ],
     onAsk: (what, name, answer) => {
       const [type, demand] = {
         clusters: [TYPE.cluster, config.demandedClusters] as const,
         routes: [TYPE.route, config.demandedRoutes] as const,
         listeners: [TYPE.listener, config.demandedListeners] as const,
       }[what]
-      // What comes, or turns out not to be there, is told to all.
-      if (demand.isAbsent(name)) answer({ kind: 'apply', type, told: [], removed: [name], whole: false })
-      else demand.ask(name, () => {})
+      // What comes, or turns out not to be there, is told to all; what is here is on its way to the worker.
+      if (what === 'listeners' && config.listeners.has(name)) return
+      const tell = () => {
+        if (demand.isAbsent(name)) answer({ kind: 'apply', type, told: [], removed: [name], whole: false })
+      }
+      if (demand.isAbsent(name)) tell()
+      else demand.ask(name, tell)
     },
   })
   resources.onApply = (type, told, removed, whole) => workers.send({ kind: 'apply', type, told, removed, whole })

@@ -19,6 +19,8 @@ export type ToWorker =
   | Update
   /** What is not kept in step any more: routes of a host, that an address has no listener. */
   | { readonly kind: 'forget'; readonly what: 'routes' | 'listeners'; readonly name: string }
+  /** Listeners were once said to be told on demand. */
+  | { readonly kind: 'asksForListeners' }
   | { readonly kind: 'tally'; readonly id: number }
   /** Answers say that connections end. */
   | { readonly kind: 'drain' }

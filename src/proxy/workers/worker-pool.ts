@@ -3,7 +3,7 @@
 
 import cluster, { type Worker } from 'node:cluster'
 import type { Log } from '#base'
-import type { Demanded, FromWorker, ToWorker, Update } from './message.ts'
+import type { Demanded, FromWorker, ToWorker } from './message.ts'
 import { addTallies, departed, type Tally } from './tally.ts'
 
 /** A worker that cannot live is begun anew so often at most, milliseconds. */
@@ -15,7 +15,7 @@ export interface WorkerPoolOptions {
   readonly count: number
   readonly log: Log
   /** All there is, for a worker that begins. */
-  readonly everything: () => readonly Update[]
+  readonly everything: () => readonly ToWorker[]
   /** A worker asks for what the control plane tells only when asked. */
   readonly onAsk: (what: Demanded, name: string, answer: (message: ToWorker) => void) => void
 }

@@ -37,6 +37,9 @@ export function followAgent({ context, resources, onDemand, serve, closeListener
       case 'forget':
         ;(message.what === 'routes' ? config.demandedRoutes : config.demandedListeners).forget(message.name)
         break
+      case 'asksForListeners':
+        config.listenersOnDemand = true
+        break
       case 'tally':
         tell({ kind: 'tally', id: message.id, tally: tallyOf(context) })
         break
