@@ -192,7 +192,8 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
           clock,
           log: log('istiod'),
           proxyImage: PROXY_IMAGE,
-          instance: `${hostname()}_${cluster.name}`,
+          // A machine may be called otherwise tomorrow; only those who share a store must be told apart.
+          instance: store.shared ? `${hostname()}_${cluster.name}` : cluster.name,
           rootCa: credentials.meshCa.cert,
           excludeCidrs: [`${cluster.gatewayIp}/32`, `${cluster.kubernetesIp}/32`],
         })

@@ -333,6 +333,7 @@ export class Mesh {
       nodeName: pod?.spec?.nodeName,
       locality: entry ? (entry.spec?.locality ?? '') : podLocality(this.#current().view, pod),
       ports: Array.isArray(ports) ? ports : [],
+      ...(entry?.spec?.ports ? { entryPorts: entry.spec.ports } : {}),
       trusted: known,
       dnsCapture: capturesDns(pod),
       config: this.#settingsOf({ namespace: proxy.namespace, labels, annotations: pod?.metadata.annotations ?? {} }),

@@ -1,7 +1,8 @@
 // Workloads outside the cluster: whose proxy connects gets a WorkloadEntry, whose proxy has gone loses it. Kept by level:
 // each look compares who is connected with the entries there are.
 
-import { isAlreadyExists, isConflict, isNotFound, type KubeObject, keyOf, resources } from '#api'
+import { isIP } from 'node:net'
+import { isAlreadyExists, isConflict, isNotFound, type KubeObject, keyOf, resources, StatusError } from '#api'
 import { type Clock, Coalesced, type Log, messageOf, rfc3339 } from '#base'
 import type { Informers } from '#client'
 import { GrpcCode, type Message } from '#wire'
@@ -28,17 +29,21 @@ const GRACE_MS = 10_000
 const RETURN_MS = 60_000
 /** What failed is tried again after so long. */
 const AGAIN_MS = 1000
+/** Who stands for an entry says so again after so long; of whom nothing is heard for three times that is gone. */
+const RENEW_MS = 15 * 60_000
 
 /** A stream of a proxy. */
 interface ProxyStream {
   readonly proxy?: ProxyIdentity | undefined
   readonly connectedAt: string
+  end?(code: number, reason: string): void
 }
 
 /** Who stands for an entry, by the last of its streams. */
 interface Standing {
   readonly proxy: ProxyIdentity
-  readonly connectedAt: string
+  /** When it connected, or was last said to be connected. */
+  connectedAt: string
   readonly streams: Set<ProxyStream>
   health: Health | undefined
 }
@@ -92,6 +97,7 @@ export class WorkloadRegistration {
     const { proxy } = stream
     const name = proxy ? entryName(proxy) : ''
     if (!proxy || !name) return undefined
+    if (isIP(proxy.ip) === 0) return failed(`${proxy.id} has no valid IP address: "${proxy.ip}"`)
     const { informers } = this.#options
     const key = `${proxy.namespace}/${name}`
     const known = informers.for(resources.workloadEntries).get(key)
@@ -147,7 +153,7 @@ export class WorkloadRegistration {
     const { informers } = this.#options
     const entries = informers.for(resources.workloadEntries)
     let next = Number.POSITIVE_INFINITY
-    const attempt = async (key: string, work: () => Promise<number>) => {
+    const attempt = async (key: string, work: () => Promise<number>, standing?: Standing) => {
       if (this.#started === 0) return
       try {
         next = Math.min(next, await work())
@@ -155,33 +161,47 @@ export class WorkloadRegistration {
         // Somebody was faster, and the informers will say so.
         if (isConflict(error) || isAlreadyExists(error) || isNotFound(error)) return
         this.#options.log.warn('WorkloadEntry not reconciled', { entry: key, error: messageOf(error) })
-        next = Math.min(next, AGAIN_MS)
+        // What the API refuses is its machine's to mend.
+        if (standing && error instanceof StatusError && error.status.code < 500)
+          for (const stream of standing.streams)
+            stream.end?.(GrpcCode.failedPrecondition, `WorkloadEntry ${key}: ${messageOf(error)}`)
+        else next = Math.min(next, AGAIN_MS)
       }
     }
-    for (const [key, standing] of this.#standing)
-      await attempt(key, () => this.#keep(entries.get(key), standing).then(() => Number.POSITIVE_INFINITY))
+    for (const [key, standing] of [...this.#standing])
+      await attempt(key, () => this.#keep(entries.get(key), standing), standing)
     for (const entry of entries.list())
       if (!this.#standing.has(keyOf(entry))) await attempt(keyOf(entry), () => this.#release(entry))
     if (Number.isFinite(next)) this.#lookAfter(next)
   }
 
-  /** The entry of a proxy that is here: made, marked, and with the health that was told. */
-  async #keep(entry: KubeObject | undefined, { proxy, connectedAt, health }: Standing): Promise<void> {
-    const { informers, instance, log } = this.#options
+  /**
+   * The entry of a proxy that is here: made, marked, and with the health that was told. Returns the milliseconds until
+   * it is to be looked at again.
+   */
+  async #keep(entry: KubeObject | undefined, standing: Standing): Promise<number> {
+    const { informers, clock, instance, log } = this.#options
     const { client } = informers
+    const now = clock.now()
+    if (Date.parse(standing.connectedAt) + RENEW_MS <= now) standing.connectedAt = new Date(now).toISOString()
+    const { proxy, connectedAt, health } = standing
+    const next = Date.parse(connectedAt) + RENEW_MS - now
     const marks = { [CONTROLLER]: instance, [CONNECTED_AT]: connectedAt }
     if (!entry) {
       const group = informers.for(resources.workloadGroups).get(`${proxy.namespace}/${groupOf(proxy)}`)
-      if (!group) return
+      if (!group) return next
       const made = entryFromGroup(group, proxy)
       const { metadata } = made
       const annotations = { ...metadata.annotations, ...marks }
       await client.create(resources.workloadEntries, { ...made, metadata: { ...metadata, annotations } })
       log.info('workload registered', { entry: `${proxy.namespace}/${metadata.name}`, proxy: proxy.id })
-      return
+      return next
     }
     const { [DISCONNECTED_AT]: away, ...annotations } = entry.metadata.annotations ?? {}
-    if (away || annotations[CONTROLLER] !== instance || annotations[CONNECTED_AT] !== connectedAt)
+    const mine = annotations[CONTROLLER] === instance
+    // It has connected to another server since: this stream will end.
+    if (!mine && Date.parse(annotations[CONNECTED_AT] ?? '') >= Date.parse(connectedAt)) return next
+    if (away || !mine || annotations[CONNECTED_AT] !== connectedAt)
       await client.update(resources.workloadEntries, {
         ...entry,
         metadata: { ...entry.metadata, annotations: { ...annotations, ...marks } },
@@ -190,6 +210,7 @@ export class WorkloadRegistration {
       const status = statusWith(entry, health)
       if (status) await client.updateStatus(resources.workloadEntries, { ...entry, status })
     }
+    return next
   }
 
   /**
@@ -204,9 +225,10 @@ export class WorkloadRegistration {
     if (!registered && !(isHealthChecked(entry) && hasHealth(entry))) return Number.POSITIVE_INFINITY
     const now = clock.now()
     if (connected) {
-      // Another server's proxies are its own affair.
-      if (annotations[CONTROLLER] !== instance) return Number.POSITIVE_INFINITY
-      const wait = Date.parse(connected) < this.#started ? this.#started + RETURN_MS - now : 0
+      // Another server's proxies are its own affair, as long as it says that they are there.
+      const since = Date.parse(connected)
+      const mine = annotations[CONTROLLER] === instance
+      const wait = !mine ? since + 3 * RENEW_MS - now : since < this.#started ? this.#started + RETURN_MS - now : 0
       if (wait > 0) return wait
       annotations[DISCONNECTED_AT] = rfc3339(now)
       await client.update(resources.workloadEntries, { ...entry, metadata: { ...entry.metadata, annotations } })

@@ -14,6 +14,20 @@ const Outer = message('Outer', {
   ratio: [8, 'double'],
 })
 
+// A length of ten bytes is negative: the reader went back to where it had been, for ever.
+test('a length below nothing is an error', () => {
+  const negative = (-2048n & 0xffff_ffff_ffff_ffffn).toString(2).padStart(70, '0')
+  const groups = Array.from({ length: 10 }, (_, i) => Number.parseInt(negative.slice(70 - 7 * (i + 1), 70 - 7 * i), 2))
+  const length = groups.map((g, i) => (i < 9 ? g | 128 : g))
+  for (const field of [1, 7, 99]) {
+    const bytes = Buffer.concat([Buffer.alloc(4000), Buffer.from([...varint(field * 8 + 2), ...length])])
+    for (let i = 0; i < 4000; i += 2) bytes.set([15 * 8, 0], i)
+    assert.throws(() => message('M', { name: [1, 'string'], data: [7, 'bytes'] }).decode(bytes), /cut short/)
+  }
+})
+
+const varint = (n: number) => (n < 128 ? [n] : [(n & 127) | 128, n >> 7])
+
 test('MessageType reads back what it wrote', () => {
   const value = {
     id: 1_800_000_000_000,

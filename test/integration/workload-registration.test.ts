@@ -79,6 +79,18 @@ test('a machine registers by its group, is sent requests while it is well, and i
     assert.match(refusal(probed, { name: 'system:serviceaccount:apps:default' })!, /mismatch: "default" vs "vm"/)
     assert.match(refusal(probed, { peer: '10.9.0.1' })!, /verified identity/)
     assert.equal(refusal({}), undefined)
+    const nowhere = { ...machine('10.9.0.1', probed), proxy: machine('evil.example.com', probed).proxy }
+    assert.match(registration.admit(nowhere)!.reason, /no valid IP address/)
+    // What the API refuses the machine is told, and it is not tried again.
+    const ended: string[] = []
+    const bad = {
+      ...machine('10.9.0.3', { ...probed, NETWORK: 'Net_1' }),
+      end: (_: number, why: string) => ended.push(why),
+    }
+    registration.admit(bad)
+    await until('refused', () => ended.length > 0)
+    assert.match(ended[0]!, /legacy-10\.9\.0\.3-Net_1/)
+    registration.gone(bad)
     assert.deepEqual(await entries(), [])
 
     const first = machine('10.9.0.1', { ...probed, LABELS: { version: 'v1', 'istio-locality': 'eu.eu-1' } }, {}, clock)
@@ -131,6 +143,19 @@ test('a machine registers by its group, is sent requests while it is well, and i
     await until('back', ([e]) => e?.metadata.annotations?.['istio.io/disconnectedAt'] === undefined)
     await clock.advance(20_000)
     assert.equal((await entries()).length, 1)
+
+    // Another server where it is now keeps the entry; this one, whose stream is older, leaves it alone.
+    const { metadata, ...rest } = (await entries())[0]!
+    const at = new Date(clock.now() + 5000).toISOString()
+    const theirs = { 'istio.io/workloadController': 'there', 'istio.io/connectedAt': at }
+    const annotations = { ...metadata.annotations, ...theirs }
+    await client.update(R.workloadEntries, { ...rest, metadata: { ...metadata, annotations } } as KubeObject)
+    await clock.advance(1000)
+    assert.equal((await entries())[0]!.metadata.annotations!['istio.io/workloadController'], 'there')
+    // A day later nothing has been heard of the other: this one takes it back, and says so every quarter of an hour.
+    await clock.advance(24 * 3600_000)
+    const [mine] = await until('mine', ([e]) => e?.metadata.annotations?.['istio.io/workloadController'] === 'here')
+    assert.ok(clock.now() - Date.parse(mine!.metadata.annotations!['istio.io/connectedAt']!) <= 15 * 60_000)
 
     // A server that starts anew waits a minute for those who were here.
     await clock.advance(1000)

@@ -50,7 +50,7 @@ function kubeEndpoints(view: MeshView, service: MeshService, port: MeshPort): Me
   const target = ((service.object.spec?.ports ?? []) as Json[]).find((p) => p.port === port.number)?.targetPort
   for (const entry of view.workloadEntries)
     if (entry.metadata.namespace === service.namespace && matches(selector, labelsOf(entry)) && isHealthy(entry))
-      found.push(entryEndpoint(entry, port, typeof target === 'number' ? target : port.number))
+      found.push(...portOf(entry, target, port).map((number) => entryEndpoint(entry, number)))
   return found
 }
 
@@ -98,7 +98,7 @@ function entryEndpoints(view: MeshView, service: MeshService, port: MeshPort): M
       .map((p) => podEndpoint(view, p, p.status.podIP, number, true))
     const entries = view.workloadEntries
       .filter((e) => e.metadata.namespace === service.namespace && matches(selector, labelsOf(e)) && isHealthy(e))
-      .map((e) => entryEndpoint(e, port, number))
+      .map((e) => entryEndpoint(e, e.spec?.ports?.[port.name] ?? number))
     return [...pods, ...entries]
   }
   const given: Json[] = spec.endpoints ?? []
@@ -127,13 +127,23 @@ const bare = (address: string, port: number): MeshEndpoint => ({
   workload: '',
 })
 
-function entryEndpoint(entry: KubeObject, port: MeshPort, number: number): MeshEndpoint {
+/**
+ * Where an entry serves a Service's port: the number it gives to the target's name, where that is a name, else to the
+ * port's. None for a name that it does not know.
+ */
+function portOf(entry: KubeObject, target: string | number | undefined, port: MeshPort): number[] {
+  const ports: Json = entry.spec?.ports ?? {}
+  if (typeof target === 'string') return ports[target] ? [ports[target]] : []
+  return [ports[port.name] ?? target ?? port.number]
+}
+
+function entryEndpoint(entry: KubeObject, port: number): MeshEndpoint {
   const spec: Json = entry.spec ?? {}
   const labels = labelsOf(entry)
   const { name, namespace } = entry.metadata
   return {
     address: spec.address ?? '',
-    port: spec.ports?.[port.name] ?? number,
+    port,
     labels,
     locality: spec.locality ?? '',
     weight: spec.weight || 1,

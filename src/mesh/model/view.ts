@@ -65,6 +65,8 @@ export interface ProxyNode {
   readonly locality: string
   /** The pod's declared container ports. */
   readonly ports: readonly { containerPort: number; name?: string }[]
+  /** Numbers that its WorkloadEntry gives to names of ports. */
+  readonly entryPorts?: Readonly<Record<string, number>>
   /** Whether it has shown a token over TLS: nobody else is given a key. */
   readonly trusted: boolean
   /** Whether it may be given the certificates of its namespace. */

@@ -173,9 +173,21 @@ export function addSealedCluster(
   addCluster(result, place, service, port, { name, labels }, endpointsOf(place.snapshot.view, service, port), true)
 }
 
+/** The TLS mode that a rule asks for towards a port of a subset: of the port's settings, else of those around them. */
+function tlsModeOf(rule: Json | undefined, subset: string, port: number): string | undefined {
+  const policies: Json[] = [(rule?.subsets ?? []).find((s: Json) => s.name === subset), rule].map(
+    (r) => r?.trafficPolicy ?? {},
+  )
+  for (const { portLevelSettings = [], tls } of policies) {
+    const own = (portLevelSettings as Json[]).find((s) => s.port?.number === port && s.tls)?.tls ?? tls
+    if (own) return own.mode ?? 'DISABLE'
+  }
+  return undefined
+}
+
 /** Whether an endpoint is spoken to by the mesh's own TLS: as a rule says, else by what its workload bears. */
-const speaksMeshTls = (endpoint: MeshEndpoint, policy: Json): boolean =>
-  policy.tls ? policy.tls.mode === 'ISTIO_MUTUAL' : endpoint.labels['security.istio.io/tlsMode'] === 'istio'
+const speaksMeshTls = (endpoint: MeshEndpoint, mode: string | undefined): boolean =>
+  mode ? mode === 'ISTIO_MUTUAL' : endpoint.labels['security.istio.io/tlsMode'] === 'istio'
 
 function addCluster(
   result: XdsResources,
@@ -200,7 +212,8 @@ function addCluster(
   if (tls?.systemRoots) addSystemRoots(result)
   const shown = sealed ? undefined : gatewayCertificate(place, policy.tls)?.split('/')
   if (shown) addCertificate({ result, view: place.snapshot.view, node: place.node }, shown[0]!, shown[1]!, true)
-  const mine = endpoints.filter((e) => matches(subset.labels, e.labels) && (!sealed || speaksMeshTls(e, policy)))
+  const mode = sealed ? tlsModeOf(place.rule(service), subset.name, port.number) : undefined
+  const mine = endpoints.filter((e) => matches(subset.labels, e.labels) && (!sealed || speaksMeshTls(e, mode)))
   const cluster: Message = {
     name,
     type,

@@ -216,10 +216,11 @@ function targetsOf(place: Place, service: MeshService): InboundPort[] {
       (p) => (p.port ?? p.number) === port.number && (p.name ?? '') === port.name,
     )
     const target = own?.targetPort ?? port.number
+    const { ports, entryPorts } = place.node
     const number =
       typeof target === 'number'
-        ? target
-        : (place.node.ports.find((p) => p.name === target)?.containerPort ?? port.number)
+        ? (entryPorts?.[port.name] ?? target)
+        : (entryPorts?.[target] ?? ports.find((p) => p.name === target)?.containerPort ?? port.number)
     const protocol = port.protocol === 'tls' ? 'tcp' : port.protocol
     return { number, protocol, service, declared: port, grpc: isGrpc(own?.appProtocol ?? port.name) }
   })

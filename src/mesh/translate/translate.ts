@@ -66,7 +66,7 @@ export function layersOf(snapshot: Snapshot, node: ProxyNode): Layer[] {
       },
     },
     {
-      key: JSON.stringify(['inbound', namespace, all, ports, ip, config]),
+      key: JSON.stringify(['inbound', namespace, all, ports, node.entryPorts ?? {}, ip, config]),
       inputs: () => [...commonInputs(snapshot, node), ...servicesOf({ snapshot, node })],
       make: () => {
         const result = emptyResources()
