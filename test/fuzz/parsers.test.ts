@@ -5,6 +5,8 @@ import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { jsonPatch, mergePatch, parseFieldSelector, parseLabelSelector, StatusError, strategicMerge } from '#api'
+import { deltaAggregatedResources, TYPE, toStruct } from '#api/xds'
+import { SampanError } from '#base'
 import { randomRuns, SAMPLES, startApi } from '#kit'
 import { SpdyConnection } from '#wire'
 import { parseBody } from '../../src/apiserver/http-io.ts'
@@ -21,16 +23,23 @@ function refusesOrReads(work: () => unknown): void {
   }
 }
 
-/** A document with some of its bytes changed, cut or doubled. */
+/** A number below nothing as protobuf has it: ten bytes. */
+const negative = (n: number) => {
+  const bits = BigInt.asUintN(64, BigInt(-n))
+  return Buffer.from(Array.from({ length: 10 }, (_, i) => Number((bits >> BigInt(7 * i)) & 127n) | (i < 9 ? 128 : 0)))
+}
+
+/** A document with some of its bytes changed, cut or doubled, or with a negative number in it. */
 const broken = (document: Buffer): fc.Arbitrary<Buffer> =>
   fc
-    .array(fc.record({ at: fc.nat(document.length), byte: fc.nat(255), how: fc.nat(2) }), { maxLength: 6 })
+    .array(fc.record({ at: fc.nat(document.length), byte: fc.nat(255), how: fc.nat(3) }), { maxLength: 6 })
     .map((edits) => {
       let bytes = Buffer.from(document)
       for (const { at, byte, how } of edits) {
         if (how === 0 && at < bytes.length) bytes[at] = byte
         else if (how === 1) bytes = bytes.subarray(0, at)
-        else bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(Math.floor(at / 2))])
+        else if (how === 2) bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(Math.floor(at / 2))])
+        else bytes = Buffer.concat([bytes.subarray(0, at), negative(byte), bytes.subarray(at)])
       }
       return bytes
     })
@@ -64,6 +73,29 @@ test('broken protobuf is refused, never worse', () => {
       refusesOrReads(() => decodeProtobuf(Buffer.concat([magic, b]))),
     ),
     randomRuns(1000),
+  )
+})
+
+test('broken requests of proxies are refused, never worse', () => {
+  const { request } = deltaAggregatedResources
+  const good = request.encode({
+    type_url: TYPE.listener,
+    node: {
+      id: 'sidecar~10.0.0.1~a.b~c',
+      metadata: toStruct({ LABELS: { app: 'a' }, POD_PORTS: [{ containerPort: 80 }] }),
+    },
+    resource_names_subscribe: ['*', '10.0.0.1_80'],
+    initial_resource_versions: { a: '1', b: '2' },
+  })
+  fc.assert(
+    fc.property(broken(good), (b) => {
+      try {
+        request.decode(b)
+      } catch (error) {
+        assert.ok(error instanceof SampanError, `${(error as Error).stack}`)
+      }
+    }),
+    randomRuns(2000),
   )
 })
 
