@@ -37,7 +37,7 @@ import { createControlPlane } from './control-plane.ts'
 import { loadCredentials } from './credentials.ts'
 import { openStore } from './datastore.ts'
 import { KUBERNETES_VERSION, VERSION } from './version.ts'
-import { endpointLeft } from './withdrawal.ts'
+import { endpointLeft, requestsEnded } from './withdrawal.ts'
 
 /** Ports of the cluster's own parts on the bridge's address. */
 const MESH_PORT = 15012
@@ -284,6 +284,7 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
           afterMs: WITHDRAWAL_MS,
           proxies: mesh!.behind.slice(0, 10),
         })
+      await requestsEnded(clock, ip)
     },
   })
   api.health.add('service-proxy', () => proxy.problem)

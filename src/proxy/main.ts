@@ -160,6 +160,10 @@ async function main(env: NodeJS.ProcessEnv, argv: readonly string[]): Promise<vo
       await refresh()
       return envoyPrometheus(statRows(config, stats, xds.connected)) + stats.render()
     },
+    underWay: async () => {
+      await refresh()
+      return stats.counters.inboundRequestsActive
+    },
     appMetrics:
       scrape.scrape === 'true' ? { port: Number(scrape.port || 80), path: scrape.path || '/metrics' } : undefined,
     probes: json<Record<string, AppProbe>>(env.ISTIO_KUBE_APP_PROBERS, {}),

@@ -412,6 +412,7 @@ test('port 15020 merges the application’s metrics with the proxy’s and asks 
   const grpc = { port: (rpc.address() as AddressInfo).port }
   await using agent = await serving(
     agentHandler({
+      underWay: async () => 3,
       metrics: async () => 'istio_build{component="proxy"} 1\n',
       appMetrics: { port, path: '/metrics' },
       probes: {

@@ -27,6 +27,8 @@ export interface AppProbe {
 
 export interface AgentOptions {
   readonly metrics: () => Promise<string>
+  /** Requests for this workload that are under way. */
+  readonly underWay: () => Promise<number>
   readonly appMetrics: AppMetrics | undefined
   readonly probes: Readonly<Record<string, AppProbe>>
   /** The address at which the application is asked. */
@@ -71,6 +73,8 @@ export function agentHandler(options: AgentOptions): RequestListener {
         return void Promise.all([options.metrics(), readApp(options)]).then((parts) =>
           sendMetrics(response, parts.join('')),
         )
+      case '/requests/active':
+        return void options.underWay().then((count) => response.end(`${count}\n`))
       case '/quitquitquit':
         if (!post) return response.writeHead(405).end()
         response.end('OK\n')

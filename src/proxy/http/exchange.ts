@@ -94,6 +94,7 @@ export class Exchange implements FilterExchange, StreamInfo {
       this.#responseMessages = new MessageCount()
     }
     context.stats.counters.downstreamRequestsActive++
+    if (source.inbound) context.stats.counters.inboundRequestsActive++
   }
 
   /** Goes on its way. */
@@ -549,6 +550,7 @@ export class Exchange implements FilterExchange, StreamInfo {
     clearTimeout(this.#life)
     const { context, source } = this
     context.stats.counters.downstreamRequestsActive--
+    if (source.inbound) context.stats.counters.inboundRequestsActive--
     if (this.#finishers) for (const done of this.#finishers) done()
     const host = this.#router?.host
     context.stats.record({

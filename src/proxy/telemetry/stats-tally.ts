@@ -5,6 +5,8 @@ export interface Counters {
   downstreamConnections: number
   downstreamActive: number
   downstreamRequestsActive: number
+  /** Those of them that came for this workload. */
+  inboundRequestsActive: number
   requests: number
   protocolErrors: number
 }

@@ -102,6 +102,7 @@ export class Stats {
     downstreamConnections: 0,
     downstreamActive: 0,
     downstreamRequestsActive: 0,
+    inboundRequestsActive: 0,
     requests: 0,
     protocolErrors: 0,
   }

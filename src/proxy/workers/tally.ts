@@ -90,7 +90,10 @@ export const addTallies = (all: readonly Tally[]): Tally => ({
 
 /** What stays of the count of a worker that is gone: nothing of it is under way any more. */
 export const departed = ({ stats, clusters }: Tally): Tally => ({
-  stats: { ...stats, counters: { ...stats.counters, downstreamActive: 0, downstreamRequestsActive: 0 } },
+  stats: {
+    ...stats,
+    counters: { ...stats.counters, downstreamActive: 0, downstreamRequestsActive: 0, inboundRequestsActive: 0 },
+  },
   clusters: clusters.map((c) => ({
     ...c,
     connections: 0,
