@@ -10,6 +10,7 @@ import { connect as connectTls, createServer as createTls } from 'node:tls'
 import { DownstreamTlsContext, packAny, toDuration, UpstreamTlsContext, xds } from '#api/xds'
 import {
   byteServer,
+  eventually,
   freePort,
   httpListener,
   startProxy,
@@ -173,6 +174,94 @@ test('a protocol whose server speaks first is not held up by sniffing, HTTP on t
   assert.match(String((await once(talking, 'data'))[0]), /220 mail|re: /)
   talking.destroy()
   assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), 'routed')
+})
+
+/** A listener that routes HTTP and passes the rest to a host, as a sidecar's is at a port of any address. */
+const openListener = (port: number, more: object = {}) =>
+  httpListener('l', {
+    port,
+    routes: [{ match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'routed' } } }],
+    chain: { filter_chain_match: { application_protocols: ['http/1.1', 'h2c'] } },
+    listener: {
+      listener_filters: [{ name: 'envoy.filters.listener.http_inspector' }],
+      default_filter_chain: tcpChain('c'),
+      ...more,
+    },
+  })
+
+// A client that spoke later than 100 ms after it had connected was taken for one whose server speaks first, and was
+// bound to one host past all rules: what it sent was lost when that host ended.
+test('an HTTP client that is slow to speak is routed, a byte client reaches its host', async () => {
+  let open = 0
+  const seen: string[] = []
+  using host = await byteServer((socket) => {
+    open++
+    socket.on('close', () => open--)
+    socket.on('data', (d) => {
+      seen.push(String(d))
+      socket.write(`bytes: ${d}`)
+    })
+    socket.on('end', () => socket.end('bye'))
+  })
+  const port = await freePort()
+  await using _t = await startProxy({ listeners: [openListener(port)], clusters: [staticCluster('c', [host.port])] })
+  const slow = [connect(port, '127.0.0.1'), connect(port, '127.0.0.1'), connect(port, '127.0.0.1')] as const
+  // A host is connected to meanwhile for each of them.
+  await eventually(async () => assert.equal(open, 3))
+  slow[0].write('GET / HTT')
+  slow[0].write('P/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+  assert.match(await all(slow[0]), /^HTTP\/1.1 200 .*routed$/s)
+  await eventually(async () => assert.equal(open, 2))
+  slow[1].write('\x16binary')
+  assert.equal(String((await once(slow[1], 'data'))[0]), 'bytes: \x16binary')
+  slow[1].write('more')
+  assert.equal(String((await once(slow[1], 'data'))[0]), 'bytes: more')
+  // The end alone is passed on as well.
+  slow[2].end()
+  assert.equal(String((await once(slow[2], 'data'))[0]), 'bye')
+  assert.deepEqual(seen, ['\x16binary', 'more'])
+  slow[1].destroy()
+  await eventually(async () => assert.equal(open, 0))
+})
+
+test('a host that refuses or ends a silent client’s connection does not end the client’s', async () => {
+  let left = 0
+  using ends = await byteServer((socket) => {
+    left++
+    if (left < 3) return void socket.end()
+    socket.on('data', (d) => socket.write(`bytes: ${d}`))
+  })
+  const [one, two] = [await freePort(), await freePort()]
+  const refusing = { ...openListener(two), name: 'r', default_filter_chain: tcpChain('refusing') }
+  await using t = await startProxy({
+    listeners: [openListener(one), refusing],
+    clusters: [staticCluster('c', [ends.port]), staticCluster('refusing', [await freePort()])],
+  })
+  const failed = () => t.context.config.clusters.get('refusing')!.stats.upstream_cx_connect_fail ?? 0
+  const [slow, bytes, refused] = [connect(one, '127.0.0.1'), connect(one, '127.0.0.1'), connect(two, '127.0.0.1')]
+  await eventually(async () => assert.deepEqual([left, failed()], [2, 1]))
+  for (const socket of [slow, refused]) {
+    socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+    assert.match(await all(socket), /^HTTP\/1.1 200 .*routed$/s)
+  }
+  bytes.write('late')
+  assert.equal(String((await once(bytes, 'data'))[0]), 'bytes: late')
+  bytes.destroy()
+})
+
+test('a client that is silent for as long as configuration gives it counts as bytes', async () => {
+  using host = await byteServer((socket) => socket.on('data', (d) => socket.write(`bytes: ${d}`)))
+  const port = await freePort()
+  const limit = { listener_filters_timeout: { nanos: 50e6 }, continue_on_listener_filters_timeout: true }
+  await using t = await startProxy({
+    listeners: [openListener(port, limit)],
+    clusters: [staticCluster('c', [host.port])],
+  })
+  const silent = connect(port, '127.0.0.1')
+  await eventually(async () => assert.equal(t.context.config.clusters.get('c')!.stats.upstream_cx_total, 1))
+  silent.write('GET / HTTP/1.1\r\n\r\n')
+  assert.match(String((await once(silent, 'data'))[0]), /^bytes: GET/)
+  silent.destroy()
 })
 
 test('connections are shared out by weight and tried again at another host', async () => {

@@ -22,6 +22,12 @@ export const LOOKS_LIKE_HTTP: Message = {
   application_protocols: ['http/1.1', 'h2c'],
 }
 
+/** How long a listener that inspects may look: as long as it takes, unless MeshConfig says otherwise. */
+export const detectionTimeout = (mesh: MeshConfig): Message => ({
+  listener_filters_timeout: toDuration(parseDuration(mesh.protocolDetectionTimeout) ?? 0),
+  continue_on_listener_filters_timeout: true,
+})
+
 /** PathNormalization of MeshConfig as the connection manager has it. */
 const PATHS: Readonly<Record<string, Message>> = {
   NONE: {},

@@ -8,7 +8,14 @@ import type { MeshPort, MeshService } from '../model/service.ts'
 import { isSocket } from '../model/unix-socket.ts'
 import { matches, type XdsResources } from '../model/view.ts'
 import { addressMessage } from './address.ts'
-import { HTTP_INSPECTOR, inboundHttpChain, LOOKS_LIKE_HTTP, ORIGINAL_DST, tcpChain } from './chains.ts'
+import {
+  detectionTimeout,
+  HTTP_INSPECTOR,
+  inboundHttpChain,
+  LOOKS_LIKE_HTTP,
+  ORIGINAL_DST,
+  tcpChain,
+} from './chains.ts'
 import { httpOptions, statName } from './clusters.ts'
 import type { FilterPatches } from './envoy-filter.ts'
 import type { Place } from './place.ts'
@@ -69,6 +76,7 @@ export function addInbound(result: XdsResources, place: Place, patches: FilterPa
     default_filter_chain: { ...tcpChain(mesh, CATCH_ALL), name: 'virtualInbound' },
     use_original_dst: { value: true },
     listener_filters: [ORIGINAL_DST, HTTP_INSPECTOR],
+    ...detectionTimeout(mesh),
     traffic_direction: Direction.inbound,
   })
 }

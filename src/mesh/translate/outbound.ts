@@ -1,7 +1,6 @@
 // What a sidecar does with what leaves its workload: listeners by address and port, routes by host. Pure.
 
 import { ClusterType, Direction, LbPolicy, toDuration, toStruct } from '#api/xds'
-import { parseDuration } from '#base'
 import type { Message } from '#wire'
 import { endpointsOf } from '../model/endpoints.ts'
 import { covers, resolveHost } from '../model/host.ts'
@@ -11,7 +10,7 @@ import { type Egress, madeForHost } from '../model/sidecar-scope.ts'
 import { isSocket } from '../model/unix-socket.ts'
 import { clusterName, type XdsResources } from '../model/view.ts'
 import type { VirtualService } from '../model/virtual-service.ts'
-import { HTTP_INSPECTOR, httpChain, LOOKS_LIKE_HTTP, TLS_INSPECTOR, tcpChain } from './chains.ts'
+import { detectionTimeout, HTTP_INSPECTOR, httpChain, LOOKS_LIKE_HTTP, TLS_INSPECTOR, tcpChain } from './chains.ts'
 import { addClusters, httpOptions } from './clusters.ts'
 import { distinctChains } from './distinct-chains.ts'
 import type { FilterPatches } from './envoy-filter.ts'
@@ -57,8 +56,7 @@ interface Table {
 
 /** Adds clusters, listeners and routes for everything a sidecar imports. */
 export function addOutbound(result: XdsResources, place: Place, patches: FilterPatches): void {
-  const { scope, snapshot } = place
-  const { mesh } = snapshot.view
+  const { scope } = place
   for (const service of scope.services) for (const port of service.ports) addClusters(result, place, service, port)
   const listeners = new Map<string, Gathered>()
   const tables = new Map<string, Table>()
@@ -81,9 +79,7 @@ export function addOutbound(result: XdsResources, place: Place, patches: FilterP
         validate_clusters: { value: false },
       }),
     )
-  const detection = parseDuration(mesh.protocolDetectionTimeout) ?? 0
-  for (const [name, gathered] of listeners)
-    result.listeners.set(name, listenerOf(place, name, gathered, patches, detection))
+  for (const [name, gathered] of listeners) result.listeners.set(name, listenerOf(place, name, gathered, patches))
   addVirtual(result, place)
 }
 
@@ -302,7 +298,7 @@ function catchAll(place: Place): Message {
   }
 }
 
-function listenerOf(place: Place, name: string, g: Gathered, patches: FilterPatches, detection: number): Message {
+function listenerOf(place: Place, name: string, g: Gathered, patches: FilterPatches): Message {
   const { mesh } = place.snapshot.view
   const chains: Message[] = []
   const filters = patches.httpFilters('SIDECAR_OUTBOUND', g.port)
@@ -329,9 +325,7 @@ function listenerOf(place: Place, name: string, g: Gathered, patches: FilterPatc
     filter_chains: chains.length > 0 ? distinctChains(chains) : rest ? [rest] : [],
     ...(chains.length > 0 && rest ? { default_filter_chain: rest } : {}),
     ...(inspectors.length > 0 ? { listener_filters: inspectors } : {}),
-    ...(detection > 0 && inspectors.length > 0
-      ? { listener_filters_timeout: toDuration(detection), continue_on_listener_filters_timeout: true }
-      : {}),
+    ...(inspectors.length > 0 ? detectionTimeout(mesh) : {}),
     traffic_direction: Direction.outbound,
     ...(g.bound ? {} : { bind_to_port: { value: false } }),
   }

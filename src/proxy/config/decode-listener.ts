@@ -180,8 +180,10 @@ const filterChain = (m: Message, sink: LineSink, what: string): FilterChain => {
   return { match: decodeMatch(m.filter_chain_match, what), ...(tls ? { tls } : {}), chain: decodeChain(m, sink, what) }
 }
 
-/** How long a connection is looked at before it counts as bytes, unless configuration says otherwise. */
-const INSPECT_MS = 100
+/** How long a connection is looked at, unless configuration says otherwise (Envoy's default). */
+const INSPECT_MS = 15_000
+/** As long where it says that there is no limit. */
+const NO_LIMIT_MS = 3_600_000
 
 /** envoy.config.listener.v3.Listener. Fails with BadResource. */
 export function decodeListener(m: Message, sink: LineSink): Listener {
@@ -205,7 +207,8 @@ export function decodeListener(m: Message, sink: LineSink): Listener {
     inspectTls: inspects('tls_inspector'),
     inspectHttp: inspects('http_inspector'),
     proxyProtocol: inspects('proxy_protocol'),
-    inspectTimeout: timeout && m.continue_on_listener_filters_timeout ? timeout : INSPECT_MS,
+    inspectTimeout: timeout === undefined ? INSPECT_MS : timeout || NO_LIMIT_MS,
+    settlesSilence: (timeout ?? 0) > 0 && m.continue_on_listener_filters_timeout === true,
     maxConnections: m.per_connection_limit?.max_connections ?? 0,
     onDemand: fromStruct(m.metadata?.filter_metadata?.sampan).listeners_on_demand === true,
   }

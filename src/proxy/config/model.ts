@@ -413,8 +413,10 @@ export interface Listener {
   readonly inspectHttp: boolean
   readonly inspectTls: boolean
   readonly proxyProtocol: boolean
-  /** Milliseconds that inspection may take; afterwards the connection counts as bytes. */
+  /** Milliseconds that inspection may take. */
   readonly inspectTimeout: number
+  /** Whether a client that is silent for so long counts as one that waits for its host to speak. */
+  readonly settlesSilence: boolean
   /** Whether the proxy listens there itself; otherwise connections come by redirection. */
   readonly bind: boolean
   /** Connections at once; 0 is any number. */

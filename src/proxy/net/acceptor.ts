@@ -10,11 +10,13 @@ import type { Source } from '../http/source.ts'
 import { type ConnectionFacts, chooseChain, needsFirstBytes } from './filter-chain.ts'
 import type { Address } from './original-dst.ts'
 import { sniff } from './sniff.ts'
-import { serveTcp } from './tcp.ts'
+import { type Probe, probeTcp, serveTcp } from './tcp.ts'
 import { endTls } from './tls.ts'
 
 /** A client that does not say what it wants is let go after this long. */
 const HELLO_MS = 15_000
+/** A client that is silent for so long may wait for a host that speaks first. */
+const PROBE_MS = 100
 
 export interface AcceptorOptions {
   readonly context: ProxyContext
@@ -109,75 +111,123 @@ export function dispatch(socket: Socket, listener: Listener, source: Source, con
   }
   const needs = needsFirstBytes(listener, facts)
   if (!needs.tls && !needs.http) return serve(socket, chooseChain(listener, facts), EMPTY, undefined, source, context)
-  // A silent client is waited for as long as nothing here would serve its silence.
-  const patience = chooseChain(listener, facts) ? listener.inspectTimeout : HELLO_MS
-  inspect(socket, needs, patience, (first, found) => {
-    const now = found ? { ...facts, ...found } : facts
-    serve(socket, chooseChain(listener, now), first, found, source, context)
-  })
+  new Inspection(socket, needs, listener, facts, source, context)
 }
 
 const EMPTY = Buffer.alloc(0)
 
 type Found = Pick<ConnectionFacts, 'serverName' | 'transport' | 'alpn'>
 
-/** Reads until TLS or HTTP is told apart from bytes, or for so long; `done` gets what was read. */
-function inspect(
-  socket: Socket,
-  needs: { tls: boolean; http: boolean },
-  patience: number,
-  done: (first: Buffer, found: Found | undefined) => void,
-): void {
-  let first: Buffer = EMPTY
-  // When the time is over, what is here already is still looked at: the process may have been busy.
-  let timer = setTimeout(
-    () => setImmediate(() => setImmediate(() => first.length === 0 && finish(undefined))),
-    patience,
-  )
-  let over = false
-  const look = (): Found | 'more' | undefined => {
-    if (needs.tls) {
+/**
+ * Reads until TLS or HTTP is told apart from bytes. Where the silence of a client would be served with bytes, a host is
+ * connected to meanwhile: who speaks first, the client or the host, shows what it is. A client that is only slow is so
+ * never taken for one that waits.
+ */
+class Inspection {
+  readonly #socket: Socket
+  readonly #needs: { tls: boolean; http: boolean }
+  readonly #listener: Listener
+  readonly #facts: ConnectionFacts
+  readonly #source: Source
+  readonly #context: ProxyContext
+  #first: Buffer = EMPTY
+  #over = false
+  #limit: NodeJS.Timeout
+  #probing: NodeJS.Timeout | undefined
+  #probe: Probe | undefined
+
+  constructor(
+    socket: Socket,
+    needs: { tls: boolean; http: boolean },
+    listener: Listener,
+    facts: ConnectionFacts,
+    source: Source,
+    context: ProxyContext,
+  ) {
+    this.#socket = socket
+    this.#needs = needs
+    this.#listener = listener
+    this.#facts = facts
+    this.#source = source
+    this.#context = context
+    const silent = chooseChain(listener, facts)
+    const { inspectTimeout, settlesSilence } = listener
+    const decides = silent !== undefined && settlesSilence
+    this.#limit = this.#after(decides ? inspectTimeout : silent ? Math.max(inspectTimeout, HELLO_MS) : HELLO_MS)
+    const { chain, tls } = silent ?? {}
+    if (!decides && chain?.kind === 'tcp' && !tls)
+      this.#probing = setTimeout(() => {
+        if (this.#first.length === 0)
+          this.#probe = probeTcp(socket, chain, context, source, () => {
+            this.#stop()
+            return this.#first
+          })
+      }, PROBE_MS)
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onEnd)
+    socket.on('close', this.#stop)
+  }
+
+  /** When the time is over, what is here already is still looked at: the process may have been busy. */
+  #after(ms: number): NodeJS.Timeout {
+    return setTimeout(
+      () => setImmediate(() => setImmediate(() => this.#first.length === 0 && this.#finish(undefined))),
+      ms,
+    )
+  }
+
+  readonly #onData = (data: Buffer) => {
+    // Who has begun to speak is a client that speaks first: it is listened to longer.
+    if (this.#first.length === 0) {
+      clearTimeout(this.#limit)
+      clearTimeout(this.#probing)
+      this.#limit = setTimeout(() => this.#finish(undefined), HELLO_MS)
+    }
+    this.#first = this.#first.length === 0 ? data : Buffer.concat([this.#first, data])
+    const found = this.#look()
+    if (found !== 'more') this.#finish(found)
+  }
+
+  #look(): Found | 'more' | undefined {
+    const first = this.#first
+    if (this.#needs.tls) {
       const hello = readClientHello(first)
       if (hello === 'more') return 'more'
       if (hello !== 'none') return { serverName: hello.serverName, transport: 'tls', alpn: hello.alpn }
     }
-    if (!needs.http) return undefined
+    if (!this.#needs.http) return undefined
     const protocol = sniff(first)
     if (!protocol) return 'more'
     if (protocol === 'tcp') return undefined
     return { serverName: '', transport: 'raw_buffer', alpn: [protocol === 'http2' ? 'h2c' : 'http/1.1'] }
   }
-  const onData = (data: Buffer) => {
-    // Who has begun to speak is a client that speaks first: it is listened to longer.
-    if (first.length === 0) {
-      clearTimeout(timer)
-      timer = setTimeout(() => finish(undefined), HELLO_MS)
-    }
-    first = first.length === 0 ? data : Buffer.concat([first, data])
-    const found = look()
-    if (found !== 'more') finish(found)
+
+  /** A client that says nothing and goes is nobody's, unless it waits for what its host says. */
+  readonly #onEnd = () => (this.#first.length > 0 || this.#probe ? this.#finish(undefined) : this.#socket.destroy())
+
+  readonly #stop = () => {
+    this.#over = true
+    clearTimeout(this.#limit)
+    clearTimeout(this.#probing)
+    this.#socket.off('data', this.#onData)
+    this.#socket.off('end', this.#onEnd)
+    this.#socket.off('close', this.#stop)
   }
-  // A client that says nothing and goes is nobody's.
-  const onEnd = () => (first.length === 0 ? socket.destroy() : finish(undefined))
-  const onClose = () => {
-    over = true
-    clearTimeout(timer)
-  }
-  const finish = (found: Found | undefined) => {
-    clearTimeout(timer)
-    if (over) return
-    over = true
-    socket.off('data', onData)
-    socket.off('end', onEnd)
-    socket.off('close', onClose)
+
+  #finish(found: Found | undefined): void {
+    if (this.#over) return
+    this.#stop()
+    const socket = this.#socket
     const ended = socket.readableEnded
-    done(first, found)
+    const chain = chooseChain(this.#listener, found ? { ...this.#facts, ...found } : this.#facts)
+    if (this.#probe && !this.#probe.over && !found) this.#probe.take(this.#first)
+    else {
+      this.#probe?.leave()
+      serve(socket, chain, this.#first, found, this.#source, this.#context)
+    }
     // The end came while the protocol was being found out: it is told to who serves now.
     if (ended) socket.emit('end')
   }
-  socket.on('data', onData)
-  socket.on('end', onEnd)
-  socket.on('close', onClose)
 }
 
 function serve(

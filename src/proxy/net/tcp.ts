@@ -17,39 +17,90 @@ import { openTunnel } from './tunnel.ts'
 
 /** Connects a client to one of a chain's clusters. `first` is what has been read of the client. */
 export function serveTcp(client: Socket, first: Buffer, chain: TcpChain, context: ProxyContext, source: Source): void {
-  new TcpStream(client, first, chain, context, source).connect()
+  const stream = new TcpStream(client, chain, context, source)
+  stream.take(first)
+  stream.connect()
 }
 
-class TcpStream {
+/** A connection to a host on behalf of a client that has not said what it wants. */
+export interface Probe {
+  /** The host has been left, or has gone without a word. */
+  readonly over: boolean
+  /** The client's bytes are for this host. */
+  take(first: Buffer): void
+  /** They are not: the host is left, the client stays. */
+  leave(): void
+}
+
+/**
+ * Connects a silent client to one of a chain's clusters, in case it is the host that speaks first: `spoke` is called
+ * then, lets go of the client and returns what has been read of it. A host that ends without a word is left.
+ */
+export function probeTcp(
+  client: Socket,
+  chain: TcpChain,
+  context: ProxyContext,
+  source: Source,
+  spoke: () => Buffer,
+): Probe {
+  const stream = new TcpStream(client, chain, context, source, spoke)
+  stream.connect()
+  return stream
+}
+
+class TcpStream implements Probe {
   readonly #client: Socket
   readonly #chain: TcpChain
   readonly #context: ProxyContext
   readonly #source: Source
+  readonly #spoke: (() => Buffer) | undefined
   readonly #started = performance.now()
-  readonly #first: Buffer
+  /** What has been read of the client; undefined while it is not known to be for a host of ours. */
+  #first: Buffer | undefined
   readonly #total: number
   #host: Host | undefined
   #clusterName = ''
   #upstream: Socket | undefined
+  /** What is carried, once it is there: the upstream socket or a tunnel in it. */
+  #joined: Duplex | undefined
   #attempts = 0
   #flags = ''
   #over = false
-  #connected = false
   #timer: NodeJS.Timeout | undefined
   #life: NodeJS.Timeout | undefined
   #series: ReturnType<ProxyContext['stats']['tcp']> | undefined
   #counted = { sent: 0, received: 0 }
 
-  constructor(client: Socket, first: Buffer, chain: TcpChain, context: ProxyContext, source: Source) {
+  constructor(client: Socket, chain: TcpChain, context: ProxyContext, source: Source, spoke?: () => Buffer) {
     this.#client = client
-    this.#first = first
     this.#chain = chain
     this.#context = context
     this.#source = source
+    this.#spoke = spoke
     this.#total = chain.clusters.reduce((n, c) => n + c.weight, 0)
-    client.pause()
-    client.on('error', () => this.#end(''))
-    client.on('close', () => this.#end(''))
+    client.on('error', this.#onGone)
+    client.on('close', this.#onGone)
+  }
+
+  readonly #onGone = () => this.#end('')
+
+  get over(): boolean {
+    return this.#over
+  }
+
+  take(first: Buffer): void {
+    if (this.#first) return
+    this.#first = first
+    this.#client.pause()
+    if (this.#joined) this.#carry(this.#joined, this.#host!)
+  }
+
+  leave(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#client.off('error', this.#onGone)
+    this.#client.off('close', this.#onGone)
+    this.#upstream?.destroy()
   }
 
   connect(): void {
@@ -84,7 +135,7 @@ class TcpStream {
       upstream = connector.open(target, {
         allowHalfOpen: true,
         ...(proxyProtocol ? { line: writeProxyLine(proxyProtocol, endsOf(this.#source)) } : {}),
-        ...(this.#isFramed(target) ? {} : { onread: readInto(this.#client, () => this.#upstream) }),
+        ...(this.#isFramed(target) ? {} : { onread: this.#readInto() }),
       })
     } catch {
       return this.#end('UF')
@@ -103,7 +154,7 @@ class TcpStream {
       cluster.connections--
       target.connections--
       target.active--
-      if (this.#connected) return this.#end('')
+      if (this.#joined) return this.#end('')
       target.stats.connectFailures++
       cluster.count('upstream_cx_connect_fail')
       cluster.report(target, 0)
@@ -129,7 +180,20 @@ class TcpStream {
 
   #join(upstream: Duplex, host: Host): void {
     if (this.#over) return void upstream.destroy()
-    this.#connected = true
+    this.#joined = upstream
+    if (this.#isFramed(host)) upstream.on('data', (data: Buffer) => this.#pass(data) || upstream.pause())
+    upstream.on('end', () => (this.#first ? this.#client.end() : this.leave()))
+    if (this.#first) this.#carry(upstream, host)
+    else upstream.resume()
+  }
+
+  /** Passes a host's bytes to the client; false when it does not take more for now. */
+  #pass(data: Uint8Array): boolean {
+    if (!this.#first) this.take(this.#spoke!())
+    return this.#client.write(data)
+  }
+
+  #carry(upstream: Duplex, host: Host): void {
     const client = this.#client
     const { service } = host.cluster.config
     const { inbound } = this.#source
@@ -141,17 +205,35 @@ class TcpStream {
       this.#source,
     )
     this.#series.opened++
-    if (this.#first.length > 0) upstream.write(this.#first)
+    if (this.#first!.length > 0) upstream.write(this.#first!)
     relay(client, upstream)
-    if (this.#isFramed(host)) relay(upstream, client)
-    else {
-      client.on('drain', () => upstream.resume())
-      upstream.on('end', () => client.end())
-      upstream.resume()
-    }
+    client.on('drain', () => upstream.resume())
+    upstream.resume()
     const { idleTimeout, maxAge } = this.#chain
     if (idleTimeout > 0) this.#watchIdle(idleTimeout)
     if (maxAge > 0) this.#life = setTimeout(() => this.#end('DT'), maxAge)
+  }
+
+  /** Reads a host's bytes into a block that is used again as soon as the client has taken all of it. */
+  #readInto(): OnReadOpts {
+    let size = BLOCK_MIN
+    let block: Buffer | undefined
+    return {
+      // Asked for before each read.
+      buffer: () => {
+        if (block?.length !== size) block = Buffer.allocUnsafeSlow(size)
+        return block
+      },
+      callback: (length, data) => {
+        if (length === size) size = Math.min(size * 2, BLOCK_MAX)
+        else if (length < size / 8) size = Math.max(size / 2, BLOCK_MIN)
+        const more = this.#pass(Buffer.from(data.buffer, data.byteOffset, length))
+        // What the system has not taken yet must stay as it is: the next read has a block of its own.
+        if (this.#client.writableLength > 0) block = undefined
+        if (!more) this.#upstream?.pause()
+        return more
+      },
+    }
   }
 
   #watchIdle(ms: number): void {
@@ -178,6 +260,8 @@ class TcpStream {
 
   #end(flags: string): void {
     if (this.#over) return
+    // A client that has not said what it wants is not told how its host is.
+    if (!this.#first && !this.#client.destroyed) return this.leave()
     this.#over = true
     this.#flags ||= flags
     clearInterval(this.#timer)
@@ -214,34 +298,14 @@ class TcpStream {
 const BLOCK_MIN = 8 * 1024
 const BLOCK_MAX = 256 * 1024
 
-/** Reads a host's bytes into a block that is used again as soon as the client has taken all of it. */
-function readInto(client: Socket, upstream: () => Socket | undefined): OnReadOpts {
-  let size = BLOCK_MIN
-  let block: Buffer | undefined
-  return {
-    // Asked for before each read.
-    buffer: () => {
-      if (block?.length !== size) block = Buffer.allocUnsafeSlow(size)
-      return block
-    },
-    callback(length, data) {
-      if (length === size) size = Math.min(size * 2, BLOCK_MAX)
-      else if (length < size / 8) size = Math.max(size / 2, BLOCK_MIN)
-      const more = client.write(Buffer.from(data.buffer, data.byteOffset, length))
-      // What the system has not taken yet must stay as it is: the next read has a block of its own.
-      if (client.writableLength > 0) block = undefined
-      if (!more) upstream()?.pause()
-      return more
-    },
-  }
-}
-
 /** Carries bytes one way; the end of one side's bytes is told to the other. */
 function relay(from: Duplex, to: Duplex): void {
   from.on('data', (data: Buffer) => {
     if (!to.write(data)) from.pause()
   })
   to.on('drain', () => from.resume())
-  from.on('end', () => to.end())
+  // Its end may have come while its protocol was being found out.
+  if (from.readableEnded) to.end()
+  else from.on('end', () => to.end())
   from.resume()
 }
