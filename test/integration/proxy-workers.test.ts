@@ -38,6 +38,8 @@ async function proxyOf(workers: number) {
     port,
     pids,
     stats: () => ask<string>('stats'),
+    move: () => child.send('move'),
+    said: async () => (await once(child, 'message'))[0] as unknown,
     async [Symbol.asyncDispose]() {
       child.disconnect()
       await once(child, 'exit')
@@ -114,6 +116,22 @@ test('what is told on demand reaches every worker, and so does its absence', { t
     for (const s of sockets) assert.equal(await askOn(s, path), status)
     for (const s of sockets) s.destroy()
   }
+})
+
+// An agent acknowledged what it had only passed on: a worker that stood still went on sending requests to a pod that was
+// told to stop because every proxy had acknowledged that it is gone.
+test('what is acknowledged is in force in every worker', async () => {
+  await using proxy = await proxyOf(2)
+  const [pid] = await proxy.pids()
+  process.kill(pid!, 'SIGSTOP')
+  proxy.move()
+  // The agent itself goes on: it answers what it is asked after that.
+  assert.equal((await proxy.pids()).length, 2)
+  process.kill(pid!, 'SIGCONT')
+  assert.equal(await proxy.said(), 'moved')
+  const sockets = await openMany(proxy.port, 20)
+  assert.deepEqual(new Set(await Promise.all(sockets.map((s) => askOn(s)))), new Set([204]))
+  for (const s of sockets) s.destroy()
 })
 
 test('workers are counted as one proxy, those that are gone included', async () => {

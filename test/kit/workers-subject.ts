@@ -1,5 +1,6 @@
 // A data plane of several workers with one listener, as the proxy's own program runs it. Arguments: port, the back end's
-// port, workers. Clusters named "late-..." are there when they are asked for; of others there are none.
+// port, workers. Clusters named "late-..." are there when they are asked for; of others there are none. Asked to "move", it
+// answers every request itself from when it says so.
 
 import cluster from 'node:cluster'
 import { Cluster, Listener, TYPE } from '#api/xds'
@@ -44,19 +45,20 @@ else {
       else apply(TYPE.cluster, Cluster, [], [name])
     }, 20)
   apply(TYPE.cluster, Cluster, [staticCluster('c', [backend])])
-  apply(TYPE.listener, Listener, [
-    httpListener('l', {
-      port,
-      listener: { bind_to_port: { value: true } },
-      routes: [
-        toCluster('late-one', {}, { prefix: '/late' }),
-        toCluster('nobody', {}, { prefix: '/nobody' }),
-        toCluster('c'),
-      ],
-    }),
+  const listen = (routes: readonly Message[]) =>
+    apply(TYPE.listener, Listener, [httpListener('l', { port, listener: { bind_to_port: { value: true } }, routes })])
+  listen([
+    toCluster('late-one', {}, { prefix: '/late' }),
+    toCluster('nobody', {}, { prefix: '/nobody' }),
+    toCluster('c'),
   ])
-  process.on('message', async (message: 'pids' | 'stats') => {
+  process.on('message', async (message: 'pids' | 'stats' | 'move') => {
     if (message === 'pids') return process.send?.(workers.ready ? workers.pids : [])
+    if (message === 'move') {
+      listen([{ match: { prefix: '/' }, direct_response: { status: 204 } }])
+      await resources.everywhere
+      return process.send?.('moved')
+    }
     showTally(await workers.tally(), context)
     process.send?.(context.stats.render())
   })

@@ -46,8 +46,15 @@ export class Resources {
   readonly #known = new Map<string, Map<string, Known>>()
   /** Route tables whose clusters are not warm yet. */
   readonly #warming = new Map<string, { table: Model.RouteTable; timer: NodeJS.Timeout }>()
-  /** Called with everything that was put in force, as it came. */
-  onApply: (type: string, told: readonly Told[], removed: readonly string[], whole: boolean) => void = () => {}
+  /** Called with everything that was put in force, as it came; resolves when others who are told have it in force too. */
+  onApply: (
+    type: string,
+    told: readonly Told[],
+    removed: readonly string[],
+    whole: boolean,
+  ) => Promise<void> | undefined = () => undefined
+  /** Of the last that was put in force. */
+  everywhere: Promise<void> | undefined
   /** Called when something that was asked for is not kept any more. */
   onForget: (what: 'routes' | 'listeners', name: string) => void = () => {}
   /** Resources that were refused, with the reason, by type and name. */
@@ -119,7 +126,7 @@ export class Resources {
     if (type === TYPE.cluster) for (const name of removed) this.#config.demandedClusters.tell(name, true)
     if (type === TYPE.listener) for (const name of removed) this.#config.demandedListeners.tell(name, true)
     if (type === TYPE.route) for (const name of removed) this.#config.demandedRoutes.tell(name, true)
-    this.onApply(type, told, removed, whole)
+    this.everywhere = this.onApply(type, told, removed, whole)
     return reasons.length > 0 ? reasons.join('; ') : undefined
   }
 

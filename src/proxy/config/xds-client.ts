@@ -216,16 +216,23 @@ export class XdsClient {
     if (refused) reasons.push(refused)
     const error = reasons.length > 0 ? reasons.join('; ') : undefined
     if (error) this.#options.log.warn('configuration refused', { type: url, reason: error })
-    if (delta)
-      this.#stream?.send({
-        type_url: url,
-        response_nonce: s.nonce,
-        ...(error ? { error_detail: { code: INVALID_ARGUMENT, message: error } } : {}),
-      })
-    else {
-      if (!error) s.version = response.version_info ?? ''
-      this.#send(url, error)
+    if (!delta && !error) s.version = response.version_info ?? ''
+    const { nonce } = s
+    const stream = this.#stream
+    const answer = () => {
+      // Another stream has nonces of its own, and what came since has an answer of its own.
+      if (this.#stream !== stream || s.nonce !== nonce) return
+      if (delta)
+        stream?.send({
+          type_url: url,
+          response_nonce: nonce,
+          ...(error ? { error_detail: { code: INVALID_ARGUMENT, message: error } } : {}),
+        })
+      else this.#send(url, error)
     }
+    // What is acknowledged is in force, in every worker.
+    if (resources.everywhere) void resources.everywhere.then(answer)
+    else answer()
     this.#subscribe()
   }
 }

@@ -16,7 +16,7 @@ export function startWorkers(count: number, { config }: ProxyContext, resources:
       ...[TYPE.cluster, TYPE.endpoint, TYPE.secret, TYPE.listener, TYPE.route].flatMap((type) => {
         const told = [...resources.of(type)].map(([name, { version, bytes }]) => ({ name, version, bytes }))
         const delivered = told.length > 0 || config.delivered.has(DELIVERED[type] ?? '')
-        return delivered ? [{ kind: 'apply', type, told, removed: [], whole: true } as const] : []
+        return delivered ? [{ kind: 'apply', id: 0, type, told, removed: [], whole: true } as const] : []
       }),
     ],
     onAsk: (what, name, answer) => {
@@ -28,13 +28,13 @@ export function startWorkers(count: number, { config }: ProxyContext, resources:
       // What comes, or turns out not to be there, is told to all; what is here is on its way to the worker.
       if (what === 'listeners' && config.listeners.has(name)) return
       const tell = () => {
-        if (demand.isAbsent(name)) answer({ kind: 'apply', type, told: [], removed: [name], whole: false })
+        if (demand.isAbsent(name)) answer({ kind: 'apply', id: 0, type, told: [], removed: [name], whole: false })
       }
       if (demand.isAbsent(name)) tell()
       else demand.ask(name, tell)
     },
   })
-  resources.onApply = (type, told, removed, whole) => workers.send({ kind: 'apply', type, told, removed, whole })
+  resources.onApply = (type, told, removed, whole) => workers.apply({ type, told, removed, whole })
   resources.onForget = (what, name) => workers.send({ kind: 'forget', what, name })
   workers.start()
   return workers

@@ -3,9 +3,11 @@
 import type { Told } from '../config/resources.ts'
 import type { Tally } from './tally.ts'
 
-/** Resources as they came: a worker puts in force what its agent does. */
+/** Resources as they came: a worker puts in force what its agent does, and says so. */
 export interface Update {
   readonly kind: 'apply'
+  /** Of the question; 0 where nobody waits for the answer. */
+  readonly id: number
   readonly type: string
   readonly told: readonly Told[]
   readonly removed: readonly string[]
@@ -30,5 +32,6 @@ export type ToWorker =
 export type FromWorker =
   /** Its addresses are open. */
   | { readonly kind: 'serving' }
+  | { readonly kind: 'applied'; readonly id: number }
   | { readonly kind: 'ask'; readonly what: Demanded; readonly name: string }
   | { readonly kind: 'tally'; readonly id: number; readonly tally: Tally }

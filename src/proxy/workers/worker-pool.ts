@@ -3,13 +3,15 @@
 
 import cluster, { type Worker } from 'node:cluster'
 import type { Log } from '#base'
-import type { Demanded, FromWorker, ToWorker } from './message.ts'
+import type { Demanded, FromWorker, ToWorker, Update } from './message.ts'
 import { addTallies, departed, type Tally } from './tally.ts'
 
 /** A worker that cannot live is begun anew so often at most, milliseconds. */
 const RESTART_MS = 250
 /** A count is waited for so long; then the last one is shown. */
 const TALLY_MS = 1000
+/** An update is waited for so long: a worker that stands still does not keep news from the others. */
+const APPLY_MS = 5000
 
 export interface WorkerPoolOptions {
   readonly count: number
@@ -24,12 +26,13 @@ interface Known {
   readonly worker: Worker
   serving: boolean
   last: Tally | undefined
+  /** Those who wait for its answers, by the ids of the questions. */
+  readonly asked: Map<number, (answer?: FromWorker) => void>
 }
 
 export class WorkerPool {
   readonly #options: WorkerPoolOptions
   readonly #workers = new Map<number, Known>()
-  readonly #waiting = new Map<string, (tally: Tally) => void>()
   /** What those that are gone had counted. */
   #gone: Tally | undefined
   #asked = 0
@@ -61,32 +64,44 @@ export class WorkerPool {
     for (const { worker } of this.#workers.values()) if (worker.isConnected()) worker.send(message)
   }
 
+  /**
+   * Tells all of an update; resolves when those that serve have put it in force. One that stands still is waited for
+   * no longer than {@link APPLY_MS}.
+   */
+  async apply(update: Omit<Update, 'kind' | 'id'>): Promise<void> {
+    const id = ++this.#asked
+    const serving = [...this.#workers.values()].filter((w) => w.serving)
+    const answered = serving.map((known) => this.#answer(known, id, APPLY_MS))
+    this.send({ kind: 'apply', id, ...update })
+    await Promise.all(answered)
+  }
+
   /** What all have counted together, those that are gone included. */
   async tally(): Promise<Tally> {
     const id = ++this.#asked
-    await Promise.all(
-      [...this.#workers.values()].map(
-        (known) =>
-          new Promise<void>((resolve) => {
-            const key = `${known.worker.id} ${id}`
-            const done = () => {
-              clearTimeout(timer)
-              this.#waiting.delete(key)
-              resolve()
-            }
-            const timer = setTimeout(done, TALLY_MS)
-            this.#waiting.set(key, (tally) => {
-              known.last = tally
-              done()
-            })
-            if (known.worker.isConnected()) known.worker.send({ kind: 'tally', id } satisfies ToWorker)
-            else done()
-          }),
-      ),
-    )
+    const answered = [...this.#workers.values()].map(async (known) => {
+      const answer = await this.#answer(known, id, TALLY_MS)
+      if (answer?.kind === 'tally') known.last = answer.tally
+    })
+    this.send({ kind: 'tally', id })
+    await Promise.all(answered)
     return addTallies(
       [...[...this.#workers.values()].map((w) => w.last), this.#gone].filter((t): t is Tally => t !== undefined),
     )
+  }
+
+  /** What a worker answers to a question; undefined when it takes too long or is gone. */
+  #answer(known: Known, id: number, ms: number): Promise<FromWorker | undefined> {
+    if (!known.worker.isConnected()) return Promise.resolve(undefined)
+    return new Promise((resolve) => {
+      const done = (answer?: FromWorker) => {
+        clearTimeout(timer)
+        known.asked.delete(id)
+        resolve(answer)
+      }
+      const timer = setTimeout(done, ms)
+      known.asked.set(id, done)
+    })
   }
 
   close(): void {
@@ -98,7 +113,7 @@ export class WorkerPool {
     const { log, everything } = this.#options
     const begun = performance.now()
     const worker = cluster.fork()
-    const known: Known = { worker, serving: false, last: undefined }
+    const known: Known = { worker, serving: false, last: undefined, asked: new Map() }
     this.#workers.set(worker.id, known)
     worker.on('message', (message: FromWorker) => this.#receive(known, message))
     worker.on('error', (error) => log.error('worker', { error: error.message }))
@@ -107,6 +122,7 @@ export class WorkerPool {
     })
     worker.once('exit', (code, signal) => {
       this.#workers.delete(worker.id)
+      for (const done of [...known.asked.values()]) done()
       if (known.last) this.#gone = addTallies([departed(known.last), ...(this.#gone ? [this.#gone] : [])])
       if (this.#closed) return
       log.error('a worker ended, its connections with it; another takes its place', { code, signal: signal ?? '' })
@@ -123,8 +139,8 @@ export class WorkerPool {
       case 'ask':
         this.#options.onAsk(message.what, message.name, (answer) => worker.isConnected() && worker.send(answer))
         break
-      case 'tally':
-        this.#waiting.get(`${worker.id} ${message.id}`)?.(message.tally)
+      default:
+        known.asked.get(message.id)?.(message)
     }
   }
 }

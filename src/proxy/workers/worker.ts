@@ -30,6 +30,7 @@ export function followAgent({ context, resources, onDemand, serve, closeListener
       case 'apply':
         // What cannot be used the agent has refused in the name of all.
         resources.apply(message.type, message.told, message.removed, message.whole)
+        if (message.id > 0) tell({ kind: 'applied', id: message.id })
         if (begun || !config.ready) break
         begun = true
         serve().then(() => tell({ kind: 'serving' }), quit)
