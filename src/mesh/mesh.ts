@@ -27,6 +27,7 @@ import { layersOf } from './translate/translate.ts'
 import { validateGatewayApi } from './validation/gateway-api.ts'
 import { admitIstio, istioWarnings } from './validation/validate.ts'
 import { WorkloadRegistration } from './workload-registration.ts'
+import { hasProxy } from './xds/absent-proxies.ts'
 import { AdsServer } from './xds/ads-server.ts'
 import { type DebugOptions, debugAnswer } from './xds/debug.ts'
 import { debugResponse, isDebugType } from './xds/debug-types.ts'
@@ -113,6 +114,7 @@ export class Mesh {
     )
     this.#ads = new AdsServer({
       log: options.log,
+      clock: options.clock,
       layers: (proxy) => this.#layersOf(proxy),
       authenticate: (call) => this.#authenticate(call),
       refuse: (proxy) => this.#refuse(proxy),
@@ -121,6 +123,7 @@ export class Mesh {
         if (this.#refusals.note(proxy.id, url, message)) this.#lookAtRules()
         if (message) options.log.warn('configuration refused by a proxy', { proxy: proxy.id, type: url, message })
       },
+      runs: (id) => this.#runs(id),
       onGone: (connection, proxy) => {
         this.#refusals.forget(proxy.id)
         this.#registration.gone(connection)
@@ -195,6 +198,8 @@ export class Mesh {
     const { informers, clock, log } = this.#options
     await this.#cluster.open()
     this.#cluster.follow(() => this.#schedule.changed())
+    for (const pod of informers.for(resources.pods).list())
+      if (hasProxy(pod)) this.#ads.expect(`${pod.metadata.name}.${pod.metadata.namespace}`)
     const events = new EventRecorder(informers.client, clock, log, 'istiod')
     this.#lookAtRules = watchRules({
       informers,
@@ -236,10 +241,19 @@ export class Mesh {
     this.#servers = [secure, plain, monitoring]
   }
 
-  /** Resolves when every proxy has acknowledged the endpoints that the informers know now. */
+  /**
+   * Resolves when every proxy has acknowledged the endpoints that the informers know now; one that was lost a moment
+   * ago, or with a server before this one, too.
+   */
   async settled(): Promise<void> {
     await this.#schedule.flush()
     await this.#ads.settled()
+  }
+
+  /** Whether a proxy, by its name "pod.namespace", runs in a pod that is to stay. */
+  #runs(id: string): boolean {
+    const dot = id.lastIndexOf('.')
+    return hasProxy(this.#options.informers.for(resources.pods).get(`${id.slice(dot + 1)}/${id.slice(0, dot)}`))
   }
 
   /** The proxies that {@link settled} would wait for, by name. */

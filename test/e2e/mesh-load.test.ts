@@ -118,14 +118,31 @@ test('a version that is scaled away loses no request', { timeout: 900_000 }, () 
   }),
 )
 
+test(`${ROUNDS} rolling updates that outlive their server lose no request`, { timeout: 900_000 }, () =>
+  undisturbed('rolling updates and kill -9', async () => {
+    for (let i = 0; i < ROUNDS; i++) {
+      await ok(kubectl(`set env deploy/echo-v1 KILLED=${i}`))
+      // At another stage of the update each time.
+      await new Promise((resolve) => setTimeout(resolve, 300 + ((i * 700) % 3500)))
+      await killServer()
+      await ok(sampan('up'))
+      await ok(kubectl('rollout status deploy/echo-v1 --timeout=90s'))
+    }
+  }),
+)
+
+async function killServer(): Promise<void> {
+  const { pid } = JSON.parse(await ok(sampan('status', '-o', 'json'))) as { pid: number }
+  process.kill(pid, 'SIGKILL')
+  await new Promise((resolve) => setTimeout(resolve, 500))
+}
+
 test(`${ROUNDS} kill -9 of the server lose no request, and changes are pushed within a second of its return`, {
   timeout: 900_000,
 }, async () => {
   for (let i = 0; i < ROUNDS; i++)
     await undisturbed('kill -9', async () => {
-      const { pid } = JSON.parse(await ok(sampan('status', '-o', 'json'))) as { pid: number }
-      process.kill(pid, 'SIGKILL')
-      await new Promise((resolve) => setTimeout(resolve, 500))
+      await killServer()
       await ok(sampan('up'))
       const begun = Date.now()
       const one = i % 2 ? 100 : 0

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { TYPE } from '#api/xds'
-import { silentLog } from '#base'
+import { silentLog, VirtualClock } from '#base'
 import { emptyResources } from '#mesh'
 import type { Message, ServerCall } from '#wire'
 import { AdsServer } from './ads-server.ts'
@@ -218,4 +218,54 @@ test('who named resources and names none any more has asked for none (state of t
   assert.equal(first!.resources.length, 1)
   call.onMessage({ type_url: TYPE.cluster, response_nonce: first!.nonce, resource_names: [] })
   assert.equal(of(TYPE.cluster).length, 1)
+})
+
+// A server that had just been restarted, or had lost a proxy for a moment, waited for nobody: a pod that ended then was
+// told to stop while that proxy still sent it requests.
+test('settled waits for a proxy that runs and has not come back, until it has acknowledged or three seconds are over', async () => {
+  const clock = new VirtualClock()
+  const layer = encodeLayer({ ...emptyResources(), endpoints: new Map([['web', assignment('10.0.0.1')]]) }, undefined)
+  const ads = new AdsServer({
+    log: silentLog,
+    clock,
+    layers: () => [layer],
+    authenticate: async () => ({ name: 'system:serviceaccount:default:default', groups: [] }),
+    onAnswer: () => {},
+    runs: (id) => id === 'client.default',
+  })
+  const connect = async () => {
+    const sent: Message[] = []
+    const call = callInto(ads, 0, sent, (_code, message) => assert.fail(message))
+    ads.methods[0]!.handle(call)
+    await nextTurn()
+    return { call, sent }
+  }
+  const settled = () => {
+    const found = { yet: false }
+    void ads.settled().then(() => {
+      found.yet = true
+    })
+    return found
+  }
+  const ask = { node: NODE, type_url: TYPE.endpoint, resource_names: ['web'] }
+  ads.expect('client.default')
+  ads.expect('gone.default')
+  const first = settled()
+  await clock.advance(1000)
+  assert.equal(first.yet, false)
+  const { call, sent } = await connect()
+  await clock.advance(0)
+  assert.equal(first.yet, false, 'it has not asked yet')
+  call.onMessage(ask)
+  await clock.advance(0)
+  assert.equal(first.yet, false, 'it has not acknowledged yet')
+  call.onMessage({ ...ask, response_nonce: sent.at(-1)!.nonce })
+  await clock.advance(0)
+  assert.equal(first.yet, true)
+  call.onClose()
+  const second = settled()
+  await clock.advance(2900)
+  assert.equal(second.yet, false)
+  await clock.advance(200)
+  assert.equal(second.yet, true)
 })

@@ -1,15 +1,17 @@
 // The ADS server: state of the world and delta. Knows who is connected and when everybody has caught up.
 
 import { deltaAggregatedResources, streamAggregatedResources } from '#api/xds'
-import type { Log } from '#base'
+import { type Clock, type Log, systemClock } from '#base'
 import type { ServerCall } from '#wire'
 import { GrpcCode, type Message } from '#wire'
+import { AbsentProxies } from './absent-proxies.ts'
 import { Connection } from './connection.ts'
 import type { ProxyIdentity, ProxyUser } from './identity.ts'
 import type { EncodedLayer } from './resource-set.ts'
 
 export interface AdsOptions {
   readonly log: Log
+  readonly clock?: Clock
   /** The resources of a proxy as the cluster is now. */
   layers(proxy: ProxyIdentity): readonly EncodedLayer[]
   /** The user behind a call's token; undefined refuses the call. */
@@ -21,6 +23,8 @@ export interface AdsOptions {
   /** A proxy has answered: with the reason of a refusal, or "" when it took what it was sent. */
   onAnswer(proxy: ProxyIdentity, url: string, message: string): void
   onOther?(connection: Connection, request: Message): boolean
+  /** Whether a proxy that has gone, by its name, runs on: it is expected back. Nobody is without it. */
+  runs?(id: string): boolean
   /** A proxy has gone. */
   onGone?(connection: Connection, proxy: ProxyIdentity): void
 }
@@ -31,6 +35,7 @@ const BATCH = 50
 export class AdsServer {
   readonly #options: AdsOptions
   readonly #connections = new Set<Connection>()
+  readonly #absent: AbsentProxies
   /** Those who wait for proxies; they are told which one has answered, or nothing when any may have. */
   readonly #waiters = new Set<(connection?: Connection) => void>()
   /** How often something has changed: what is sent at a mark has all that there was when it began. */
@@ -41,6 +46,7 @@ export class AdsServer {
 
   constructor(options: AdsOptions) {
     this.#options = options
+    this.#absent = new AbsentProxies(options.clock ?? systemClock)
   }
 
   get methods() {
@@ -88,12 +94,27 @@ export class AdsServer {
     this.#look()
   }
 
+  /** A proxy that has not come yet, but runs: it knows what a server before this one told it. */
+  expect(id: string): void {
+    this.#absent.left(id)
+  }
+
   /**
-   * Resolves when every connected proxy has acknowledged the endpoints of the last push, whatever else changes
-   * meanwhile.
+   * Resolves when every proxy that is connected has acknowledged the endpoints of the last push, whatever else changes
+   * meanwhile, and one that is expected back has come and done so.
    */
-  settled(): Promise<void> {
+  async settled(): Promise<void> {
+    await this.#absent.returned((id) => this.#runs(id))
     return this.#until((c, mark) => c.isSettled(mark))
+  }
+
+  #runs(id: string): boolean {
+    return this.#options.runs?.(id) ?? false
+  }
+
+  /** Whether a proxy has asked for endpoints on a connection that is open. */
+  #isHere(id: string): boolean {
+    return [...this.#connections].some((c) => c.usesEndpoints && c.proxy?.id === id)
   }
 
   /** The proxies that have not acknowledged the endpoints of now, by name. */
@@ -170,6 +191,7 @@ export class AdsServer {
       onAnswer,
       onOther: onOther ?? (() => false),
       onError: (proxy, error) => this.#failed(proxy, error),
+      onSubscribe: ({ proxy }, kind) => kind === 'endpoints' && this.#absent.back(proxy?.id ?? ''),
       mark: () => this.#mark,
       onProgress: (progressed) => this.#look(progressed),
     })
@@ -177,7 +199,9 @@ export class AdsServer {
     call.onClose = () => {
       connection.close()
       this.#connections.delete(connection)
-      if (connection.proxy) onGone?.(connection, connection.proxy)
+      const { proxy, usesEndpoints } = connection
+      if (proxy) onGone?.(connection, proxy)
+      if (proxy && usesEndpoints && this.#runs(proxy.id) && !this.#isHere(proxy.id)) this.#absent.left(proxy.id)
       this.#look()
     }
     call.onEnd = () => call.end()

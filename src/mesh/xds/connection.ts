@@ -23,6 +23,8 @@ export interface ConnectionOptions {
   onError(proxy: ProxyIdentity, error: unknown): void
   /** How often something has changed so far. */
   mark(): number
+  /** It asks for a kind for the first time. */
+  onSubscribe(connection: Connection, kind: Kind): void
   /** It has acknowledged something. */
   onProgress(connection: Connection): void
 }
@@ -59,6 +61,11 @@ export class Connection {
 
   get subscriptions(): readonly Subscription[] {
     return [...this.#subscriptions.values()]
+  }
+
+  /** Whether it has asked for endpoints. */
+  get usesEndpoints(): boolean {
+    return this.#subscriptions.has('endpoints')
   }
 
   /** The endpoints of a mark, or newer ones, are acknowledged; what is not asked for cannot be. */
@@ -113,6 +120,7 @@ export class Connection {
       const listeners = metadata.ON_DEMAND_LISTENERS === 'true' && role === 'sidecar'
       s = new Subscription(entry.kind, entry.url, this.#options.delta, { clusters, hosts, listeners })
       this.#subscriptions.set(entry.kind, s)
+      this.#options.onSubscribe(this, entry.kind)
     }
     const { acked } = s
     const asks = this.#options.delta ? s.requestDelta(request) : s.request(request)
