@@ -34,8 +34,12 @@ export function newest(state: PodState, name: string): ContainerInfo | undefined
   return state.containers.find((c) => c.name === name && (!state.sandbox || c.sandboxId === state.sandbox.id))
 }
 
+/** Containers of a name that were made and never started: whoever made them ended in between. They are made anew. */
+export const unstarted = (state: PodState, name: string): ContainerInfo[] =>
+  state.containers.filter((c) => c.name === name && c.state === 'created')
+
 const attempts = (state: PodState, name: string) =>
-  Math.max(-1, ...state.containers.filter((c) => c.name === name).map((c) => c.attempt))
+  Math.max(-1, ...state.containers.filter((c) => c.name === name && c.state !== 'created').map((c) => c.attempt))
 
 /** True when a pod has ended for good. */
 export function isFinished(pod: KubeObject): boolean {
@@ -65,7 +69,7 @@ export function planPod(pod: KubeObject, state: PodState, now: number): Action[]
     if (info?.state === 'exited' && info.exitCode === 0) continue
     // The application has started before: its init containers are done, whatever the runtime still has of them.
     if (!info && specs(pod, 'containers').some((x) => newest(state, x.name))) continue
-    if (info?.state === 'running' || info?.state === 'created') return actions
+    if (info?.state === 'running') return actions
     if (info?.state === 'exited' && pod.spec.restartPolicy === 'Never') return actions
     return [...actions, ...step(pod, state, c, now, true)]
   }

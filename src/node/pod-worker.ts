@@ -9,7 +9,7 @@ import { buildEnvironment, ConfigError } from './environment.ts'
 import { ImageError } from './image-manager.ts'
 import { listeningPorts } from './listening.ts'
 import type { NodeContext } from './node-context.ts'
-import { type Action, crashDelay, isFinished, newest, type PodState, planPod } from './pod-plan.ts'
+import { type Action, crashDelay, isFinished, newest, type PodState, planPod, unstarted } from './pod-plan.ts'
 import { podStatus } from './pod-status.ts'
 import { type ProbeKind, Prober, runProbe } from './probes.ts'
 import type { ContainerInfo, ImageInfo, SandboxInfo } from './runtime.ts'
@@ -324,6 +324,7 @@ export class PodWorker {
         cgroupParent: this.#node.cgroupParent(this.uid),
         dns: this.#node.dns(this.#pod),
       })
+      for (const left of unstarted(state, container.name)) await runtime.removeContainer(left.id)
       const id = await runtime.createContainer(sandbox.id, config, sandboxMessage)
       this.#resources.set(id, container.resources ?? {})
       events.normal(this.#pod, 'Created', `Created container: ${container.name}`, at)
