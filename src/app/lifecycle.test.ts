@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Cluster } from './cluster.ts'
 import { serverState } from './lifecycle.ts'
-import { processStart, stateFile } from './server.ts'
+import { processStart, stateFile } from './server-state.ts'
 
 // The server was looked for by its data folder among its arguments: one started with --foreground has none there, so
 // it was taken for stopped, and "down --purge" removed the data under it.

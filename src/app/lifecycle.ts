@@ -11,7 +11,7 @@ import { loadCredentials } from './credentials.ts'
 import type { Datastore } from './datastore.ts'
 import { missingPrograms } from './doctor.ts'
 import { addToKubeconfig, removeFromKubeconfig } from './kubeconfig.ts'
-import { logDir, processStart, type ServerState, stateFile } from './server.ts'
+import { logDir, processStart, type ServerState, stateFile } from './server-state.ts'
 
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url))
 const READY_MS = 60_000

@@ -36,6 +36,7 @@ import type { Cluster } from './cluster.ts'
 import { createControlPlane } from './control-plane.ts'
 import { loadCredentials } from './credentials.ts'
 import { openStore } from './datastore.ts'
+import { logDir, processStart, type ServerState, stateFile } from './server-state.ts'
 import { KUBERNETES_VERSION, VERSION } from './version.ts'
 import { endpointLeft, requestsEnded } from './withdrawal.ts'
 
@@ -46,27 +47,6 @@ const MESH_MONITORING_PORT = 15014
 
 /** A pod that ends waits so long for proxies to forget it, milliseconds: one that hangs must not hold it for good. */
 const WITHDRAWAL_MS = 10_000
-
-/** What a running server tells of itself. */
-export interface ServerState {
-  pid: number
-  /** When that process began, in the kernel's own count: its id may be somebody else's later. */
-  processStart?: string
-  startedAt: number
-  ready: boolean
-}
-
-/** When a process began (proc(5), stat, field 22); "" of one that has ended. Fails with Error when there is none. */
-export function processStart(pid: number): string {
-  const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  // The name may have spaces; what follows it has not.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  // A zombie is there until its parent has looked.
-  return fields[0] === 'Z' || fields[0] === 'X' ? '' : (fields[19] ?? '')
-}
-
-export const stateFile = (cluster: Cluster) => join(cluster.runDir, 'server.json')
-export const logDir = (cluster: Cluster) => join(cluster.dataDir, 'logs')
 
 /** A file a part's log goes to is cut at this size; one older part is kept. */
 const LOG_LIMIT = 10 * 1024 * 1024
@@ -203,6 +183,18 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     stop.signal,
   )
   const { informers, client, api } = plane
+  // Workloads of before go on while a server begins: they look for names before anything else.
+  const resolver = hostResolver()
+  const dns = new DnsServer({
+    host: cluster.gatewayIp,
+    port: 53,
+    informers,
+    mesh: (source, name) => mesh?.resolve(source, name),
+    upstream: resolver.servers,
+    log: log('coredns'),
+  })
+  await informers.synced()
+  await dns.start()
   await createDefaults(client, cluster)
   await mesh!.installKinds()
   // Servers that share their state take turns; alone there is nobody to wait for.
@@ -221,15 +213,6 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     gatewayIp: cluster.gatewayIp,
     hostIp: hostAddress(cluster.gatewayIp),
     ownPorts: [cluster.apiPort, MESH_PORT, MESH_PLAIN_PORT, MESH_MONITORING_PORT, 53],
-  })
-  const resolver = hostResolver()
-  const dns = new DnsServer({
-    host: cluster.gatewayIp,
-    port: 53,
-    informers,
-    mesh: (source, name) => mesh?.resolve(source, name),
-    upstream: resolver.servers,
-    log: log('coredns'),
   })
   const nodeName = hostname().toLowerCase()
   usage = new Usage({ runtime, informers, clock, nodeName })
@@ -292,7 +275,6 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
     api.listen('127.0.0.1', cluster.apiPort),
     api.listen(cluster.gatewayIp, cluster.apiPort),
     proxy.start(),
-    dns.start(),
     mesh!.start({
       host: cluster.gatewayIp,
       port: MESH_PORT,

@@ -1,6 +1,6 @@
 // Brings the CustomResourceDefinitions of the mesh's kinds up to date.
 
-import { isAlreadyExists, type KubeInput, resources, sameJson } from '#api'
+import { isAlreadyExists, isNotFound, type KubeInput, type KubeObject, resources, sameJson } from '#api'
 import type { Client } from '#client'
 import { meshDefinitions } from './kinds.ts'
 
@@ -13,16 +13,29 @@ export async function installKinds(client: Client): Promise<void> {
 }
 
 async function ensure(client: Client, definition: KubeInput): Promise<void> {
+  const found = await known(client, definition)
+  if (!found) {
+    try {
+      await client.create(resources.customResourceDefinitions, definition)
+    } catch (error) {
+      if (!isAlreadyExists(error)) throw error
+    }
+    return
+  }
+  if (found.metadata.labels?.chart !== 'istio' || found.metadata.annotations?.[APPLIED]) return
+  if (sameJson(found.spec.versions, definition.spec.versions)) return
+  await client.update(resources.customResourceDefinitions, {
+    ...found,
+    spec: { ...found.spec, versions: definition.spec.versions },
+  })
+}
+
+/** The definition of the same name that is there. */
+async function known(client: Client, { metadata }: KubeInput): Promise<KubeObject | undefined> {
   try {
-    await client.create(resources.customResourceDefinitions, definition)
+    return await client.get(resources.customResourceDefinitions, '', metadata.name!)
   } catch (error) {
-    if (!isAlreadyExists(error)) throw error
-    const current = await client.get(resources.customResourceDefinitions, '', definition.metadata.name!)
-    if (current.metadata.labels?.chart !== 'istio' || current.metadata.annotations?.[APPLIED]) return
-    if (sameJson(current.spec.versions, definition.spec.versions)) return
-    await client.update(resources.customResourceDefinitions, {
-      ...current,
-      spec: { ...current.spec, versions: definition.spec.versions },
-    })
+    if (isNotFound(error)) return undefined
+    throw error
   }
 }
