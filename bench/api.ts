@@ -9,7 +9,7 @@ import { configMap } from './api-objects.ts'
 import { writeCertificates } from './certificates.ts'
 import { etcdPuts } from './etcd-peer.ts'
 import { median, type report as Report } from './report.ts'
-import { atRest, cpuMicros, loadOf, residentMb, type Subject, started, Workbench } from './subject.ts'
+import { atRest, cpuMicros, loadOf, programOf, residentMb, type Subject, started, Workbench } from './subject.ts'
 
 const CLIENTS = 64
 const OBJECTS = 5200
@@ -48,6 +48,7 @@ export async function run(report: typeof Report): Promise<void> {
   const { folder } = bench
   writeFileSync(join(folder, 'answer.json'), JSON.stringify(stored(1)))
   writeFileSync(join(folder, 'list.json'), JSON.stringify({ items: Array(OBJECTS).fill(stored(1)) }))
+  await programOf('api-subject.ts')
   const starts: number[] = []
   for (let i = 0; i < 5; i++) {
     const other = join(folder, `start-${i}`)

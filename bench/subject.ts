@@ -1,10 +1,11 @@
 // What benches of the API server share: a folder with certificates, the processes of a run, and their costs.
 
 import { type ChildProcess, fork, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bundle } from '../src/app/bundle.ts'
 import { SERVER_FLAGS } from '../src/app/lifecycle.ts'
 import type { Load, LoadResult } from './api-load.ts'
 import { writeCertificates } from './certificates.ts'
@@ -48,9 +49,26 @@ export interface Subject {
   readonly port: number
 }
 
+/** Programs of this run as one file each, as the program itself is. */
+const bundled = new Map<string, Promise<string>>()
+
+async function bundleOf(script: string): Promise<string> {
+  const file = here(`../.cache/bench/${script.replace(/ts$/, 'js')}`)
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, await bundle(here(script), { minify: false }))
+  return file
+}
+
+/** The file that is run as a server: to be made before its start is measured. */
+export function programOf(script: string): Promise<string> {
+  const known = bundled.get(script) ?? bundleOf(script)
+  bundled.set(script, known)
+  return known
+}
+
 /** Starts a server of a folder's certificates. */
-export function started(script: string, folder: string): Promise<Subject> {
-  const child = spawn(process.execPath, [...SERVER_FLAGS, here(script), folder], {
+export async function started(script: string, folder: string): Promise<Subject> {
+  const child = spawn(process.execPath, [...SERVER_FLAGS, await programOf(script), folder], {
     stdio: ['ignore', 'pipe', 'inherit'],
     // As the program itself does: code is compiled once.
     env: { MALLOC_ARENA_MAX: '2', NODE_COMPILE_CACHE: join(tmpdir(), 'node-compile-cache'), ...process.env },

@@ -3,7 +3,6 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
-import { jwtVerify, SignJWT } from 'jose'
 import { errors, type Json, type KubeObject } from '#api'
 import type { Clock } from '#base'
 import type { User } from './identity.ts'
@@ -72,6 +71,7 @@ export class Tokens {
   async issue(request: TokenRequest): Promise<{ token: string; expiration: number }> {
     const now = Math.floor(this.#clock.now() / 1000)
     const expiration = now + request.expirationSeconds
+    const { SignJWT } = await import('jose')
     const token = await new SignJWT({
       'kubernetes.io': {
         namespace: request.namespace,
@@ -119,6 +119,8 @@ export class Tokens {
     const known = this.#verified.get(token)
     if (known) return known
     try {
+      // Loaded with the first token: a server answers sooner.
+      const { jwtVerify } = await import('jose')
       const { payload } = await jwtVerify(token, this.#public, {
         issuer: this.issuer,
         algorithms: ['ES256'],

@@ -46,7 +46,6 @@ import { flag, type ParsedUrl, parseUrl, type ResourceRequest } from './request-
 import { type RequestLabels, RequestMetrics } from './request-metrics.ts'
 import type { Resources } from './resources.ts'
 import { answerReview, isReview } from './reviews.ts'
-import { handleUpgrade } from './streaming.ts'
 import { subresourceVerb } from './subresources.ts'
 import { watchVerb } from './watch-verb.ts'
 import { createVerb, deleteCollectionVerb, deleteVerb, patchVerb, updateVerb, type WriteCall } from './write-verbs.ts'
@@ -351,6 +350,8 @@ export class ApiServer {
         request.name,
       )
       socket.on('close', this.#fair.stay(user.name))
+      // Loaded with the first stream: a server answers sooner.
+      const { handleUpgrade } = await import('./streaming.ts')
       await handleUpgrade({ request, pod, http, socket, head, node: this.#options.node })
     } catch (error) {
       const status = error instanceof StatusError ? error : errors.internal(error)

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bundle } from './bundle.ts'
 import { createLayer, type ImageSpec, type Layer, type LayerEntry, realTarget, writeArchive } from './image-archive.ts'
 import { pauseProgram } from './pause-program.ts'
 
@@ -236,23 +237,6 @@ function nodeLayer(): Layer {
   )
 }
 
-/** A program and what it imports as one file. */
-async function bundle(entry: string): Promise<string> {
-  const { build } = await import('esbuild')
-  const result = await build({
-    entryPoints: [entry],
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node24',
-    write: false,
-    minify: true,
-    external: ['koffi'],
-    banner: { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' },
-  })
-  return result.outputFiles[0]!.text
-}
-
 /** koffi with the native module of this platform only. */
 function koffiEntries(): LayerEntry[] {
   const base = join(ROOT, 'node_modules/koffi')
@@ -286,7 +270,7 @@ async function proxyLayer(): Promise<Layer> {
   return createLayer(
     unique([
       { path: 'usr/local/bin/pilot-agent', data: source('pilot-agent.sh'), mode: 0o755 },
-      { path: 'opt/sampan/proxy.mjs', data: await bundle(join(ROOT, 'src/proxy/main.ts')) },
+      { path: 'opt/sampan/proxy.mjs', data: await bundle(join(ROOT, 'src/proxy/main.ts'), { minify: true }) },
       ...koffiEntries(),
       ...merged(program('/usr/sbin/nft')),
     ]),
@@ -307,7 +291,7 @@ async function exampleLayer(name: string): Promise<Layer> {
     await Promise.all(
       files
         .filter((f) => f.endsWith('.mjs'))
-        .map(async (f) => ({ path: `app/${name}/${f}`, data: await bundle(join(folder, f)) })),
+        .map(async (f) => ({ path: `app/${name}/${f}`, data: await bundle(join(folder, f), { minify: true }) })),
     ),
   )
 }

@@ -13,7 +13,8 @@ import { missingPrograms } from './doctor.ts'
 import { addToKubeconfig, removeFromKubeconfig } from './kubeconfig.ts'
 import { logDir, processStart, type ServerState, stateFile } from './server-state.ts'
 
-const MAIN = fileURLToPath(new URL('main.ts', import.meta.url))
+/** This very program: its sources, or all of them in one file. */
+const MAIN = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? 'main.ts' : 'main.js', import.meta.url))
 const READY_MS = 60_000
 
 /** The running server of a cluster, if any. */

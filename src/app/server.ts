@@ -11,6 +11,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { resources as R } from '#api'
@@ -292,6 +293,8 @@ export async function runServer(cluster: Cluster, options: { foreground: boolean
   writeFileSync(stateFile(cluster), JSON.stringify(state))
   giveBackMemoryAtRest(() => api.begun + mesh!.work)
   main.info('ready', { ms: Date.now() - state.startedAt })
+  // The next start has it also where this server is killed.
+  flushCompileCache()
 
   await new Promise<void>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve())
