@@ -31,15 +31,19 @@ export interface Scope {
 
 /** The Sidecar that is for a workload: with a selector of its own, its namespace's, the root namespace's. */
 export function sidecarOf(sidecars: readonly KubeObject[], node: ProxyNode, root: string): KubeObject | undefined {
-  const sorted = [...sidecars].sort(byAge)
-  const own = sorted.filter((s) => s.metadata.namespace === node.namespace)
+  const known = ordered.get(sidecars) ?? Map.groupBy([...sidecars].sort(byAge), (s) => s.metadata.namespace ?? '')
+  ordered.set(sidecars, known)
+  const own = known.get(node.namespace) ?? []
   const selector = (s: KubeObject) => s.spec?.workloadSelector?.labels
   return (
     own.find((s) => selector(s) && matches(selector(s), node.labels)) ??
     own.find((s) => !selector(s)) ??
-    sorted.find((s) => s.metadata.namespace === root && !selector(s))
+    known.get(root)?.find((s) => !selector(s))
   )
 }
+
+/** Sidecars by namespace, the older ones first: every proxy asks for its own. */
+const ordered = new WeakMap<readonly KubeObject[], ReadonlyMap<string, readonly KubeObject[]>>()
 
 /** The Sidecar of a proxy; they are not for gateways. */
 export const sidecarFor = ({ view }: Snapshot, node: ProxyNode): KubeObject | undefined =>
