@@ -5,6 +5,7 @@ import { type Clock, Coalesced, type Log, messageOf } from '#base'
 import type { EventRecorder, Informers } from '#client'
 import { analyzeRules, type Finding } from './analyze/analyze.ts'
 import { HELD_TOGETHER } from './analyze/kinds.ts'
+import { staysPlain } from './model/plain-tls.ts'
 import { automaticAddress, wantsAddress } from './model/service.ts'
 
 /** Kinds whose objects are told what of them cannot take effect. */
@@ -77,10 +78,15 @@ function findingsBy({ informers, refusals }: StatusOptions): Map<string, Finding
   const all: Finding[] = analyzeRules(HELD_TOGETHER.flatMap((resource) => informers.for(resource).list()))
   const by = new Map<string, Finding[]>()
   for (const f of all) by.set(f.object, [...(by.get(f.object) ?? []), f])
-  for (const [object, message] of refusals()) {
-    const finding: Finding = { level: 'Error', code: 'NACK', name: 'ProxyRefused', object, message }
-    by.set(object, [...(by.get(object) ?? []), finding])
-  }
+  const add = (object: string, finding: Omit<Finding, 'object'>) =>
+    by.set(object, [...(by.get(object) ?? []), { ...finding, object }])
+  for (const [object, message] of refusals())
+    add(object, { level: 'Error', code: 'NACK', name: 'ProxyRefused', message })
+  for (const rule of informers.for(resources.destinationRules).list())
+    for (const field of staysPlain(rule.spec)) {
+      const message = `${field}: ISTIO_MUTUAL has no effect yet, workloads have no certificates of the mesh: connections stay plain`
+      add(`DestinationRule ${keyOf(rule)}`, { level: 'Warning', code: 'PLAIN', name: 'NoCertificates', message })
+    }
   return by
 }
 

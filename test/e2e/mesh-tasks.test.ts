@@ -573,4 +573,15 @@ test('the mesh says how it is: status and analysis', async () => {
   await eventually(async () =>
     assert.match(await ok(kubectl('get vs broken -o jsonpath={.status.validationMessages[0].type.code}')), /IST0101/),
   )
+  await apply(`
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: mutual}
+spec: {host: httpbin, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}`)
+  await eventually(async () =>
+    assert.match(
+      await ok(kubectl('get dr mutual -o jsonpath={.status.validationMessages[0].message}')),
+      /^spec\.trafficPolicy\.tls\.mode: ISTIO_MUTUAL has no effect yet/,
+    ),
+  )
 })
